@@ -1,0 +1,34 @@
+# The two commands: `make demo` and `make test`. Each sets up what it needs, once.
+
+VENV   ?= .venv
+PYTHON ?= python3
+STACK  ?= onedl
+
+SETUP  := $(PYTHON) tools/install.py --venv "$(VENV)" --stack "$(STACK)"
+RUFF   := "$(VENV)/bin/ruff"
+CODE   := $(wildcard mmhybrid tools tests configs setup.py)
+
+.DEFAULT_GOAL := help
+.PHONY: help install test demo lint clean
+
+help:     ## print this list
+	@echo 'make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)]'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+
+install:  ## create VENV with the pinned stack and this checkout; does nothing when nothing changed
+	@$(SETUP)
+
+test: install  ## run the whole test suite
+	"$(VENV)/bin/python" -m pytest -q --durations=10
+
+demo: install  ## train and evaluate a small Mask R-CNN with ViT-CoMer on drawn images
+	"$(VENV)/bin/python" tools/demo.py
+
+lint:     ## ruff and its formatter; installs ruff alone
+	@$(SETUP) --lint-only
+	$(RUFF) check $(CODE)
+	$(RUFF) format --check $(CODE)
+
+clean:    ## remove caches and build products; leaves VENV and work_dirs
+	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
