@@ -1,0 +1,37 @@
+"""Hybrid CNN + Transformer backbones for MMDetection, MMSegmentation and MMPretrain.
+
+Importing this package is cheap: torch and mmengine are imported by the functions that need
+them, so ``python -m mmhybrid.doctor`` can report on an installation where they are broken.
+"""
+
+__version__ = '0.1.0'
+
+__all__ = ['__version__', 'build_backbone', 'list_backbones']
+
+
+def list_backbones(pattern: str = '*') -> list[str]:
+    """Names that :func:`build_backbone` takes, sorted; ``pattern`` is a shell-style wildcard."""
+    from .models.backbones import list_backbones
+
+    return list_backbones(pattern)
+
+
+def build_backbone(name: str, **overrides):
+    """Build a backbone by name, as plain PyTorch.
+
+    Args:
+        name: one of :func:`list_backbones`, such as ``'vitcomer_s'``.
+        overrides: constructor arguments of the backbone's class, such as ``drop_path_rate=0.2``.
+
+    Returns:
+        A module: ``(N, C, H, W)`` image to a tuple of maps, ``(N, C_i, H / s_i, W / s_i)`` rounded
+        up, with ``out_channels`` and ``out_strides``. With ``init_cfg`` among the overrides its
+        weights are already loaded.
+
+    Raises:
+        ValueError: no backbone has this name.
+        TypeError: the backbone has no such argument.
+    """
+    from .models.backbones import build_backbone
+
+    return build_backbone(name, **overrides)

@@ -1,0 +1,219 @@
+"""What every backbone of mmhybrid has and promises."""
+
+import inspect
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmhybrid.checkpoints import load_pretrained
+
+from ..layers.recompute import recompute
+
+MIN_SIZE = 32
+REQUIRED = object()
+"""Marks an entry of ``arch_defaults`` that every architecture has to give."""
+
+
+class Backbone(BaseModule):
+    """Base of the backbones: ``(N, C, H, W)`` image in, tuple of maps out, fine to coarse.
+
+    Map i is ``(N, out_channels[i], ceil(H / out_strides[i]), ceil(W / out_strides[i]))``. Any image
+    of at least 32x32 pixels will do: a backbone pads it at the right and bottom, and crops its maps.
+
+    A subclass declares ``family``, ``arch_settings``, ``arch_defaults`` and ``pretrained_parts``, and sets
+    ``out_channels`` and ``out_strides`` in its constructor. It overrides :meth:`frozen_modules` and
+    :meth:`get_layer_depth` as far as they have something to say.
+
+    Args:
+        in_channels: channels of the image.
+        out_indices: which of the backbone's levels come out.
+        frozen_stages: how many stages are frozen; -1 none, 0 the stem alone.
+        norm_eval: keep batch norms in evaluation mode while training.
+        with_cp: recompute the parts that :meth:`run` runs in the backward pass, to save memory.
+        init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads published weights strictly, see
+            :func:`mmhybrid.checkpoints.load_pretrained`; else as in mmengine.
+    """
+
+    family: ClassVar[str]
+    """Prefix of the names that ``build_backbone`` takes."""
+
+    arch_settings: ClassVar[Mapping[str, Mapping[str, Any]]]
+    """Architectures by name."""
+
+    arch_defaults: ClassVar[Mapping[str, Any]]
+    """What an architecture may leave out, and :data:`REQUIRED` for what it may not."""
+
+    pretrained_parts: ClassVar[Mapping[str, str]]
+    """For each kind of checkpoint that fits, the prefix of the parameters it fills."""
+
+    out_channels: tuple[int, ...]
+    out_strides: tuple[int, ...]
+
+    def __new__(cls, *args, **kwargs):
+        known = list(inspect.signature(cls.__init__).parameters)[1:]
+        for name in kwargs:
+            if name not in known:
+                guess = get_close_matches(name, known, n=1)
+                hint = f'; did you mean {guess[0]!r}?' if guess else ''
+                raise TypeError(
+                    f'{cls.__name__} has no argument {name!r}{hint} It takes {", ".join(known)}.'
+                )
+        return super().__new__(cls)
+
+    def __init__(
+        self,
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int],
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(init_cfg)
+        self.in_channels = in_channels
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+
+    @classmethod
+    def resolve_arch(cls, arch: str | Mapping, **overrides: Any) -> SimpleNamespace:
+        """Settings of an architecture: defaults, then the named or given ones, then overrides.
+
+        Args:
+            arch: a name in ``arch_settings``, with or without the family's, or a dict.
+            overrides: the constructor's arguments; those that are None change nothing.
+        """
+        if isinstance(arch, Mapping):
+            settings = dict(arch)
+        else:
+            name = str(arch).removeprefix(f'{cls.family}_')
+            if name not in cls.arch_settings:
+                raise ValueError(
+                    f'{cls.__name__} has no arch {arch!r}; use one of '
+                    f'{", ".join(map(repr, cls.arch_settings))}, or a dict'
+                )
+            settings = cls.arch_settings[name]
+        known = {**cls.arch_defaults, **overrides}
+        unknown = [key for key in settings if key not in known]
+        if unknown:
+            raise ValueError(
+                f'arch of {cls.__name__} has no {unknown[0]!r}; it may have {", ".join(known)}'
+            )
+        given = {key: value for key, value in overrides.items() if value is not None}
+        merged = SimpleNamespace(**{**known, **cls.arch_defaults, **settings, **given})
+        missing = [key for key, value in vars(merged).items() if value is REQUIRED]
+        if missing:
+            raise ValueError(f'arch of {cls.__name__} needs {", ".join(missing)}; got {arch}')
+        return merged
+
+    def resolve_indices(self, count: int) -> tuple[int, ...]:
+        """``out_indices`` from 0 to ``count - 1``, ascending."""
+        indices = tuple(sorted(i + count if i < 0 else i for i in self.out_indices))
+        if not indices or len(set(indices)) < len(indices) or not 0 <= indices[0] <= indices[-1] < count:
+            raise ValueError(
+                f'out_indices={self.out_indices} of {type(self).__name__}: expected distinct '
+                f'levels between 0 and {count - 1}'
+            )
+        return indices
+
+    # Input and output
+
+    def check_image(self, image: Tensor) -> None:
+        """Raise unless the image is ``(N, in_channels, H, W)`` with sides of at least 32 pixels."""
+        name, shape = type(self).__name__, tuple(image.shape)
+        if image.ndim != 4:
+            raise ValueError(f'{name} takes an image batch (N, C, H, W), got shape {shape}')
+        if shape[1] != self.in_channels:
+            raise ValueError(
+                f'{name} was built for {self.in_channels} image channels, got {shape[1]} '
+                f'(shape {shape}); set in_channels={shape[1]} or change the input'
+            )
+        if min(shape[2:]) < MIN_SIZE:
+            raise ValueError(
+                f'{name} takes images of at least {MIN_SIZE}x{MIN_SIZE} pixels, got '
+                f'{shape[2]}x{shape[3]} (shape {shape}); resize or pad the input'
+            )
+
+    @staticmethod
+    def pad_image(image: Tensor, multiple: int) -> Tensor:
+        """Pad with zeros at the right and bottom until ``multiple`` divides both sides."""
+        h, w = image.shape[2:]
+        if h % multiple == 0 and w % multiple == 0:
+            return image
+        return F.pad(image, (0, -w % multiple, 0, -h % multiple))
+
+    @staticmethod
+    def crop_map(level: Tensor, image_size: tuple[int, int], stride: int) -> Tensor:
+        """Cut the part of a map that lies on the unpadded image, ``ceil(size / stride)``."""
+        h, w = (-(-side // stride) for side in image_size)
+        return level[:, :, :h, :w]
+
+    def run(self, module: nn.Module, *args) -> Tensor:
+        """Run a part of the backbone; with ``with_cp`` its activations are recomputed, not kept."""
+        if self.with_cp and self.training and torch.is_grad_enabled():
+            return recompute(module, *args)
+        return module(*args)
+
+    # Weights
+
+    def init_weights(self) -> None:
+        """Initialise as ``init_cfg`` says; published weights are loaded strictly, and reported."""
+        if self.is_init:
+            return
+        init_cfg = self.init_cfg
+        steps = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+        pretrained = [step for step in steps if step.get('type') == 'Pretrained']
+        self.init_cfg = [step for step in steps if step not in pretrained]
+        if self.init_cfg:
+            super().init_weights()
+        self.init_cfg = init_cfg
+        for child in self.children():
+            if isinstance(child, Backbone):
+                child.init_weights()
+        for step in pretrained:
+            options = {key: value for key, value in step.items() if key != 'type'}
+            load_pretrained(self, parts=self.pretrained_parts, **options)
+        self.is_init = True
+
+    # Training
+
+    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        """The modules and parameters that ``frozen_stages`` freezes."""
+        return []
+
+    def freeze(self) -> None:
+        """Stop gradients of the frozen parts, and keep them in evaluation mode."""
+        for part in self.frozen_modules():
+            part.requires_grad_(False)
+            if isinstance(part, nn.Module):
+                part.eval()
+
+    def train(self, mode: bool = True):
+        super().train(mode)
+        if mode:
+            self.freeze()
+            if self.norm_eval:
+                for module in self.modules():
+                    if isinstance(module, _BatchNorm):
+                        module.eval()
+        return self
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Depth of a parameter for layer-wise learning rates, and the number of depths.
+
+        The form that mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for.
+
+        Args:
+            param_name: full name of the parameter.
+            prefix: what stands before this backbone's own names in it.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not define layer depths')

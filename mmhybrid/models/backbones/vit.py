@@ -1,0 +1,396 @@
+"""Plain Vision Transformer, one class for the published families of weights."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.registry import MODELS
+
+from ..layers import (
+    Attention,
+    DropPath,
+    LayerScale,
+    Mlp,
+    PatchEmbed,
+    RelativePositionBias,
+    SwiGLU,
+    build_norm,
+    resize_positions,
+    rotary_positions,
+)
+from .base import REQUIRED, Backbone
+
+Grid = tuple[int, int]
+
+SIZES = {
+    't': dict(embed_dims=192, depth=12, num_heads=3),
+    's': dict(embed_dims=384, depth=12, num_heads=6),
+    'b': dict(embed_dims=768, depth=12, num_heads=12),
+    'l': dict(embed_dims=1024, depth=24, num_heads=16),
+    'g': dict(embed_dims=1536, depth=40, num_heads=24),
+}
+BEIT = dict(position='relative', layer_scale=0.1, mask_key_bias=True)
+DINOV2 = dict(patch_size=14, pretrain_size=518, layer_scale=1.0, interpolate_offset=0.1)
+DINOV2_REG = DINOV2 | dict(num_registers=4, interpolate_offset=0.0, interpolate_antialias=True)
+DINOV3 = dict(
+    position='rope',
+    num_registers=4,
+    layer_scale=1e-5,
+    mask_key_bias=True,
+    norm_cfg=dict(type='LN', eps=1e-5),
+)
+
+
+class Block(nn.Module):
+    """Pre-norm Transformer block: attention and feed-forward network, each a residual branch.
+
+    Args:
+        hidden_dims: hidden width of the feed-forward network.
+        layer_scale: initial value of LayerScale, None for none.
+        relative_grid: training grid of BEiT's relative position bias, None for no bias.
+        relative_class_token: whether that bias knows a class token.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        hidden_dims: int,
+        *,
+        window: int,
+        qkv_bias: bool,
+        mask_key_bias: bool,
+        layer_scale: float | None,
+        ffn: Literal['mlp', 'swiglu'],
+        norm_cfg: dict,
+        drop_path_rate: float,
+        relative_grid: Grid | None,
+        relative_class_token: bool,
+    ):
+        super().__init__()
+        self.norm1 = build_norm(norm_cfg, embed_dims)
+        self.attn = Attention(
+            embed_dims, num_heads, window=window, qkv_bias=qkv_bias, mask_key_bias=mask_key_bias
+        )
+        self.relative_bias = None
+        if relative_grid is not None:
+            self.relative_bias = RelativePositionBias(
+                relative_grid, num_heads, class_token=relative_class_token
+            )
+        self.norm2 = build_norm(norm_cfg, embed_dims)
+        self.mlp = {'mlp': Mlp, 'swiglu': SwiGLU}[ffn](embed_dims, hidden_dims)
+        scaled = layer_scale is not None
+        self.ls1 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
+        self.ls2 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, grid: Grid, rope: tuple[Tensor, Tensor] | None) -> Tensor:
+        bias = None
+        if self.relative_bias is not None:
+            side = self.attn.window
+            bias = self.relative_bias((side, side) if side else grid)
+        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), grid, bias, rope)))
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+
+
+@MODELS.register_module()
+class ViT(Backbone):
+    """Vision Transformer: the maps of its patch tokens after some of its blocks.
+
+    An Image is Worth 16x16 Words, arXiv 2010.11929. The names of its parameters are those of the
+    published weights, which load into it as they are: DeiT (``facebookresearch/deit``), AugReg
+    (timm), MAE, BEiT and BEiTv2, DINOv2 and DINOv3; differences from each: none.
+
+    It is also what the adapters wrap. They ask it for three things: :meth:`embed`,
+    :meth:`run_blocks`, and its widths (``embed_dims``, ``depth``, ``patch_size``,
+    ``num_prefix_tokens``).
+
+    Args:
+        arch: name of an architecture or ``dict(embed_dims, depth, num_heads, mlp_ratio=4)``, to
+            which any of the arguments marked * can be added. ``'t' 's' 'b' 'l' 'g'`` are DeiT,
+            AugReg and MAE; ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others set what
+            their weights need.
+        in_channels: channels of the image.
+        out_indices: the blocks whose output comes out; negative ones count from the last.
+        patch_size: * side of a patch in pixels, default 16.
+        pretrain_size: * side in pixels of the image for which positions are learned, default 224.
+            For other images they are resized.
+        position: * ``'absolute'`` (default), ``'relative'`` (BEiT), ``'rope'`` (DINOv3).
+        class_token, dist_token: * whether the sequence begins with them; defaults True, False.
+        num_registers: * register tokens after them (DINOv2 reg, DINOv3), default 0.
+        qkv_bias, mask_key_bias: * bias of the projection to queries, keys and values, default True,
+            and whether the key's part is held at zero, default False.
+        layer_scale: * initial value of LayerScale, None for none.
+        ffn: * ``'mlp'`` (default) or ``'swiglu'``.
+        interpolate_offset, interpolate_antialias: * how DINOv2 resizes its positions.
+        windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
+        final_norm: normalise the tokens of each output.
+        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-6)``.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
+        with_cp: recompute blocks in the backward pass to save memory.
+        frozen_stages: -1 nothing, 0 the patch embedding and positions, i also the first i blocks.
+        norm_eval: no effect, there is no batch norm; every backbone has it.
+        init_cfg: see :class:`Backbone`.
+
+    Shapes:
+        ``(N, in_channels, H, W)`` to a tuple of ``(N, embed_dims, ceil(H / patch_size),
+        ceil(W / patch_size))``, all of stride ``patch_size``.
+
+    Raises:
+        ValueError: unknown arch, inconsistent settings, or an unfit image.
+    """
+
+    family = 'vit'
+    arch_settings = {
+        **SIZES,
+        'deit_t_distilled': SIZES['t'] | dict(dist_token=True),
+        'deit_s_distilled': SIZES['s'] | dict(dist_token=True),
+        'deit_b_distilled': SIZES['b'] | dict(dist_token=True),
+        'beit_b': SIZES['b'] | BEIT,
+        'beit_l': SIZES['l'] | BEIT | dict(layer_scale=1e-5),
+        **{f'dinov2_{size}': SIZES[size] | DINOV2 for size in 'sbl'},
+        **{f'dinov2_{size}_reg': SIZES[size] | DINOV2_REG for size in 'sbl'},
+        'dinov2_g': SIZES['g'] | DINOV2 | dict(ffn='swiglu'),
+        'dinov2_g_reg': SIZES['g'] | DINOV2_REG | dict(ffn='swiglu'),
+        **{f'dinov3_{size}': SIZES[size] | DINOV3 for size in 'sbl'},
+        'dinov3_splus': SIZES['s'] | DINOV3 | dict(ffn='swiglu', mlp_ratio=6),
+    }
+    arch_defaults = dict(
+        embed_dims=REQUIRED,
+        depth=REQUIRED,
+        num_heads=REQUIRED,
+        mlp_ratio=4,
+        patch_size=16,
+        pretrain_size=224,
+        position='absolute',
+        class_token=True,
+        dist_token=False,
+        num_registers=0,
+        qkv_bias=True,
+        mask_key_bias=False,
+        layer_scale=None,
+        ffn='mlp',
+        interpolate_offset=0.0,
+        interpolate_antialias=False,
+        norm_cfg=dict(type='LN', eps=1e-6),
+    )
+    pretrained_parts = {'vit': ''}
+
+    def __init__(
+        self,
+        arch: str | dict = 'b',
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (-1,),
+        patch_size: int | None = None,
+        pretrain_size: int | None = None,
+        position: Literal['absolute', 'relative', 'rope'] | None = None,
+        class_token: bool | None = None,
+        dist_token: bool | None = None,
+        num_registers: int | None = None,
+        qkv_bias: bool | None = None,
+        mask_key_bias: bool | None = None,
+        layer_scale: float | None = None,
+        ffn: Literal['mlp', 'swiglu'] | None = None,
+        interpolate_offset: float | None = None,
+        interpolate_antialias: bool | None = None,
+        windows: int | Sequence[int | None] = 0,
+        final_norm: bool = False,
+        norm_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            in_channels=in_channels,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
+        )
+        arch = self.resolve_arch(
+            arch,
+            patch_size=patch_size,
+            pretrain_size=pretrain_size,
+            position=position,
+            class_token=class_token,
+            dist_token=dist_token,
+            num_registers=num_registers,
+            qkv_bias=qkv_bias,
+            mask_key_bias=mask_key_bias,
+            layer_scale=layer_scale,
+            ffn=ffn,
+            interpolate_offset=interpolate_offset,
+            interpolate_antialias=interpolate_antialias,
+            norm_cfg=norm_cfg,
+        )
+        self._check(arch)
+        dims, side = arch.embed_dims, arch.pretrain_size // arch.patch_size
+        self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
+        self.patch_size = arch.patch_size
+        self.position = arch.position
+        self.position_grid = (side, side)
+        self.interpolate = dict(
+            offset=arch.interpolate_offset, antialias=arch.interpolate_antialias
+        )
+        self.windows = self._windows(windows)
+        self.num_prefix_positions = int(arch.class_token) + int(arch.dist_token)
+        self.num_prefix_tokens = self.num_prefix_positions + arch.num_registers
+        if any(self.windows) and self.num_prefix_tokens:
+            raise ValueError(
+                f'window attention has no place for the {self.num_prefix_tokens} class, '
+                'distillation or register tokens; set class_token=False, dist_token=False and '
+                'num_registers=0, or windows=0'
+            )
+
+        self.patch_embed = PatchEmbed(in_channels, dims, arch.patch_size)
+        self.cls_token = _token(1, dims) if arch.class_token else None
+        self.dist_token = _token(1, dims) if arch.dist_token else None
+        self.register_tokens = _token(arch.num_registers, dims) if arch.num_registers else None
+        self.pos_embed = None
+        if arch.position == 'absolute':
+            self.pos_embed = _token(self.num_prefix_positions + side * side, dims)
+
+        self.blocks = nn.ModuleList(
+            Block(
+                dims,
+                arch.num_heads,
+                int(dims * arch.mlp_ratio),
+                window=window,
+                qkv_bias=arch.qkv_bias,
+                mask_key_bias=arch.mask_key_bias,
+                layer_scale=arch.layer_scale,
+                ffn=arch.ffn,
+                norm_cfg=arch.norm_cfg,
+                drop_path_rate=drop_path_rate * i / max(arch.depth - 1, 1),
+                relative_grid=self._relative_grid(window),
+                relative_class_token=arch.class_token,
+            )
+            for i, window in enumerate(self.windows)
+        )
+        self.norm = build_norm(arch.norm_cfg, dims) if final_norm else nn.Identity()
+        for module in self.blocks.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+        self.levels = self.resolve_indices(arch.depth)
+        self.out_channels = (dims,) * len(self.levels)
+        self.out_strides = (arch.patch_size,) * len(self.levels)
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.check_image(x)
+        size = tuple(x.shape[2:])
+        tokens, grid = self.embed(self.pad_image(x, self.patch_size))
+        outs, start = [], 0
+        for level in self.levels:
+            tokens = self.run_blocks(tokens, grid, start, level + 1)
+            start = level + 1
+            patches = self.norm(tokens)[:, self.num_prefix_tokens :]
+            out = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
+            outs.append(self.crop_map(out, size, self.patch_size))
+        return tuple(outs)
+
+    # What an adapter asks for
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
+        """Tokens ``(N, num_prefix_tokens + h * w, C)`` with positions, and their grid ``(h, w)``.
+
+        Both sides of the image must be multiples of ``patch_size``.
+        """
+        tokens, grid = self.patch_embed(image)
+        prefix = [token for token in (self.cls_token, self.dist_token) if token is not None]
+        if self.pos_embed is not None:
+            count = self.num_prefix_positions
+            prefix_positions, positions = self.pos_embed.tensor_split((count,), dim=1)
+            positions = resize_positions(positions, self.position_grid, grid, **self.interpolate)
+            tokens = tokens + positions
+            prefix = [torch.cat(prefix, dim=1) + prefix_positions] if prefix else []
+        if self.register_tokens is not None:
+            prefix.append(self.register_tokens)
+        if prefix:
+            prefix = torch.cat(prefix, dim=1).expand(len(tokens), -1, -1)
+            tokens = torch.cat((prefix.to(tokens.dtype), tokens), dim=1)
+        return tokens, grid
+
+    def run_blocks(self, tokens: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
+        """Tokens after blocks ``start`` to ``stop - 1``."""
+        rope = None
+        if self.position == 'rope':
+            dims = self.embed_dims // self.num_heads
+            rope = rotary_positions(grid, dims, base=100.0, device=tokens.device)
+        for block in self.blocks[start:stop]:
+            tokens = self.run(block, tokens, grid, rope)
+        return tokens
+
+    # Training
+
+    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        if self.frozen_stages < 0:
+            return []
+        tokens = (self.cls_token, self.dist_token, self.register_tokens, self.pos_embed)
+        frozen = [self.patch_embed, *(token for token in tokens if token is not None)]
+        frozen += self.blocks[: self.frozen_stages]
+        return frozen
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """0 for the embeddings, ``i + 1`` for block i, ``depth + 1`` for all that follows."""
+        count = self.depth + 2
+        name = param_name.removeprefix(prefix)
+        if param_name.startswith(prefix):
+            if name.startswith('blocks.'):
+                return int(name.split('.')[1]) + 1, count
+            if name.startswith(('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')):
+                return 0, count
+        return count - 1, count
+
+    # Settings
+
+    def _check(self, arch) -> None:
+        if arch.embed_dims % arch.num_heads:
+            raise ValueError(
+                f'num_heads={arch.num_heads} does not divide embed_dims={arch.embed_dims}'
+            )
+        if arch.position not in ('absolute', 'relative', 'rope'):
+            raise ValueError(
+                f"position={arch.position!r}: expected 'absolute', 'relative' or 'rope'"
+            )
+        if arch.ffn not in ('mlp', 'swiglu'):
+            raise ValueError(f"ffn={arch.ffn!r}: expected 'mlp' or 'swiglu'")
+        if arch.position == 'relative' and (arch.dist_token or arch.num_registers):
+            raise ValueError(
+                'relative positions know patches and a class token only; set dist_token=False and '
+                'num_registers=0'
+            )
+        if self.frozen_stages > arch.depth:
+            raise ValueError(
+                f'frozen_stages={self.frozen_stages}: the ViT has {arch.depth} blocks; use -1 '
+                f'(nothing) to {arch.depth}'
+            )
+
+    def _windows(self, windows: int | Sequence[int | None]) -> tuple[int, ...]:
+        if isinstance(windows, int):
+            windows = (windows,) * self.depth
+        windows = tuple(window or 0 for window in windows)
+        if len(windows) != self.depth:
+            raise ValueError(
+                f'windows has {len(windows)} entries for {self.depth} blocks; give one a block, or '
+                'a single number'
+            )
+        return windows
+
+    def _relative_grid(self, window: int) -> Grid | None:
+        if self.position != 'relative':
+            return None
+        return (window, window) if window else self.position_grid
+
+
+def _token(count: int, dims: int) -> nn.Parameter:
+    return nn.Parameter(nn.init.trunc_normal_(torch.empty(1, count, dims), std=0.02))

@@ -1,0 +1,582 @@
+"""ViT-CoMer: a plain ViT joined to a convolutional pyramid."""
+
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmhybrid.registry import MODELS
+
+from ..layers import (
+    ConvFFN,
+    DropPath,
+    MSDeformAttention,
+    build_norm,
+    join_levels,
+    reference_points,
+    split_levels,
+)
+from ..layers.pyramid import Shapes
+from .base import REQUIRED, Backbone
+from .vit import SIZES, ViT
+
+
+class ConvPyramid(nn.Module):
+    """Convolutional branch: maps of width ``embed_dims`` at strides 4, 8, 16 and 32.
+
+    Without ``with_finest`` None stands in place of the first.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stem_channels: int,
+        embed_dims: int,
+        norm_cfg: dict,
+        with_finest: bool = True,
+    ):
+        super().__init__()
+        c = stem_channels
+        self.stem = nn.Sequential(
+            _conv_norm_relu(in_channels, c, 2, norm_cfg),
+            _conv_norm_relu(c, c, 1, norm_cfg),
+            _conv_norm_relu(c, c, 1, norm_cfg),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        widths = (c, 2 * c, 4 * c, 4 * c)
+        self.stages = nn.ModuleList(
+            _conv_norm_relu(fine, coarse, 2, norm_cfg)
+            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.projections = nn.ModuleList(nn.Conv2d(width, embed_dims, 1) for width in widths)
+        if not with_finest:
+            self.projections[0] = None
+
+    def forward(self, image: Tensor) -> list[Tensor | None]:
+        maps = [self.stem(image)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return [
+            project(m) if project is not None else None
+            for project, m in zip(self.projections, maps, strict=True)
+        ]
+
+
+class MRFP(nn.Module):
+    """Multi-receptive-field feature pyramid: ``(N, S, C)`` tokens of three levels, in and out.
+
+    In each level half of the hidden channels pass a 3x3, half a 5x5 depth-wise convolution.
+    """
+
+    def __init__(self, embed_dims: int, hidden_dims: int, num_levels: int, norm_cfg: dict):
+        super().__init__()
+        half = hidden_dims // 2
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.conv3x3 = nn.ModuleList(
+            nn.Conv2d(half, half, 3, padding=1, groups=half) for _ in range(num_levels)
+        )
+        self.conv5x5 = nn.ModuleList(
+            nn.Conv2d(half, half, 5, padding=2, groups=half) for _ in range(num_levels)
+        )
+        self.norms = nn.ModuleList(build_norm(norm_cfg, hidden_dims) for _ in range(num_levels))
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
+        maps = split_levels(self.fc1(tokens), shapes)
+        mixed = []
+        for m, conv3x3, conv5x5, norm in zip(
+            maps, self.conv3x3, self.conv5x5, self.norms, strict=True
+        ):
+            small, large = m.chunk(2, dim=1)
+            mixed.append(F.gelu(norm(torch.cat((conv3x3(small), conv5x5(large)), dim=1))))
+        # The original applies GELU to each map and once more after joining them.
+        return self.fc2(F.gelu(join_levels(mixed)))
+
+
+class CTIToViT(nn.Module):
+    """CTI from the CNN to the ViT: what the pyramid has to tell the patch tokens.
+
+    The pyramid attends to itself over all levels (the attention has no residual connection), passes
+    a feed-forward network, and its levels are resized to the ViT's grid and summed. The learned
+    scale of the sum begins at zero, so that a pretrained ViT begins undisturbed.
+    """
+
+    def __init__(
+        self, embed_dims: int, ffn_dims: int, attention: dict, norm_cfg: dict, drop_path_rate: float
+    ):
+        super().__init__()
+        self.query_norm = build_norm(norm_cfg, embed_dims)
+        self.value_norm = build_norm(norm_cfg, embed_dims)
+        self.attn = MSDeformAttention(embed_dims, **attention)
+        self.ffn_norm = build_norm(norm_cfg, embed_dims)
+        self.ffn = ConvFFN(embed_dims, ffn_dims)
+        self.drop_path = DropPath(drop_path_rate)
+        self.gamma = nn.Parameter(torch.zeros(embed_dims))
+
+    def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
+        """``(N, S, C)`` pyramid to ``(N, h * w, C)``, to be added to the patch tokens."""
+        x = self.attn(self.query_norm(pyramid), points, self.value_norm(pyramid), shapes)
+        x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
+        fine, middle, coarse = split_levels(x, shapes)
+        # Halving an even side bilinearly is averaging pairs.
+        x = F.avg_pool2d(fine, 2) + middle + _resize(coarse, shapes[1])
+        return self.gamma * join_levels([x])
+
+
+class PyramidAttention(nn.Module):
+    """CNN-branch interaction: deformable attention of the pyramid to itself, and its network.
+
+    As in the original, query and value are normalised twice, and the residual connection starts
+    from the once normalised query, not from the input.
+    """
+
+    def __init__(
+        self, embed_dims: int, ffn_dims: int, attention: dict, norm_cfg: dict, drop_path_rate: float
+    ):
+        super().__init__()
+        self.outer_query_norm = build_norm(norm_cfg, embed_dims)
+        self.outer_value_norm = build_norm(norm_cfg, embed_dims)
+        self.query_norm = build_norm(norm_cfg, embed_dims)
+        self.value_norm = build_norm(norm_cfg, embed_dims)
+        self.attn = MSDeformAttention(embed_dims, **attention)
+        self.ffn_norm = build_norm(norm_cfg, embed_dims) if ffn_dims else None
+        self.ffn = ConvFFN(embed_dims, ffn_dims) if ffn_dims else None
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
+        x = self.outer_query_norm(pyramid)
+        value = self.value_norm(self.outer_value_norm(pyramid))
+        x = x + self.attn(self.query_norm(x), points, value, shapes)
+        if self.ffn is not None:
+            x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
+        return x
+
+
+class CTIToCNN(nn.Module):
+    """CTI from the ViT to the CNN: patch tokens are added to the pyramid's middle level.
+
+    Args:
+        ffn_dims: hidden width of the feed-forward networks, 0 for none.
+        own_ffn: a feed-forward network of its own after the addition (the extra CTI blocks).
+        interaction: whether the pyramid then attends to itself.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        ffn_dims: int,
+        attention: dict,
+        norm_cfg: dict,
+        drop_path_rate: float,
+        *,
+        own_ffn: bool,
+        interaction: bool,
+    ):
+        super().__init__()
+        own_ffn = own_ffn and ffn_dims > 0
+        self.ffn_norm = build_norm(norm_cfg, embed_dims) if own_ffn else None
+        self.ffn = ConvFFN(embed_dims, ffn_dims) if own_ffn else None
+        self.drop_path = DropPath(drop_path_rate)
+        self.interaction = None
+        if interaction:
+            self.interaction = PyramidAttention(
+                embed_dims, ffn_dims, attention, norm_cfg, drop_path_rate
+            )
+
+    def forward(self, pyramid: Tensor, patches: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
+        pyramid = _add_patches(pyramid, patches, shapes)
+        if self.ffn is not None:
+            pyramid = pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), shapes))
+        if self.interaction is not None:
+            pyramid = self.interaction(pyramid, points, shapes)
+        return pyramid
+
+
+class Stage(nn.Module):
+    """What ViT-CoMer wraps around one group of ViT blocks; parts that are switched off are None."""
+
+    def __init__(
+        self, mrfp: MRFP | None, to_vit: CTIToViT | None, to_cnn: CTIToCNN | None, extra: list
+    ):
+        super().__init__()
+        self.mrfp = mrfp
+        self.to_vit = to_vit
+        self.to_cnn = to_cnn
+        self.extra = nn.ModuleList(extra)
+
+
+SEGMENTATION = dict(windows=0, vit_features='stages')
+
+
+@MODELS.register_module()
+class ViTCoMer(Backbone):
+    """ViT-CoMer: a plain ViT and a convolutional pyramid that inform each other.
+
+    ViT-CoMer: Vision Transformer with Convolutional Multi-scale Feature Interaction for Dense
+    Predictions, arXiv 2403.07392, ``Traffic-X/ViT-CoMer``. Both published trees, detection and
+    segmentation, are options of this class. Differences from them: batch norm where they write
+    SyncBN (``norm_cfg`` sets it), parameters they never use are left out, and images whose sides
+    32 does not divide are padded and the maps cropped.
+
+    The ViT is wrapped, not changed. In each stage MRFP (multi-receptive-field feature pyramid) and
+    CTI (bidirectional CNN-Transformer interaction) to the ViT run before a group of its blocks, CTI
+    to the CNN after it; extra CTI blocks follow the last.
+
+    Args:
+        arch: ``'t' 's' 'b' 'l'``, the published detection models, ``'t_seg' 's_seg' 'b_seg'``, the
+            segmentation ones, or ``dict(embed_dims, depth, num_heads, mlp_ratio=4)``, to which any
+            of the arguments marked * can be added.
+        vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
+            By default it has no class token, and LayerScale beginning at 1.
+        windows: * side of the ViT's attention windows, 0 for global attention; a sequence sets each
+            block. Default 14, 14, global, repeated.
+        in_channels: channels of the image.
+        out_indices: levels that come out, of strides 4, 8, 16 and 32.
+        stem_channels: * width of the convolutional stem, default 64.
+        interaction_indexes: * first and last block of each stage, default four equal groups.
+        mrfp_ratio: * hidden width of MRFP over ``embed_dims``, default 0.5.
+        cti_to_vit, cti_to_cnn: * whether there is CTI to the ViT (and MRFP, which feeds it) and to
+            the CNN; a sequence sets each stage. Default True.
+        cnn_interaction: * whether the pyramid attends to itself in CTI to the CNN and in the extra
+            blocks; a sequence sets each stage. Default True.
+        extra_cti: * extra CTI blocks after the last stage, default 4.
+        vit_features: * which ViT maps are added to the outputs: ``'last'`` (default), the last
+            stage's at each level; ``'stages'``, the i-th stage's at level i; ``'none'``.
+        num_points, deform_heads, deform_ratio: * sampling points a level, heads (default 6) and
+            value width over ``embed_dims`` of deformable attention.
+        deform_backend: see :func:`~mmhybrid.models.layers.deformable_attention`.
+        ffn_ratio: * hidden width of the CTI's feed-forward networks over ``embed_dims``, 0 for
+            none where the original can go without; default 0.25.
+        norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
+        drop_path_rate: stochastic depth: of the ViT growing to this, of every CTI just this.
+        with_cp: recompute ViT blocks, MRFP and CTI in the backward pass to save memory.
+        freeze: ``'vit'`` freezes the whole ViT.
+        frozen_stages: freezes a part of it: 0 its embeddings, i also its first i blocks; -1 nothing.
+        norm_eval: keep batch norms in evaluation mode while training.
+        init_cfg: see :class:`Backbone`; takes weights of a ViT or of a whole ViT-CoMer.
+
+    Shapes:
+        ``(N, in_channels, H, W)`` to ``(N, embed_dims, ceil(H / s), ceil(W / s))`` for s in 4, 8, 16
+        and 32.
+
+    Raises:
+        ValueError: unknown arch, inconsistent settings, or an unfit image.
+    """
+
+    family = 'vitcomer'
+    arch_settings = {
+        't': SIZES['t'],
+        's': SIZES['s'],
+        'b': SIZES['b'] | dict(deform_heads=12, deform_ratio=0.5),
+        'l': SIZES['l'] | dict(deform_heads=16, deform_ratio=0.5),
+        't_seg': SIZES['t'] | SEGMENTATION | dict(mrfp_ratio=6.0),
+        's_seg': SIZES['s'] | SEGMENTATION | dict(mrfp_ratio=1.5),
+        'b_seg': SIZES['b'] | SEGMENTATION | dict(mrfp_ratio=1.0, deform_heads=12, deform_ratio=0.5),
+    }
+    arch_defaults = dict(
+        embed_dims=REQUIRED,
+        depth=REQUIRED,
+        num_heads=REQUIRED,
+        mlp_ratio=4,
+        windows=(14, 14, 0),
+        stem_channels=64,
+        interaction_indexes=None,
+        mrfp_ratio=0.5,
+        cti_to_vit=True,
+        cti_to_cnn=True,
+        cnn_interaction=True,
+        extra_cti=4,
+        vit_features='last',
+        num_points=4,
+        deform_heads=6,
+        deform_ratio=1.0,
+        ffn_ratio=0.25,
+    )
+    pretrained_parts = {'vit': 'vit.', 'vit_comer': ''}
+
+    def __init__(
+        self,
+        arch: str | dict = 'b',
+        *,
+        vit: dict | None = None,
+        windows: int | Sequence[int] | None = None,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        stem_channels: int | None = None,
+        interaction_indexes: Sequence[tuple[int, int]] | None = None,
+        mrfp_ratio: float | None = None,
+        cti_to_vit: bool | Sequence[bool] | None = None,
+        cti_to_cnn: bool | Sequence[bool] | None = None,
+        cnn_interaction: bool | Sequence[bool] | None = None,
+        extra_cti: int | None = None,
+        vit_features: Literal['last', 'stages', 'none'] | None = None,
+        num_points: int | None = None,
+        deform_heads: int | None = None,
+        deform_ratio: float | None = None,
+        deform_backend: str = 'auto',
+        ffn_ratio: float | None = None,
+        norm_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        freeze: Literal['vit'] | None = None,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            in_channels=in_channels,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
+        )
+        arch = self.resolve_arch(
+            arch,
+            windows=windows,
+            stem_channels=stem_channels,
+            interaction_indexes=interaction_indexes,
+            mrfp_ratio=mrfp_ratio,
+            cti_to_vit=cti_to_vit,
+            cti_to_cnn=cti_to_cnn,
+            cnn_interaction=cnn_interaction,
+            extra_cti=extra_cti,
+            vit_features=vit_features,
+            num_points=num_points,
+            deform_heads=deform_heads,
+            deform_ratio=deform_ratio,
+            ffn_ratio=ffn_ratio,
+        )
+        if freeze not in (None, 'vit'):
+            raise ValueError(f"freeze={freeze!r}: expected None or 'vit'")
+        self.frozen_part = freeze
+        self.vit = self._build_vit(arch, vit or {}, drop_path_rate)
+        self.groups = self._groups(arch)
+        self.vit_features = arch.vit_features
+
+        dims = arch.embed_dims
+        self.levels = self.resolve_indices(4)
+        self.out_channels = (dims,) * len(self.levels)
+        self.out_strides = tuple(4 * 2**level for level in self.levels)
+
+        norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
+        self.cnn = ConvPyramid(in_channels, arch.stem_channels, dims, norm_cfg, 0 in self.levels)
+        self.level_embed = nn.Parameter(torch.randn(3, dims))
+        self.stages = self._build_stages(arch, norm_cfg, deform_backend, drop_path_rate)
+        self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if 0 in self.levels else None
+        self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
+        for part in (self.cnn, self.stages, self.upsample):
+            if part is not None:
+                part.apply(_init_layer)
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.check_image(x)
+        size = tuple(x.shape[2:])
+        image = self.pad_image(x, 32)
+
+        finest, *maps = self.cnn(image)
+        shapes = [tuple(m.shape[2:]) for m in maps]
+        points = reference_points(shapes, image.device)
+        level_embed = self.level_embed[:, :, None, None]
+        pyramid = join_levels([m + e for m, e in zip(maps, level_embed, strict=True)])
+
+        tokens, grid = self.vit.embed(image)
+        count = self.vit.num_prefix_tokens
+        features = []
+        for stage, (first, last) in zip(self.stages, self.groups, strict=True):
+            if stage.to_vit is not None:
+                prefix, patches = tokens.tensor_split((count,), dim=1)
+                pyramid = self.run(stage.mrfp, pyramid, shapes)
+                pyramid = _add_patches(pyramid, patches, shapes)
+                patches = patches + self.run(stage.to_vit, pyramid, points, shapes)
+                tokens = torch.cat((prefix, patches), dim=1) if count else patches
+            tokens = self.vit.run_blocks(tokens, grid, first, last + 1)
+            patches = tokens[:, count:]
+            features.append(patches)
+            for module in (stage.to_cnn, *stage.extra):
+                if module is not None:
+                    pyramid = self.run(module, pyramid, patches, points, shapes)
+
+        maps = [finest, *split_levels(pyramid, shapes)]
+        if finest is not None:
+            maps[0] = finest + self.upsample(maps[1])
+        if self.vit_features == 'last':
+            features = features[-1:] * 4
+        outs = []
+        for level, stride in zip(self.levels, self.out_strides, strict=True):
+            out = maps[level]
+            if self.vit_features != 'none':
+                (feature,) = split_levels(features[level], [grid])
+                out = out + _resize(feature, tuple(out.shape[2:]))
+            outs.append(self.crop_map(self.norms[str(level)](out), size, stride))
+        return tuple(outs)
+
+    # Training
+
+    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        return [self.vit] if self.frozen_part == 'vit' else []
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Those of the ViT; the adapter is at the last depth."""
+        return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
+
+    # Building
+
+    def _build_vit(self, arch: SimpleNamespace, overrides: dict, drop_path_rate: float) -> ViT:
+        windows = arch.windows
+        if not isinstance(windows, int) and len(windows) < arch.depth:
+            repeats = arch.depth // len(windows)
+            windows = tuple(windows) * repeats
+        sizes = ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')
+        settings = dict(
+            arch={key: getattr(arch, key) for key in sizes},
+            in_channels=self.in_channels,
+            windows=windows,
+            class_token=False,
+            layer_scale=1.0,
+            drop_path_rate=drop_path_rate,
+            with_cp=self.with_cp,
+            frozen_stages=self.frozen_stages,
+        )
+        vit = ViT(**{**settings, **overrides})
+        if vit.patch_size != 16:
+            raise ValueError(
+                f'ViT-CoMer joins a ViT of patch size 16 to its stride 16, got {vit.patch_size}; set '
+                'vit=dict(patch_size=16): patch embeddings of another size are resized on loading'
+            )
+        if (vit.embed_dims, vit.depth) != (arch.embed_dims, arch.depth):
+            raise ValueError(
+                f'the ViT has {vit.depth} blocks of width {vit.embed_dims}, but arch says '
+                f'{arch.depth} of width {arch.embed_dims}; give the same size to both'
+            )
+        return vit
+
+    def _groups(self, arch: SimpleNamespace) -> tuple[tuple[int, int], ...]:
+        """First and last block of each stage."""
+        groups = arch.interaction_indexes
+        if groups is None:
+            if arch.depth % 4:
+                raise ValueError(
+                    f'{arch.depth} blocks do not make four equal stages; give interaction_indexes'
+                )
+            step = arch.depth // 4
+            groups = [(first, first + step - 1) for first in range(0, arch.depth, step)]
+        groups = tuple((group[0], group[-1]) for group in groups)
+        covered = [block for first, last in groups for block in range(first, last + 1)]
+        if covered != list(range(arch.depth)):
+            raise ValueError(
+                f'interaction_indexes={list(groups)} do not cover the {arch.depth} blocks of the ViT '
+                f'one after another; expected first and last blocks such as '
+                f'[(0, {arch.depth // 2 - 1}), ({arch.depth // 2}, {arch.depth - 1})]'
+            )
+        return groups
+
+    def _build_stages(
+        self, arch: SimpleNamespace, norm_cfg: dict, backend: str, drop_path_rate: float
+    ) -> nn.ModuleList:
+        dims = arch.embed_dims
+        count = len(self.groups)
+        to_vit = _per_stage('cti_to_vit', arch.cti_to_vit, count)
+        to_cnn = _per_stage('cti_to_cnn', arch.cti_to_cnn, count)
+        interaction = _per_stage('cnn_interaction', arch.cnn_interaction, count)
+        mrfp_dims = int(dims * arch.mrfp_ratio)
+        self._check_stages(arch, to_cnn[-1], mrfp_dims)
+
+        common = dict(
+            embed_dims=dims,
+            ffn_dims=int(dims * arch.ffn_ratio),
+            attention=dict(
+                num_heads=arch.deform_heads,
+                num_levels=3,
+                num_points=arch.num_points,
+                value_ratio=arch.deform_ratio,
+                backend=backend,
+            ),
+            norm_cfg=dict(type='LN', eps=1e-6),
+            drop_path_rate=drop_path_rate,
+        )
+        stages = nn.ModuleList()
+        for i in range(count):
+            extra = arch.extra_cti if i == count - 1 else 0
+            stages.append(
+                Stage(
+                    mrfp=MRFP(dims, mrfp_dims, 3, norm_cfg) if to_vit[i] else None,
+                    to_vit=CTIToViT(**common) if to_vit[i] else None,
+                    to_cnn=CTIToCNN(**common, own_ffn=False, interaction=interaction[i])
+                    if to_cnn[i]
+                    else None,
+                    extra=[
+                        CTIToCNN(**common, own_ffn=True, interaction=interaction[i])
+                        for _ in range(extra)
+                    ],
+                )
+            )
+        return stages
+
+    def _check_stages(self, arch: SimpleNamespace, last_to_cnn: bool, mrfp_dims: int) -> None:
+        if mrfp_dims < 2 or mrfp_dims % 2:
+            raise ValueError(
+                f'mrfp_ratio={arch.mrfp_ratio} gives MRFP {mrfp_dims} hidden channels; it needs an '
+                'even number, half for each kernel size'
+            )
+        if arch.vit_features not in ('last', 'stages', 'none'):
+            raise ValueError(
+                f"vit_features={arch.vit_features!r}: expected 'last', 'stages' or 'none'"
+            )
+        if arch.vit_features == 'stages' and len(self.groups) != 4:
+            raise ValueError(
+                f"vit_features='stages' gives each of the 4 levels one stage's map, but there are "
+                f"{len(self.groups)} stages; use vit_features='last'"
+            )
+        if arch.vit_features == 'none' and not last_to_cnn and not arch.extra_cti:
+            raise ValueError(
+                'the last blocks of the ViT would not reach any output; switch on the last '
+                'cti_to_cnn, extra_cti or vit_features'
+            )
+
+
+def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
+        build_norm(norm_cfg, channels),
+        nn.ReLU(inplace=True),
+    )
+
+
+def _add_patches(pyramid: Tensor, patches: Tensor, shapes: Shapes) -> Tensor:
+    """Add patch tokens ``(N, h * w, C)`` to the middle level of the pyramid ``(N, S, C)``."""
+    fine, middle, coarse = pyramid.split([h * w for h, w in shapes], dim=1)
+    return torch.cat((fine, middle + patches, coarse), dim=1)
+
+
+def _resize(level: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a map bilinearly; of the same size it stays as it is."""
+    if tuple(level.shape[2:]) == size:
+        return level
+    return F.interpolate(level, size=size, mode='bilinear', align_corners=False)
+
+
+def _per_stage(name: str, value: bool | Sequence[bool], count: int) -> tuple[bool, ...]:
+    if isinstance(value, bool):
+        return (value,) * count
+    if len(value) != count:
+        raise ValueError(f'{name} has {len(value)} entries for {count} stages: {list(value)}')
+    return tuple(value)
+
+
+def _init_layer(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, MSDeformAttention):
+        module.reset_parameters()

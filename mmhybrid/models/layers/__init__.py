@@ -1,0 +1,28 @@
+from .attention import Attention, LayerScale
+from .conv_ffn import ConvFFN
+from .deformable_attention import MSDeformAttention, deformable_attention
+from .drop import DropPath
+from .mlp import Mlp, SwiGLU
+from .norm import build_norm
+from .patch_embed import PatchEmbed
+from .position import RelativePositionBias, resize_positions, rotary_positions
+from .pyramid import join_levels, reference_points, split_levels
+
+__all__ = [
+    'Attention',
+    'ConvFFN',
+    'DropPath',
+    'LayerScale',
+    'MSDeformAttention',
+    'Mlp',
+    'PatchEmbed',
+    'RelativePositionBias',
+    'SwiGLU',
+    'build_norm',
+    'deformable_attention',
+    'join_levels',
+    'reference_points',
+    'resize_positions',
+    'rotary_positions',
+    'split_levels',
+]

@@ -1,0 +1,111 @@
+"""Multi-head self-attention of plain ViTs: global or in windows, through the fused kernel."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerScale(nn.Module):
+    """Learned scale of each channel of a residual branch (arXiv 2103.17239)."""
+
+    def __init__(self, embed_dims: int, initial: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((embed_dims,), float(initial)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+class Attention(nn.Module):
+    """Self-attention over ``(N, P + H * W, C)`` tokens of an ``H x W`` grid with P prefix tokens.
+
+    Args:
+        embed_dims: C.
+        num_heads: must divide C.
+        window: side of the square windows, 0 for global attention. Windows cover the grid from the
+            top left; at the right and bottom they are padded with zero queries, keys and values
+            that are *not* masked out, as in ViT-Adapter and ViT-CoMer. They need P = 0.
+        qkv_bias: whether the projection has a bias.
+        mask_key_bias: hold the key's part of that bias at zero (BEiT, DINOv3).
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        window: int = 0,
+        qkv_bias: bool = True,
+        mask_key_bias: bool = False,
+    ):
+        super().__init__()
+        self.num_heads = num_heads
+        self.window = window
+        self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+        if mask_key_bias:
+            mask = torch.ones(3, embed_dims)
+            mask[1] = 0
+            self.register_buffer('bias_mask', mask.flatten(), persistent=False)
+        else:
+            self.bias_mask = None
+
+    def forward(
+        self,
+        x: Tensor,
+        grid: tuple[int, int],
+        bias: Tensor | None = None,
+        rope: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """Attend.
+
+        Args:
+            x: ``(N, P + H * W, C)``.
+            grid: ``(H, W)``.
+            bias: relative position bias, ``(heads, L, L)`` with L the tokens of x, or of a window.
+            rope: sine and cosine of rotary positions, each ``(H * W, C / heads)``.
+        """
+        n, length, dims = x.shape
+        qkv_bias = self.qkv.bias
+        if self.bias_mask is not None and qkv_bias is not None:
+            qkv_bias = qkv_bias * self.bias_mask
+        qkv = F.linear(x, self.qkv.weight, qkv_bias)
+        if rope is not None:
+            qkv = self._rotate(qkv, rope)
+        if self.window:
+            return self.proj(self._attend_in_windows(qkv, grid, bias))
+        # (N, L, 3 C) -> (3, N, heads, L, C / heads)
+        q, k, v = qkv.view(n, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        bias = None if bias is None else bias.to(q.dtype)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        return self.proj(x.transpose(1, 2).reshape(n, length, dims))
+
+    def _attend_in_windows(
+        self, qkv: Tensor, grid: tuple[int, int], bias: Tensor | None
+    ) -> Tensor:
+        n, length, dims = qkv.shape
+        (h, w), side, heads = grid, self.window, self.num_heads
+        qkv = qkv.view(n, h, w, dims)
+        qkv = F.pad(qkv, (0, 0, 0, -w % side, 0, -h % side))
+        rows, cols = qkv.shape[1] // side, qkv.shape[2] // side
+        # (N, rows * side, cols * side, 3 C) -> (3, N * rows * cols, heads, side * side, C / heads)
+        qkv = qkv.view(n, rows, side, cols, side, 3, heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
+        q, k, v = qkv.reshape(3, n * rows * cols, heads, side * side, -1)
+        bias = None if bias is None else bias.to(q.dtype)
+        x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
+        # (N * rows * cols, heads, side * side, C / heads) -> (N, rows * side, cols * side, C)
+        x = x.view(n, rows, cols, heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
+        x = x.reshape(n, rows * side, cols * side, dims // 3)
+        return x[:, :h, :w].reshape(n, length, dims // 3)
+
+    def _rotate(self, qkv: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
+        """Turn the patch tokens' queries and keys by their positions; prefix tokens have none."""
+        sin, cos = rope
+        n, length, dims = qkv.shape
+        qk, v = qkv.view(n, length, 3, self.num_heads, -1).split((2, 1), dim=2)
+        prefix, qk = qk.split((length - len(sin), len(sin)), dim=1)
+        first, second = qk.float().chunk(2, dim=-1)
+        turned = torch.cat((-second, first), dim=-1)
+        sin, cos = sin[:, None, None], cos[:, None, None]  # (H W, D) -> (H W, 1, 1, D)
+        qk = (qk * cos + turned * sin).to(v.dtype)
+        return torch.cat((torch.cat((prefix, qk), dim=1), v), dim=2).view(n, length, dims)

@@ -1,0 +1,23 @@
+"""Feed-forward networks with depth-wise convolutions, over a token pyramid."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .pyramid import Shapes, join_levels, split_levels
+
+
+class ConvFFN(nn.Module):
+    """Linear, 3x3 depth-wise convolution of each level with shared weights, GELU, linear.
+
+    Tokens ``(N, S, C)`` in, the same out. From ViT-Adapter (arXiv 2205.08534).
+    """
+
+    def __init__(self, embed_dims: int, hidden_dims: int):
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
+        maps = split_levels(self.fc1(tokens), shapes)
+        return self.fc2(F.gelu(join_levels([self.dwconv(m) for m in maps])))

@@ -1,0 +1,34 @@
+"""Feed-forward networks of plain ViTs."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Mlp(nn.Module):
+    """Two linear layers with GELU between them."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int):
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(F.gelu(self.fc1(x)))
+
+
+class SwiGLU(nn.Module):
+    """Gated feed-forward network of DINOv2-g and of some DINOv3 sizes (arXiv 2002.05202).
+
+    ``hidden_dims`` is what an :class:`Mlp` would have; the gated hidden width is two thirds of it,
+    rounded up to a multiple of 8, which keeps the number of parameters.
+    """
+
+    def __init__(self, embed_dims: int, hidden_dims: int):
+        super().__init__()
+        gated_dims = (int(hidden_dims * 2 / 3) + 7) // 8 * 8
+        self.w12 = nn.Linear(embed_dims, 2 * gated_dims)
+        self.w3 = nn.Linear(gated_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(F.silu(gate) * value)

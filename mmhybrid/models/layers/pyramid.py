@@ -1,0 +1,38 @@
+"""A token pyramid: the maps of several levels as one sequence of tokens.
+
+Tokens ``(N, S, C)`` hold the levels one after another, fine to coarse, each row by row. A level
+seen as a map is a channels-last view of its tokens, so going back and forth around a convolution
+moves no memory that the convolution would not have moved anyway.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Shapes = Sequence[tuple[int, int]]
+
+
+def split_levels(tokens: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Maps ``(N, C, h, w)`` of each level of the tokens ``(N, S, C)``, as views."""
+    levels = tokens.split([h * w for h, w in shapes], dim=1)
+    # (N, h w, C) -> (N, C, h, w)
+    return [
+        level.unflatten(1, shape).permute(0, 3, 1, 2)
+        for level, shape in zip(levels, shapes, strict=True)
+    ]
+
+
+def join_levels(maps: Sequence[Tensor]) -> Tensor:
+    """Tokens ``(N, S, C)`` of maps ``(N, C, h, w)``."""
+    return torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
+
+
+def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
+    """Centres of all pixels of all levels, ``(S, 2)`` as x, y in [0, 1], float32."""
+    points = []
+    for h, w in shapes:
+        y = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h
+        x = (torch.arange(w, device=device, dtype=torch.float32) + 0.5) / w
+        points.append(torch.stack((x.repeat(h), y.repeat_interleave(w)), dim=-1))
+    return torch.cat(points)

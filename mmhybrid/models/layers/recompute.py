@@ -1,0 +1,30 @@
+"""Activation checkpointing that leaves batch norms right."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import checkpoint
+
+
+def recompute(module: nn.Module, *args):
+    """``module(*args)``, whose activations are computed again in the backward pass, not kept.
+
+    Batch norms update their running statistics in the first pass only.
+    """
+    return checkpoint(
+        module, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _untracked(module))
+    )
+
+
+@contextmanager
+def _untracked(module: nn.Module) -> Iterator[None]:
+    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    for norm in norms:
+        norm.track_running_stats = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.track_running_stats = True
