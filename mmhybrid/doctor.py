@@ -1,0 +1,272 @@
+"""What is installed here, what is broken, and the command that mends it.
+
+``python -m mmhybrid.doctor`` prints it for people, ``--json`` for programs. The exit code is 1
+when the main job, training a Mask R-CNN with ViT-CoMer, cannot run.
+"""
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+# These too import the standard library alone: the doctor runs where everything else is broken.
+from mmhybrid import __version__
+from mmhybrid.remedies import (
+    OPENCV_WITH_WINDOWS,
+    Facts,
+    Problem,
+    diagnose,
+    judge,
+)
+from mmhybrid.stacks import STACK_TITLES, STACKS, installed_distributions
+
+# What is tried, in the order in which it has to work. `details` ends up in the report.
+PROBES = {
+    'numpy': 'import numpy',
+    'torch': """
+import torch
+torch.zeros(1).numpy()
+gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+details.update(cuda=torch.version.cuda, gpus=gpus if torch.cuda.is_available() else [])
+""",
+    'torchvision': 'import torchvision.ops',
+    'cv2': 'import cv2',
+    'mmengine': 'import mmengine.runner',
+    'mmcv': 'import mmcv',
+    'mmcv._ext': """
+import mmcv._ext
+from mmcv.ops import get_compiling_cuda_version
+details.update(cuda=get_compiling_cuda_version())
+""",
+    'pycocotools': 'import pycocotools.mask',
+    'mmdet': 'import mmdet.models, mmdet.evaluation',
+    'mmseg': 'import mmseg.models',
+    'mmpretrain': 'import mmpretrain.models',
+    'mmhybrid': 'import mmhybrid.models',
+}
+
+TIMEOUT = 300  # seconds: the first import after an installation reads gigabytes
+MARK = 'mmhybrid-probe:'
+PROBE_RUNNER = f"""
+import json, sys, warnings
+warnings.simplefilter('ignore')
+code, name = sys.argv[1:]
+details = {{}}
+try:
+    exec(code)
+    details['version'] = str(getattr(sys.modules.get(name), '__version__', ''))
+except BaseException as error:
+    details = dict(error=type(error).__name__, message=str(error))
+print('\\n{MARK}' + json.dumps(details), flush=True)
+"""
+
+
+def probe(name: str) -> dict:
+    """Import one library in a process of its own, which may crash.
+
+    Returns:
+        Its `version` and other details, or the `error` and its `message`.
+    """
+    command = [sys.executable, '-c', PROBE_RUNNER, PROBES[name], name]
+    try:
+        process = subprocess.run(
+            command, capture_output=True, text=True, errors='replace', timeout=TIMEOUT
+        )
+    except subprocess.TimeoutExpired:
+        return {'error': 'Timeout', 'message': f'its import takes more than {TIMEOUT} seconds'}
+    _, mark, details = process.stdout.rpartition(MARK)
+    if mark:  # a process that crashes after its import has done what was asked
+        return json.loads(details.splitlines()[0])
+    code = process.returncode
+    cause = signal.Signals(-code).name if code < 0 else f'exit code {code}'
+    return {'error': 'Crash', 'message': f'importing {name} ends Python with {cause}'}
+
+
+def find_compiler() -> str | None:
+    """The C++ compiler that torch would use, with its version."""
+    path = shutil.which(os.environ.get('CXX', 'c++'))
+    if path is None:
+        return None
+    output = subprocess.run([path, '--version'], capture_output=True, text=True).stdout
+    return output.splitlines()[0] if output else path
+
+
+def find_nvcc() -> str | None:
+    """The CUDA compiler, where torch looks for it."""
+    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH') or '/usr/local/cuda'
+    return shutil.which('nvcc') or shutil.which('nvcc', path=f'{home}/bin')
+
+
+def examine(report: Callable[[str], None] = lambda name: None) -> Facts:
+    """Look at everything; `report` gets the name of each library that has been tried."""
+
+    def try_one(name: str) -> dict:
+        details = probe(name)
+        report(name)
+        return details
+
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        probes = dict(zip(PROBES, pool.map(try_one, PROBES), strict=True))
+    return Facts(
+        distributions=installed_distributions(),
+        probes=probes,
+        compiler=find_compiler(),
+        nvcc=find_nvcc(),
+        driver=shutil.which('nvidia-smi') is not None,
+    )
+
+
+def explain_import_error(error: BaseException) -> str:
+    """Turn the failed import of a host library into a message that says what to do.
+
+    Args:
+        error: what the import raised: an ImportError, or the AssertionError or RuntimeError that
+            the MM libraries and torchvision raise.
+
+    Returns:
+        A few lines: what failed, why, the commands that mend it, and how to call the doctor.
+    """
+    message = str(error)
+    module = getattr(error, 'name', None) or raised_by(error)
+    problem = judge(module, message, Facts(installed_distributions()))
+    lines = [f'{problem.title} ({type(error).__name__}: {message.strip()})']
+    if problem.why and problem.why not in message:
+        lines.append(problem.why)
+    if problem.commands:
+        lines += ['Mend it with:', *(f'    {command}' for command in problem.commands)]
+    lines += ['See all that is installed and broken with:']
+    lines += [f'    {shlex.quote(sys.executable)} -m mmhybrid.doctor']
+    return '\n'.join(lines)
+
+
+def raised_by(error: BaseException) -> str:
+    """The innermost host library in the error's traceback."""
+    found, traceback = '', error.__traceback__
+    while traceback is not None:
+        library = traceback.tb_frame.f_globals.get('__name__', '').partition('.')[0]
+        if library in PROBES and library != 'mmhybrid':
+            found = library
+        traceback = traceback.tb_next
+    return found
+
+
+# ---------------------------------------------------------------------------- the report
+
+
+def state(name: str, facts: Facts) -> str:
+    """What there is to say about one library beside its version."""
+    details = facts.probes[name]
+    if 'error' in details:
+        library = name.partition('.')[0]
+        return 'missing' if f"No module named '{library}'" in details['message'] else 'broken'
+    if name == 'torch':
+        return f'built for CUDA {details["cuda"]}' if details['cuda'] else 'built for the CPU'
+    if name == 'mmcv._ext':
+        cuda = details['cuda']
+        return 'for the CPU' if cuda == 'not available' else f'for the CPU and CUDA {cuda}'
+    candidates = [names[name] for names in STACKS.values() if name in names]
+    if name == 'cv2':
+        candidates = [*OPENCV_WITH_WINDOWS, 'opencv-python-headless']
+    return ', '.join(it for it in candidates if it in facts.distributions)
+
+
+def machine(facts: Facts) -> dict[str, str]:
+    """The rows of the report that are no libraries."""
+    gpu = ', '.join(facts.gpus) or 'none'
+    if facts.driver and not facts.gpus:
+        gpu = 'there is a driver, but torch cannot use it'
+    return {'compiler': facts.compiler or 'none', 'GPU': gpu}
+
+
+def paint(text: str, colour: str) -> str:
+    """Colour for a terminal that wants it."""
+    if not text or not sys.stdout.isatty() or 'NO_COLOR' in os.environ:
+        return text
+    codes = {'bold': 1, 'dim': 2, 'red': 31, 'green': 32, 'yellow': 33}
+    return f'\033[{codes[colour]}m{text}\033[0m'
+
+
+def print_report(facts: Facts, problems: list[Problem]) -> None:
+    """The report for people: a table, the problems with their commands, a verdict."""
+    python = f'Python {platform.python_version()} in {sys.prefix}'
+    print(paint(f'mmhybrid {__version__}, {python}', 'bold'), end='\n\n')
+    stacks = ' and '.join(STACK_TITLES[stack] for stack in facts.stacks)
+    print(f'  {"stack":<12} {stacks or "none"}')
+    for name, details in facts.probes.items():
+        if name == 'mmhybrid' and 'error' not in details:
+            continue  # the first line says it
+        text = state(name, facts)
+        colour = {'missing': 'yellow', 'broken': 'red'}.get(text, 'dim')
+        version = details.get('version') or facts.distributions.get(name, '')
+        title = 'mmcv ops' if name == 'mmcv._ext' else name
+        print(f'  {title:<12} {version:<13} {paint(text, colour)}'.rstrip())
+    for name, text in machine(facts).items():
+        print(f'  {name:<12} {text}')
+    print()
+    for number, problem in enumerate(problems, 1):
+        print(paint(f'{number}. {problem.title}', 'red' if problem.blocks else 'yellow'))
+        if problem.why:
+            print(f'   {problem.why}')
+        if problem.breaks:
+            print(f'   Affected: {", ".join(problem.breaks)}.')
+        for command in problem.commands:
+            print(f'     {paint(command, "bold")}')
+        print()
+    print(verdict(facts, problems))
+
+
+def verdict(facts: Facts, problems: list[Problem]) -> str:
+    """One line: can the main job run?"""
+    count = sum(problem.blocks for problem in problems)
+    if count:
+        numbers = 'one problem' if count == 1 else f'{count} problems'
+        text = f'Not ready: {numbers} to mend before a Mask R-CNN with ViT-CoMer trains here.'
+        return paint(text, 'red')
+    where = 'GPU' if facts.gpus else 'CPU'
+    return paint(f'Ready: a Mask R-CNN with ViT-CoMer trains here, on the {where}.', 'green')
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Examine, report, and return the exit code."""
+    parser = argparse.ArgumentParser(prog='python -m mmhybrid.doctor', description=__doc__)
+    parser.add_argument('--json', action='store_true', help='print the report as JSON')
+    options = parser.parse_args(arguments)
+    tried: list[str] = []
+
+    def show_progress(name: str) -> None:
+        tried.append(name)
+        text = f'importing the libraries: {len(tried)} of {len(PROBES)}'
+        if sys.stderr.isatty():
+            print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)
+
+    facts = examine(show_progress)
+    if sys.stderr.isatty():
+        print('\r\033[K', end='', file=sys.stderr, flush=True)
+    problems = diagnose(facts)
+    ready = not any(problem.blocks for problem in problems)
+    if options.json:
+        report = {
+            'ready': ready,
+            'python': platform.python_version(),
+            'prefix': sys.prefix,
+            'stacks': facts.stacks,
+            'libraries': facts.probes,
+            **machine(facts),
+            'problems': [asdict(problem) for problem in problems],
+        }
+        print(json.dumps(report, indent=2))
+    else:
+        print_report(facts, problems)
+    return 0 if ready else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
