@@ -1,0 +1,25 @@
+"""Published weights into mmhybrid's models, strictly and with a report.
+
+Needs torch and the standard library; safetensors for files of that kind.
+"""
+
+from .errors import CheckpointError
+from .files import cache_folder, locate, read
+from .load import load_pretrained, load_weights
+from .names import OFFICIAL_FILES
+from .report import LoadReport
+from .sources import SOURCES, Source, find_weights
+
+__all__ = [
+    'OFFICIAL_FILES',
+    'SOURCES',
+    'CheckpointError',
+    'LoadReport',
+    'Source',
+    'cache_folder',
+    'find_weights',
+    'load_pretrained',
+    'load_weights',
+    'locate',
+    'read',
+]

@@ -1,0 +1,260 @@
+"""From what a user writes (a path, an address, a name) to what the file holds, safely."""
+
+import contextlib
+import difflib
+import hashlib
+import os
+import pickle
+import re
+import tempfile
+import urllib.error
+import urllib.request
+import zipfile
+from pathlib import Path
+
+import torch
+
+from .errors import CheckpointError
+from .names import OFFICIAL_FILES
+
+SCHEMES = ('http', 'https', 'file')
+
+
+class Bookkeeping:
+    """Stands for an object of a training file that is not needed to read its weights.
+
+    It takes whatever a pickle gives such an object, keeps nothing and runs nothing.
+    """
+
+    def __new__(cls, *args, **kwargs):
+        return super().__new__(cls)
+
+    def __init__(self, *args, **kwargs):
+        pass
+
+    def __setstate__(self, state):
+        pass
+
+
+# What the training loops around the supported models keep beside the weights. A pickle that names
+# one of these gets a Bookkeeping; a pickle that names anything else but tensors is refused.
+BOOKKEEPING = (
+    'argparse.Namespace',
+    'builtins.getattr',
+    'builtins.slice',
+    '_codecs.encode',
+    'mmengine.config.config.ConfigDict',
+    'mmengine.logging.history_buffer.HistoryBuffer',
+    'numpy.core.multiarray._reconstruct',
+    'numpy.core.multiarray.scalar',
+    'numpy._core.multiarray._reconstruct',
+    'numpy._core.multiarray.scalar',
+    'numpy.dtype',
+    'numpy.ndarray',
+    'pathlib.PosixPath',
+    'pathlib.WindowsPath',
+)
+
+
+def _stand_in(name):
+    module, _, qualname = name.rpartition('.')
+    return type(qualname, (Bookkeeping,), {'__module__': module})
+
+
+STAND_INS = [_stand_in(name) for name in BOOKKEEPING]
+
+
+def cache_folder():
+    """Where downloads are kept: ``torch.hub.get_dir()``/checkpoints, as torch.hub does."""
+    return Path(torch.hub.get_dir()) / 'checkpoints'
+
+
+def locate(checkpoint, *, sha256=None):
+    """Turn a path, an address or an official name into a local file, downloading if need be.
+
+    Args:
+        checkpoint: a path, an http(s) or file address, or a name of ``OFFICIAL_FILES``.
+        sha256: the file's expected hash or its first digits (8 or more); for a name and for an
+            address that ends in '-HASH.pth' it is known without being given.
+
+    Returns:
+        The path of a file whose hash, where known, has been checked.
+
+    Raises:
+        CheckpointError: no such file or name, no network, wrong hash.
+    """
+    checkpoint = str(checkpoint)
+    if re.match(r'[a-z][a-z0-9+.-]*://', checkpoint):
+        path, known = _from_url(checkpoint)
+    elif checkpoint in OFFICIAL_FILES and not Path(checkpoint).exists():
+        path, known = _from_name(checkpoint)
+    else:
+        path, known = Path(checkpoint).expanduser(), None
+        if path.is_dir():
+            raise CheckpointError(f'{path} is a folder; give the checkpoint file in it')
+        if not path.exists():
+            close = difflib.get_close_matches(checkpoint, OFFICIAL_FILES, n=3)
+            hint = f' Did you mean the official {" or ".join(close)}?' if close else ''
+            raise CheckpointError(
+                f'there is no file {path}, and no official file of that name.{hint}'
+            )
+    for expected in filter(None, (known, sha256)):
+        check_hash(path, expected)
+    return path
+
+
+def check_hash(path, sha256):
+    """Raise CheckpointError unless the file's SHA-256 starts with ``sha256``."""
+    if not re.fullmatch(r'[0-9a-f]{8,64}', str(sha256)):
+        raise CheckpointError(f'sha256={sha256!r} is not 8 to 64 hexadecimal digits')
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    actual = digest.hexdigest()
+    if not actual.startswith(sha256):
+        raise CheckpointError(
+            f'{path} is not the file it should be: its SHA-256 is {actual}, expected {sha256}... '
+            'Delete it and load again, or correct the hash'
+        )
+
+
+def download(url, path, *, sha256=None):
+    """Download to ``path`` in one step: it is complete and checked, or it is not there.
+
+    Raises:
+        CheckpointError: no network, an incomplete or wrong file. Says the address, the folder to
+            put the file in by hand, and how to go on without it.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
+    try:
+        with os.fdopen(handle, 'wb') as file, urllib.request.urlopen(url, timeout=60) as response:
+            length = response.headers.get('Content-Length')
+            while block := response.read(1 << 20):
+                file.write(block)
+            if length is not None and file.tell() != int(length):
+                raise OSError(f'{file.tell()} of {length} bytes arrived')
+        if sha256:
+            check_hash(partial, sha256)
+        os.replace(partial, path)
+    except (OSError, ValueError) as error:  # URLError, timeouts and lost connections are OSError
+        raise CheckpointError(
+            f'could not download {url} ({error}). {_by_hand(url, path)}'
+        ) from error
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(partial)
+
+
+def read(path, *, trust=False):
+    """Read a .pth or .safetensors file without running code from it.
+
+    Args:
+        path: the file.
+        trust: read a pickle by running what it names. Only for a file whose author you trust.
+
+    Returns:
+        What the file holds, tensors on the CPU; for .safetensors a state dict.
+
+    Raises:
+        CheckpointError: empty, truncated, of another kind, or a pickle that needs code.
+    """
+    path = Path(path)
+    head = _first_bytes(path)
+    if path.suffix == '.safetensors':
+        return _read_safetensors(path)
+    zipped = zipfile.is_zipfile(path)
+    if head.startswith(b'PK') and not zipped:
+        raise CheckpointError(f'{path} is cut short (its end is missing): {_again(path)}')
+    try:
+        if trust:
+            return torch.load(path, map_location='cpu', weights_only=False)
+        with torch.serialization.safe_globals(STAND_INS):
+            return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+    except pickle.UnpicklingError as error:
+        needs_code = re.search(r'nsupported (?:global|class|operand|type)[^\n]*', str(error))
+        if needs_code and not trust:
+            raise CheckpointError(
+                f'{path} cannot be read without running code that it names '
+                f'({needs_code[0][1:].strip()}). If you trust its author, convert it once: '
+                f'python tools/convert_weights.py --trust {path} OUT.pth'
+            ) from error
+        raise CheckpointError(f'{path} is damaged or no checkpoint: {_again(path)}') from error
+    except (EOFError, RuntimeError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+        raise CheckpointError(
+            f'{path} is damaged or no checkpoint ({error}): {_again(path)}'
+        ) from error
+
+
+def _from_url(url):
+    scheme = url.split('://')[0]
+    if scheme not in SCHEMES:
+        raise CheckpointError(
+            f'addresses of the kind {scheme}:// are not supported ({url}); known are '
+            f'{", ".join(SCHEMES)}. Download the file and give its path'
+        )
+    file_name = url.split('?')[0].rstrip('/').rsplit('/', 1)[-1]
+    # The convention of torch.hub: the first digits of the hash end the name.
+    known = re.search(r'-([0-9a-f]{8,64})\.[a-z]+$', file_name)
+    known = known[1] if known else None
+    path = cache_folder() / file_name
+    if not path.exists():
+        download(url, path, sha256=known)
+    return path, known
+
+
+def _from_name(name):
+    official = OFFICIAL_FILES[name]
+    path = cache_folder() / official.file_name
+    if not path.exists():
+        if official.url is None:
+            raise CheckpointError(
+                f'{name} is given out by its authors on request, at {official.request}. Put the '
+                f'file {official.file_name} into {path.parent}, or give its path'
+            )
+        download(official.url, path, sha256=official.sha256)
+    return path, official.sha256
+
+
+def _first_bytes(path):
+    if path.is_dir():
+        raise CheckpointError(f'{path} is a folder; give the checkpoint file in it')
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(64)
+    except OSError as error:
+        raise CheckpointError(f'{path} cannot be opened: {error.strerror}') from error
+    if not head:
+        raise CheckpointError(f'{path} is empty: {_again(path)}')
+    if head.startswith(b'version https://git-lfs'):
+        raise CheckpointError(f'{path} is a Git LFS pointer, not the file: run git lfs pull')
+    if head.lstrip().startswith(b'<'):
+        raise CheckpointError(f'{path} is a web page, not a checkpoint: {_again(path)}')
+    return head
+
+
+def _read_safetensors(path):
+    try:
+        import safetensors
+        import safetensors.torch
+    except ImportError as error:
+        raise CheckpointError(
+            f'{path} needs the package safetensors: pip install safetensors'
+        ) from error
+    try:
+        return safetensors.torch.load_file(path)
+    except safetensors.SafetensorError as error:
+        raise CheckpointError(f'{path} is damaged ({error}): {_again(path)}') from error
+
+
+def _by_hand(url, path):
+    return (
+        f'Fetch it by hand into {path.parent} under the name {path.name}, or start from scratch '
+        'with init_cfg=None'
+    )
+
+
+def _again(path):
+    return 'delete it and download or copy it again'

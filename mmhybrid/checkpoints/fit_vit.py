@@ -1,0 +1,174 @@
+"""Fitting a plain ViT's weights to a ViT of another image, patch or set of tokens.
+
+A ViT is known by its attributes, wherever in a model it stands: ``num_prefix_positions`` (class
+and distillation tokens that have a position), ``position_grid`` (h, w), ``num_heads``.
+"""
+
+from dataclasses import dataclass, field
+
+import torch
+
+from .plain_vit import block_indexes
+from .resize import (
+    map_input_channels,
+    resize_patch_embed,
+    resize_pos_embed,
+    resize_relative_positions,
+)
+
+# What a ViT may be built without though its checkpoint has it, and the option that leaves it out.
+OPTIONAL = {
+    'cls_token': 'class_token=False',
+    'dist_token': 'dist_token=False',
+    'register_tokens': 'num_registers=0',
+    'norm.weight': 'final_norm=False',
+    'norm.bias': 'final_norm=False',
+}
+SIZES = {
+    (192, 12): 't', (384, 12): 's', (768, 12): 'b', (1024, 24): 'l',
+    (1280, 32): 'h', (1536, 40): 'g', (4096, 40): '7b',
+}  # fmt: skip
+
+
+@dataclass
+class Fitted:
+    """A state dict on its way into a model, and what was done to it.
+
+    Attributes:
+        state_dict: names of the model's part -> tensors.
+        resized: name -> what was done; ``dropped``: name -> the option that leaves it out;
+        problems: name -> why it cannot be fitted.
+    """
+
+    state_dict: dict
+    resized: dict = field(default_factory=dict)
+    dropped: dict = field(default_factory=dict)
+    problems: dict = field(default_factory=dict)
+
+    def replace(self, name, note, resize, *args, **kwargs):
+        """Replace a tensor by ``resize(tensor, *args, **kwargs)``, or note why that fails."""
+        try:
+            self.state_dict[name] = resize(self.state_dict[name], *args, **kwargs)
+        except ValueError as error:
+            self.problems[name] = str(error)
+        else:
+            self.resized[name] = note
+
+
+def find_vits(module):
+    """The plain ViTs inside a module: prefix of their names -> ViT."""
+    return {
+        f'{name}.' if name else '': vit
+        for name, vit in module.named_modules()
+        if hasattr(vit, 'num_prefix_positions') and hasattr(vit, 'position_grid')
+    }
+
+
+def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None):
+    """Drop the tokens a ViT was built without, and resize what depends on image and patch size.
+
+    Args:
+        fitted: the weights; changed in place. Tensors of an unexpected shape are left as they
+            are, for the strict comparison to name.
+        vit: the ViT, of which shapes and attributes are read.
+        prefix: what stands before its names.
+        patch_resize: see :func:`resize_patch_embed`.
+        position_grid: (h, w) of the file's positions, where they are no square.
+    """
+    state_dict, wanted = fitted.state_dict, vit.state_dict()
+    _check_rope(fitted, vit, prefix)
+    for leaf, option in OPTIONAL.items():
+        if leaf not in wanted and state_dict.pop(prefix + leaf, None) is not None:
+            fitted.dropped[prefix + leaf] = option
+
+    for leaf, model_weight in wanted.items():
+        name = prefix + leaf
+        weight = state_dict.get(name)
+        if weight is None or weight.shape == model_weight.shape:
+            continue
+        if leaf == 'patch_embed.proj.weight' and weight.ndim == 4:
+            old, new = tuple(weight.shape[2:]), tuple(model_weight.shape[2:])
+            if old != new:
+                note = f'{_by(old)} -> {_by(new)} pixels, {patch_resize}'
+                fitted.replace(name, note, resize_patch_embed, new, patch_resize)
+        elif leaf == 'pos_embed' and _same_width(weight, model_weight, 3):
+            note = f'{weight.shape[1]} -> {model_weight.shape[1]} positions'
+            size, tokens = vit.position_grid, vit.num_prefix_positions
+            fitted.replace(name, note, resize_pos_embed, size, tokens, grid=position_grid)
+        elif leaf.endswith('.relative_bias.table') and _same_width(weight, model_weight, 2):
+            bias = vit.get_submodule(leaf.removesuffix('.table'))
+            note = f'{weight.shape[0]} -> {model_weight.shape[0]} relative positions'
+            extra = 3 if bias.class_token else 0
+            fitted.replace(name, note, resize_relative_positions, bias.grid, extra)
+
+
+def fit_input_channels(fitted, wanted, in_channels, *, rgb_channels, extra_channels):
+    """Give first convolutions the model's number of image channels.
+
+    A first convolution is one of the model's ``in_channels`` whose weight in the file differs in
+    that number alone.
+
+    Args:
+        fitted: the weights; changed in place.
+        wanted: name -> tensor of the model.
+        in_channels: the model's image channels.
+        rgb_channels, extra_channels: see :func:`map_input_channels`.
+    """
+    for name, model_weight in wanted.items():
+        weight = fitted.state_dict.get(name)
+        if weight is None or weight.ndim != 4 or model_weight.ndim != 4:
+            continue
+        differs = [i for i in range(4) if weight.shape[i] != model_weight.shape[i]]
+        if differs != [1] or model_weight.shape[1] != in_channels:
+            continue
+        old = weight.shape[1]
+        if rgb_channels is None:
+            fitted.problems[name] = (
+                f'the file has {old} image channels, the model {in_channels}: say where each goes, '
+                f'rgb_channels={tuple(min(i, in_channels - 1) for i in range(old))} for example'
+            )
+            continue
+        before = fitted.resized.get(name)
+        note = f'image channels {tuple(rgb_channels)} of {in_channels}, others {extra_channels}'
+        note = f'{before}; {note}' if before else note
+        fitted.replace(
+            name, note, map_input_channels, rgb_channels, in_channels, extra=extra_channels
+        )
+
+
+def describe_vit(state_dict, prefix=''):
+    """Tell a ViT by its weights: (size and patch such as 'b/14', 'width and depth'), or None."""
+    weight = state_dict.get(f'{prefix}patch_embed.proj.weight')
+    depth = len(block_indexes(state_dict, prefix))
+    if weight is None or weight.ndim != 4 or not depth:
+        return None
+    width = weight.shape[0]
+    words = f'{width} wide, {depth} blocks'
+    registers = state_dict.get(f'{prefix}register_tokens')
+    if registers is not None and registers.ndim == 3:
+        words += f', {registers.shape[1]} registers'
+    return f'{SIZES.get((width, depth), "other size")}/{weight.shape[-1]}', words
+
+
+def _check_rope(fitted, vit, prefix):
+    """RoPE's periods are computed by the model; those in the file must be the same."""
+    periods = fitted.state_dict.pop(f'{prefix}rope_embed.periods', None)
+    if periods is None:
+        return
+    count = vit.embed_dims // vit.num_heads // 4
+    expected = 100.0 ** (torch.arange(count) / count)
+    # Loosely: files may keep the periods in bfloat16.
+    if periods.shape != expected.shape or not torch.allclose(periods.float(), expected, rtol=1e-2):
+        fitted.problems[f'{prefix}rope_embed.periods'] = (
+            f'{periods.numel()} periods up to {float(periods.max()):.1f} in the file, {count} '
+            f'up to {float(expected.max()):.1f} in the model: another number of heads (the model '
+            f'has {vit.num_heads}) or another RoPE base'
+        )
+
+
+def _same_width(weight, model_weight, ndim):
+    return weight.ndim == ndim and weight.shape[-1] == model_weight.shape[-1]
+
+
+def _by(size):
+    return f'{size[0]}x{size[1]}'

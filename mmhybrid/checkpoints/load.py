@@ -1,0 +1,203 @@
+"""The strict load: everything is checked before the model is touched."""
+
+import logging
+import re
+
+import torch
+
+from .errors import CheckpointError
+from .files import locate, read
+from .fit_vit import Fitted, describe_vit, find_vits, fit_input_channels, fit_vit
+from .report import LoadReport, listing
+from .resize import EXTRA_CHANNELS, PATCH_RESIZES
+from .sources import convert, find_weights
+
+
+def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **options):
+    """Load published weights into a model, or raise and leave the model as it was.
+
+    Args:
+        model: the module to fill.
+        checkpoint: a path, an address, or a name of ``OFFICIAL_FILES`` ('dinov2_vitb14_reg4').
+        parts: family of checkpoints -> prefix of the submodule that such a checkpoint fills, for
+            example ``{'vit': 'vit.', 'vit_comer': ''}``. All names under the prefix must be
+            filled; all others are left at their initialisation, and reported.
+        sha256: the file's expected hash or its first digits.
+        logger: where the report goes; the logger 'mmhybrid' by default.
+        options: those of :func:`load_weights`.
+
+    Returns:
+        LoadReport
+
+    Raises:
+        CheckpointError: the file cannot be had or read, or does not fit. Nothing was loaded.
+        TypeError: an unknown option.
+    """
+    path = locate(checkpoint, sha256=sha256)
+    report = load_weights(model, read(path), parts=parts, file=str(path), **options)
+    (logger or logging.getLogger('mmhybrid')).info('%s', report)
+    return report
+
+
+def load_weights(
+    model,
+    checkpoint,
+    *,
+    parts,
+    file='the state dict',
+    entry=None,
+    prefix=None,
+    patch_resize='bilinear',
+    position_grid=None,
+    rgb_channels=None,
+    extra_channels='zero',
+):
+    """Load what a checkpoint file holds into a model, or raise and leave the model as it was.
+
+    Args:
+        model: the module to fill.
+        checkpoint: a state dict in its authors' form, or the training state that holds it.
+        parts: as in :func:`load_pretrained`.
+        file: what to call it in the report and in errors.
+        entry: the entry of the file that holds the weights, where it has several.
+        prefix: what stands before the backbone's names in the file; found by trying otherwise.
+        patch_resize: 'bilinear' or 'pseudo_inverse', see :func:`resize_patch_embed`.
+        position_grid: (h, w) of the file's positions, where they are no square.
+        rgb_channels: for each image channel of the file, the model's channel that its filters go
+            to (None: left out; several to one: added), for example (0, 0, 0) for grey images.
+        extra_channels: filters of the model's other channels, 'zero' or 'mean'.
+
+    Returns:
+        LoadReport
+
+    Raises:
+        CheckpointError: it does not fit; says how.
+        ValueError: an option has an unknown value.
+    """
+    _check_option('patch_resize', patch_resize, PATCH_RESIZES)
+    _check_option('extra_channels', extra_channels, EXTRA_CHANNELS)
+    try:
+        found = find_weights(
+            checkpoint, own_names=_own_names(model, parts), entry=entry, prefix=prefix
+        )
+    except CheckpointError as error:
+        raise CheckpointError(f'{file}: {error}') from error
+    source = found.source
+    if source.family not in parts:
+        raise CheckpointError(
+            f'{file} is a {source.name} checkpoint, for models of the family {source.family}; '
+            f'{type(model).__name__} takes {" or ".join(parts)}. Choose the backbone it was made '
+            'for, or another checkpoint'
+        )
+    state_dict, changed, unused = convert(found)
+
+    part = parts[source.family]
+    module = model.get_submodule(part.rstrip('.'))
+    wanted = module.state_dict()
+    fitted = Fitted(dict(state_dict))
+    vits = find_vits(module)
+    for vit_prefix, vit in vits.items():
+        fit_vit(fitted, vit, vit_prefix, patch_resize=patch_resize, position_grid=position_grid)
+    fit_input_channels(
+        fitted,
+        wanted,
+        getattr(model, 'in_channels', None),
+        rgb_channels=rgb_channels,
+        extra_channels=extra_channels,
+    )
+    neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
+    _compare(file, source, model, fitted, wanted, state_dict, vits)
+
+    # Strict: `fitted` and `wanted` have the same names and shapes.
+    module.load_state_dict(fitted.state_dict, strict=True)
+
+    altered = changed | set(fitted.resized) | set(neutral)
+    sizes = {name: tensor.numel() for name, tensor in wanted.items()}
+    looks = [describe_vit(state_dict, vit_prefix) for vit_prefix in vits]
+    return LoadReport(
+        file=file,
+        source=source.name,
+        weights=', '.join(f'{size} ({words})' for size, words in filter(None, looks)),
+        model=type(model).__name__,
+        part=part,
+        found=' '.join(filter(None, (found.entry, found.prefix))),
+        matched=tuple(name for name in wanted if name not in altered),
+        converted=tuple(name for name in wanted if name in changed),
+        resized=fitted.resized,
+        neutral=neutral,
+        dropped=fitted.dropped,
+        unused=unused + found.outside,
+        untouched=tuple(name for name in model.state_dict() if not name.startswith(part)),
+        filled=sum(size for name, size in sizes.items() if name not in neutral),
+        parameters=sum(sizes.values()),
+    )
+
+
+def _own_names(model, parts):
+    names = list(model.state_dict())
+    return {
+        family: frozenset(n.removeprefix(part) for n in names if n.startswith(part))
+        for family, part in parts.items()
+    }
+
+
+def _fill_neutral(state_dict, wanted, pattern):
+    """Set to 1 what a source never has, if the file has none of it; return the names."""
+    if pattern is None:
+        return ()
+    names = tuple(name for name in wanted if re.fullmatch(pattern, name))
+    if any(name in state_dict for name in names):
+        return ()
+    for name in names:
+        state_dict[name] = torch.ones_like(wanted[name])
+    return names
+
+
+def _compare(file, source, model, fitted, wanted, state_dict, vits):
+    """Raise CheckpointError unless names and shapes agree one to one."""
+    missing = [name for name in wanted if name not in fitted.state_dict]
+    unexpected = [name for name in fitted.state_dict if name not in wanted]
+    shapes = {
+        name: f'{_shape(tensor)} in the file, {_shape(wanted[name])} in the model'
+        for name, tensor in fitted.state_dict.items()
+        if name in wanted and tensor.shape != wanted[name].shape
+    }
+    shapes |= fitted.problems
+    if not (missing or unexpected or shapes):
+        return
+
+    name = type(model).__name__
+    lines = [f'{file} ({source.name}) does not fit {name}; nothing was loaded.']
+    advice = (
+        f'Check that {name} was built with the options this checkpoint was made with, and that '
+        'the file is complete and unchanged.'
+    )
+    for prefix in vits:
+        theirs = describe_vit(state_dict, prefix)
+        ours = describe_vit(wanted, prefix)
+        if theirs and ours and theirs[1].split(', ')[:2] != ours[1].split(', ')[:2]:
+            lines.append(
+                f'  wrong architecture: the file looks like {theirs[0]!r} ({theirs[1]}), the '
+                f'model is {ours[0]!r} ({ours[1]})'
+            )
+            advice = f'Build the model as {theirs[0]!r}, or give the checkpoint of {ours[0]!r}.'
+    if missing:
+        whole = len(wanted)
+        lines.append(
+            f'  partly filled: {whole - len(missing)} of {whole} names; missing {listing(missing)}'
+        )
+    if unexpected:
+        lines.append(f'  in the file only, {listing(unexpected)}')
+    if shapes:
+        details = '; '.join(f'{key}: {text}' for key, text in list(shapes.items())[:4])
+        lines.append(f'  of another shape, {len(shapes)}: {details}')
+    raise CheckpointError('\n'.join([*lines, f'  {advice}']))
+
+
+def _check_option(name, value, known):
+    if value not in known:
+        raise ValueError(f'{name}={value!r}; known are {", ".join(map(repr, known))}')
+
+
+def _shape(tensor):
+    return tuple(tensor.shape)

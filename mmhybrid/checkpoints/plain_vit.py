@@ -1,0 +1,123 @@
+"""Plain ViTs as their authors published them, in mmhybrid's names.
+
+One pure function a source: state dict in, state dict out, tensors untouched unless said. What a
+function does not know passes through unchanged; the strict load names it.
+"""
+
+import re
+
+import torch
+
+
+def convert_timm(state_dict):
+    """DeiT, AugReg and every ViT in timm's names; also MAE's encoder.
+
+    Differs from ours only in the register tokens' name.
+    """
+    return {key.replace('reg_token', 'register_tokens'): v for key, v in state_dict.items()}
+
+
+def convert_dinov2(state_dict):
+    """DINOv2, with and without registers, MLP or SwiGLU.
+
+    Training files keep blocks in chunks, 'blocks.CHUNK.BLOCK.'; BLOCK counts through all chunks.
+    ViT-Adapter's and ViT-CoMer's converted files call LayerScale gamma1 and gamma2.
+    """
+    converted = {}
+    for key, value in state_dict.items():
+        key = re.sub(r'^blocks\.\d+\.(\d+)\.', r'blocks.\1.', key)
+        converted[re.sub(r'\.gamma([12])$', r'.ls\1.gamma', key)] = value
+    return converted
+
+
+def convert_dinov3(state_dict):
+    """DINOv3: storage tokens are registers, SwiGLU's w1 and w2 are one matrix, biases are masked.
+
+    'attn.qkv.bias_mask' is applied to 'attn.qkv.bias': its key part is zero, whatever the file
+    holds there.
+    """
+    converted = dict(state_dict)
+    for key in state_dict:
+        if key.endswith('.qkv.bias_mask'):
+            bias, mask = state_dict.get(key.removesuffix('_mask')), state_dict[key]
+            if bias is not None and bias.shape == mask.shape:
+                masked = torch.where(mask == 0, torch.zeros_like(bias), bias)
+                converted[key.removesuffix('_mask')] = masked
+                del converted[key]
+        elif match := re.fullmatch(r'(.*\.mlp\.)w1\.(weight|bias)', key):
+            gate, value = state_dict[key], state_dict.get(f'{match[1]}w2.{match[2]}')
+            if value is not None and gate.shape == value.shape:
+                converted[f'{match[1]}w12.{match[2]}'] = torch.cat([gate, value])
+                del converted[key], converted[f'{match[1]}w2.{match[2]}']
+    if 'storage_tokens' in converted:
+        converted['register_tokens'] = converted.pop('storage_tokens')
+    return converted
+
+
+def convert_beit(state_dict):
+    """BEiT and BEiTv2, the authors' files and timm's.
+
+    Queries and values have a bias, keys have none: ours is one bias with zeros for the keys.
+    Pre-training files share one table of relative positions: each block gets a copy, as in the
+    authors' fine-tuning. gamma_1 and gamma_2 are LayerScale.
+    """
+    converted = {}
+    for key, value in state_dict.items():
+        key = re.sub(r'\.gamma_([12])$', r'.ls\1.gamma', key)
+        key = re.sub(r'\.attn\.relative_position_bias_table$', '.relative_bias.table', key)
+        converted[key] = value
+    for key in [key for key in converted if key.endswith('.attn.q_bias')]:
+        attn = key.removesuffix('q_bias')
+        query, value = converted[key], converted.get(f'{attn}v_bias')
+        if value is not None and query.ndim == 1 and query.shape == value.shape:
+            converted[f'{attn}qkv.bias'] = torch.cat([query, torch.zeros_like(query), value])
+            del converted[key], converted[f'{attn}v_bias']
+    shared = converted.pop('rel_pos_bias.relative_position_bias_table', None)
+    if shared is not None:
+        for index in block_indexes(converted):
+            converted[f'blocks.{index}.relative_bias.table'] = shared.clone()
+    return converted
+
+
+def block_indexes(keys, prefix=''):
+    """The sorted indexes I of the keys '{prefix}blocks.I....'."""
+    pattern = re.compile(re.escape(prefix) + r'blocks\.(\d+)\.')
+    return sorted({int(match[1]) for match in map(pattern.match, keys) if match})
+
+
+def any_key(keys, pattern):
+    """Whether a key matches the regular expression from its start."""
+    return any(re.match(pattern, key) for key in keys)
+
+
+def is_plain_vit(keys):
+    """A ViT's blocks at the root and no adapter beside them."""
+    return any_key(keys, r'blocks\.(\d+\.)+attn\.qkv\.weight') and not any_key(
+        keys, r'(spm|interactions)\.'
+    )
+
+
+def is_beit(keys):
+    return is_plain_vit(keys) and any_key(
+        keys, r'(.*\.attn\.q_bias|.*\.gamma_1|.*relative_position_bias_table)$'
+    )
+
+
+def is_dinov3(keys):
+    return is_plain_vit(keys) and any_key(
+        keys, r'(storage_tokens|rope_embed\.|.*\.qkv\.bias_mask|.*\.mlp\.w1\.)'
+    )
+
+
+def is_mae(keys):
+    return is_plain_vit(keys) and any_key(keys, r'decoder_')
+
+
+def is_dinov2(keys):
+    return is_plain_vit(keys) and any_key(
+        keys, r'(mask_token|register_tokens|.*\.gamma[12]$|blocks\.\d+\.\d+\.|.*\.mlp\.w12\.)'
+    )
+
+
+def is_timm(keys):
+    return is_plain_vit(keys) and 'pos_embed' in keys

@@ -1,0 +1,84 @@
+"""What a load did, in one table."""
+
+from dataclasses import dataclass, field
+
+LISTED = 4  # names shown of each kind
+
+
+@dataclass(frozen=True)
+class LoadReport:
+    """What became of every key of a file and of every name of a model.
+
+    Attributes:
+        file: the path, or what was given in its place.
+        source: the published form it was recognised as.
+        weights: what it looks like, such as 's/14: 384 wide, 12 blocks'.
+        model: the model's class; ``part``: the prefix of the submodule that was filled.
+        found: where in the file the weights were: entry and prefix.
+        matched: names whose tensor was taken as it is.
+        converted: names made from other keys or values of the file.
+        resized: name -> what was done.
+        neutral: names that the source never has, set to 1, which changes nothing.
+        dropped: name -> the option of the model that leaves it out.
+        unused: keys of the file that no backbone uses.
+        untouched: names of the model outside the part, left at initialisation.
+        filled, parameters: elements of the part that the file filled, and all of them.
+    """
+
+    file: str
+    source: str
+    weights: str
+    model: str
+    part: str
+    found: str
+    matched: tuple[str, ...]
+    converted: tuple[str, ...]
+    resized: dict[str, str]
+    neutral: tuple[str, ...]
+    dropped: dict[str, str]
+    unused: tuple[str, ...]
+    untouched: tuple[str, ...]
+    filled: int
+    parameters: int
+    title: str = field(default='Loaded pretrained weights', repr=False)
+
+    @property
+    def percent(self):
+        """Percent of the part's elements that the file filled."""
+        return 100.0 * self.filled / max(self.parameters, 1)
+
+    def __str__(self):
+        part = f'part {self.part!r} of {self.model}' if self.part else self.model
+        rows = [
+            ('file', self.file + (f' [{self.found}]' if self.found else '')),
+            ('source', ', '.join(filter(None, (self.source, self.weights)))),
+            ('into', f'{part}, {self.percent:.1f} % of {self.parameters:,} values filled'),
+            ('matched', f'{len(self.matched)} keys'),
+            ('converted', listing(self.converted)),
+            ('resized', '; '.join(f'{k}: {v}' for k, v in grouped(self.resized).items()) or '0'),
+            ('set to 1', listing(self.neutral)),
+            ('dropped by option', '; '.join(f'{k}: {v}' for k, v in self.dropped.items()) or '0'),
+            ('unused', listing(self.unused)),
+            ('left at initialisation', listing(self.untouched)),
+        ]
+        width = max(len(label) for label, _ in rows)
+        return '\n'.join([self.title] + [f'  {label:<{width}}  {text}' for label, text in rows])
+
+
+def listing(names, count=LISTED):
+    """'12: a, b, c, d, ...', or '0'."""
+    names = list(names)
+    if not names:
+        return '0'
+    return f'{len(names)}: ' + ', '.join(names[:count]) + (', ...' if len(names) > count else '')
+
+
+def grouped(notes):
+    """Join the names that share a note: {'a': x, 'b': x, 'c': y} -> {'a and 1 more': x, 'c': y}."""
+    names = {}
+    for name, note in notes.items():
+        names.setdefault(note, []).append(name)
+    return {
+        group[0] + (f' and {len(group) - 1} more' if len(group) > 1 else ''): note
+        for note, group in names.items()
+    }

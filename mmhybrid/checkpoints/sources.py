@@ -1,0 +1,217 @@
+"""The published forms of weights that are recognised, and how to find one inside a file.
+
+A new source is one file with a pure function and one line in ``SOURCES``.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+
+from . import plain_vit, vit_comer
+from .errors import CheckpointError
+
+
+@dataclass(frozen=True)
+class Source:
+    """One published form of weights.
+
+    Attributes:
+        name: what the report calls it.
+        family: the kind of model its weights fill; a backbone says under which prefix it has one.
+        matches: whether a set of keys is of this form.
+        convert: pure function, the authors' state dict to mmhybrid's names.
+        unused: regular expression of the keys that are known and belong to no backbone
+            (heads, decoders, mask tokens). Any other key must find its place.
+        neutral: regular expression of the parameters that this source never has and that a model
+            may have, set to 1 (LayerScale: a ViT without it is one whose scales are 1).
+    """
+
+    name: str
+    family: str
+    matches: Callable[[frozenset[str]], bool]
+    convert: Callable[[dict], dict]
+    unused: str | None = None
+    neutral: str | None = None
+
+
+
+def _is_vit_comer(keys):
+    # ViT-Adapter has a spatial prior 'spm.' and interactions too, of other parts.
+    return plain_vit.any_key(keys, r'spm\.') and plain_vit.any_key(
+        keys, r'interactions\.\d+\.(cti_toc|cti_tov|mrfp|extra_CTIs)\.'
+    )
+
+
+LAYER_SCALE = r'blocks\.\d+\.ls[12]\.gamma'
+
+# The first that matches is taken: the most particular come first.
+SOURCES = (
+    Source('ViT-CoMer', 'vit_comer', _is_vit_comer, vit_comer.convert_vit_comer),
+    Source(
+        'BEiT', 'vit', plain_vit.is_beit, plain_vit.convert_beit,
+        unused=r'(head|fc_norm|lm_head)\.|mask_token$|.*relative_position_index$',
+    ),
+    Source(
+        'DINOv3', 'vit', plain_vit.is_dinov3, plain_vit.convert_dinov3,
+        unused=r'mask_token$|(cls_norm|local_cls_norm|head)\.',
+    ),
+    Source(
+        'MAE', 'vit', plain_vit.is_mae, plain_vit.convert_timm,
+        unused=r'mask_token$|decoder_', neutral=LAYER_SCALE,
+    ),
+    Source(
+        'DINOv2', 'vit', plain_vit.is_dinov2, plain_vit.convert_dinov2,
+        unused=r'mask_token$|head\.',
+    ),
+    Source(
+        'timm (DeiT, AugReg, MAE)', 'vit', plain_vit.is_timm, plain_vit.convert_timm,
+        unused=r'(head|head_dist|fc_norm|pre_logits)\.', neutral=LAYER_SCALE,
+    ),
+)  # fmt: skip
+
+# Entries that hold the weights in a training file, and prefixes of the backbone in a larger
+# model; the first that leads to a known source is taken.
+ENTRIES = (
+    'state_dict', 'model', 'module', 'teacher', 'student',
+    'model_state_dict', 'state_dict_ema', 'ema_state_dict', 'model_ema', 'ema',
+)  # fmt: skip
+PREFIXES = ('module.', '_orig_mod.', 'teacher.', 'backbone.', 'model.', 'encoder.', 'student.')
+
+
+@dataclass(frozen=True)
+class Found:
+    """Weights found inside a file: their source, where they were, what lies beside them."""
+
+    source: Source
+    entry: str
+    prefix: str
+    state_dict: dict
+    outside: tuple[str, ...]
+
+
+def find_weights(
+    checkpoint: Mapping,
+    *,
+    own_names: Mapping[str, frozenset[str]] | None = None,
+    entry: str | None = None,
+    prefix: str | None = None,
+) -> Found:
+    """Find a known source inside what a checkpoint file holds.
+
+    Args:
+        checkpoint: the file's content: a state dict, or a training state that holds one.
+        own_names: family -> names of mmhybrid's own form, to recognise our own files too.
+        entry: the entry that holds the weights, where the file has several ('state_dict_ema').
+        prefix: what stands before the backbone's names ('backbone.'); found by trying otherwise.
+
+    Raises:
+        CheckpointError: no state dict in it, or none of a known source.
+    """
+    entry, state_dict = _open_entry(checkpoint, entry)
+    sources = SOURCES + tuple(_own_source(*item) for item in (own_names or {}).items())
+    if prefix is not None:
+        if not any(key.startswith(prefix) for key in state_dict):
+            raise CheckpointError(
+                f'no key starts with prefix={prefix!r}; the first keys are {_first(state_dict)}'
+            )
+        prefixes = [prefix]
+    else:
+        prefixes = _candidate_prefixes(state_dict)
+    for candidate in prefixes:
+        inside = {
+            key.removeprefix(candidate): value
+            for key, value in state_dict.items()
+            if key.startswith(candidate)
+        }
+        keys = frozenset(inside)
+        for source in sources:
+            if source.matches(keys):
+                outside = tuple(key for key in state_dict if not key.startswith(candidate))
+                return Found(source, entry, candidate, inside, outside)
+    raise CheckpointError(
+        'these weights are of no known source: '
+        f'{len(state_dict)} keys, the first are {_first(state_dict)}. Known are '
+        f"{', '.join(source.name for source in SOURCES)} and mmhybrid's own files. If the "
+        "backbone's keys have another prefix than "
+        f"{', '.join(map(repr, PREFIXES))}, give it as prefix='...'"
+    )
+
+
+def convert(found: Found) -> tuple[dict, dict, tuple[str, ...]]:
+    """Convert found weights to mmhybrid's names.
+
+    Returns:
+        (the converted state dict, those of its names that are not the file's own entries,
+        the known keys that no backbone uses).
+    """
+    source = found.source
+    unused = tuple(
+        key for key in found.state_dict if source.unused and re.match(source.unused, key)
+    )
+    raw = {key: value for key, value in found.state_dict.items() if key not in unused}
+    try:
+        state_dict = source.convert(raw)
+    except (IndexError, RuntimeError, ValueError) as error:  # tensors of an impossible shape
+        raise CheckpointError(
+            f'these weights look like {source.name} but do not convert: {error}'
+        ) from error
+    changed = {name for name, value in state_dict.items() if raw.get(name) is not value}
+    return state_dict, changed, unused
+
+
+def _own_source(family, names):
+    """mmhybrid's own form of a family: most of the names of the smaller side agree."""
+
+    def matches(keys):
+        common = len(names & keys)
+        return 2 * common > min(len(names), len(keys))
+
+    return Source('mmhybrid', family, matches, dict, unused=r'head\.')
+
+
+def _open_entry(checkpoint, entry):
+    """Step into a training file's entries down to the dict that holds tensors by name."""
+    path = []
+    if entry is not None:
+        if not isinstance(checkpoint, Mapping) or entry not in checkpoint:
+            raise CheckpointError(
+                f'the file has no entry {entry!r}; its entries are {_first(checkpoint)}'
+            )
+        checkpoint = checkpoint[entry]
+        path.append(entry)
+    while isinstance(checkpoint, Mapping):
+        tensors = {k: v for k, v in checkpoint.items() if isinstance(v, torch.Tensor)}
+        inner = next((e for e in ENTRIES if isinstance(checkpoint.get(e), Mapping)), None)
+        if inner is None:
+            if not tensors:
+                break
+            return '.'.join(path), tensors
+        checkpoint = checkpoint[inner]
+        path.append(inner)
+    raise CheckpointError(
+        f'there are no weights in it: a {type(checkpoint).__name__} with {_first(checkpoint)}'
+    )
+
+
+def _candidate_prefixes(keys):
+    """'' and every chain of known prefixes that the keys have, shortest first."""
+    chains = ['']
+    for chain in chains:
+        if chain.count('.') < 4:
+            chains += [
+                chain + prefix
+                for prefix in PREFIXES
+                if any(key.startswith(chain + prefix) for key in keys)
+            ]
+    return chains
+
+
+def _first(keys, count=5):
+    """The first few keys, for a message."""
+    if not isinstance(keys, Mapping):
+        return 'no entries'
+    names = [str(key) for key in keys]
+    more = f' and {len(names) - count} more' if len(names) > count else ''
+    return ', '.join(names[:count]) + more if names else 'no entries'
