@@ -1,0 +1,1 @@
+"""The test suite; a package, since some distribution installs one of the same name."""

@@ -1,0 +1,522 @@
+"""Set up an environment with a pinned stack; `make install` runs this.
+
+The order of requirements/<stack>/*.txt matters, so each file is a step. What a step left behind
+when it was interrupted is cleared away, the doctor examines the result and what it knows to mend
+is mended, and a stamp is written when all is well: with the stamp, nothing is done again. Only the
+standard library is used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import fcntl
+import hashlib
+import importlib.util
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+PYTHONS = ((3, 10), (3, 13))  # the oldest and the newest that the pinned versions come for
+if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:  # the next imports need it too
+    sys.exit(
+        'PYTHON is {}.{}; expected {}.{} to {}.{}, which the pinned versions come for.\n'
+        'Name another one, as in: make install PYTHON=python3.11'.format(
+            *sys.version_info[:2], *PYTHONS[0], *PYTHONS[1]
+        )
+    )
+
+sys.path.insert(0, str(ROOT))
+from mmhybrid.doctor import find_compiler, find_nvcc  # noqa: E402
+from mmhybrid.stacks import (  # noqa: E402
+    DEFAULT_STACK,
+    REQUIREMENTS,
+    STACK_TITLES,
+    installed_distributions,
+    installed_stacks,
+    pins,
+)
+
+# File of a stack's requirements, what it brings, how long that takes.
+STEPS = (
+    ('1-build.txt', 'build tools', 'seconds'),
+    ('2-torch.txt', 'torch and torchvision', '6 GB on disk; minutes, by the connection'),
+    ('3-mmcv.txt', 'mmcv', 'compiled here, 5 to 10 minutes on two cores; seconds if pip kept it'),
+    ('4-mm.txt', 'MMDetection, MMSegmentation and MMPretrain', 'about a minute'),
+)
+COMPILED = '3-mmcv.txt'
+LINT = REQUIREMENTS / 'lint.txt'
+TESTS = REQUIREMENTS / 'tests.txt'
+DISK = 12  # GB: what is installed, and as much again while pip unpacks it
+MENDABLE = ('mmcv-ops', 'mmcv-cuda', 'opencv-libraries', 'broken-', 'missing-')
+COMPILER_FLAGS = '-O2 -g0 -w'  # no debug information: a third off the time
+FOREIGN_VARIABLES = (
+    'PYTHONHOME', 'PYTHONPATH', 'PIP_PREFIX', 'PIP_REQUIRE_VIRTUALENV', 'PIP_TARGET', 'PIP_USER',
+)  # fmt: skip
+
+
+class SetupError(Exception):
+    """The set-up cannot go on; the message says what to do."""
+
+
+class Environment:
+    """A virtual environment, and the folder in it where the set-up keeps its state."""
+
+    def __init__(self, path: Path, stack: str) -> None:
+        self.path = path
+        self.stack = stack
+        self.bin = path / 'bin'
+        self.python = self.bin / 'python'
+        self.config = path / 'pyvenv.cfg'
+        self.state = path / '.mmhybrid'
+        self.stamp = self.state / 'stamp.json'
+        self.log = self.state / 'install.log'
+        self.temporary = self.state / 'tmp'
+
+    @property
+    def site_packages(self) -> Path:
+        """Where packages are; a folder that is not there where none are."""
+        return next(iter(self.path.glob('lib/python3*/site-packages')), self.path / 'lib')
+
+    @property
+    def distributions(self) -> dict[str, str]:
+        """Names and versions of the installed distributions."""
+        return installed_distributions([str(self.site_packages)])
+
+    @property
+    def python_version(self) -> str:
+        """Major and minor version of its Python, as `pyvenv.cfg` says."""
+        for line in self.config.read_text('utf-8').splitlines():
+            key, _, value = line.partition('=')
+            if key.strip() in ('version', 'version_info'):
+                return '.'.join(value.strip().split('.')[:2])
+        return 'unknown'
+
+    def holds(self, requirement: str) -> bool:
+        """Whether exactly this `name==version` is installed."""
+        name, _, version = requirement.partition('==')
+        return self.distributions.get(name, '').partition('+')[0] == version
+
+    def key(self) -> str:
+        """What the stamp depends on: the requirement files and the Python version."""
+        files = [*sorted((REQUIREMENTS / self.stack).glob('*.txt')), TESTS, LINT]
+        text = [self.python_version, *(f'{file.name}\n{file.read_text("utf-8")}' for file in files)]
+        return hashlib.sha256('\n'.join(text).encode()).hexdigest()
+
+    def is_stamped(self) -> bool:
+        """Whether a set-up with this stack and these requirements was finished."""
+        with contextlib.suppress(OSError, ValueError):
+            return json.loads(self.stamp.read_text()) == self.key()
+        return False
+
+    def write_stamp(self) -> None:
+        """Say that the set-up is finished, in one step that cannot be cut in half."""
+        new = self.stamp.with_suffix('.new')
+        new.write_text(json.dumps(self.key()))
+        new.replace(self.stamp)
+
+    def has_checkout(self) -> bool:
+        """Whether its mmhybrid is this checkout: environments are shared between checkouts."""
+        for file in self.site_packages.glob('mmhybrid-*.dist-info/direct_url.json'):
+            return json.loads(file.read_text()).get('url') == ROOT.as_uri()
+        return False
+
+
+class Runner:
+    """Runs commands: their output goes to a log, a sign of life to the terminal."""
+
+    def __init__(self, environment: Environment) -> None:
+        self.environment = environment
+        self.lock: int | None = None  # descriptor of the lock, kept open by what is run
+
+    def variables(self) -> dict[str, str]:
+        """The variables for pip and compilers, without those that would lead pip elsewhere."""
+        environment = self.environment
+        variables = {k: v for k, v in os.environ.items() if k not in FOREIGN_VARIABLES}
+        variables.setdefault('MAX_JOBS', str(compile_jobs()))
+        variables.setdefault('CFLAGS', COMPILER_FLAGS)
+        variables.setdefault('CXXFLAGS', COMPILER_FLAGS)
+        if find_nvcc() is None:
+            variables['CUDA_VISIBLE_DEVICES'] = ''  # with a GPU mmcv would ask for nvcc and fail
+        return {
+            **variables,
+            'PATH': f'{environment.bin}{os.pathsep}{os.environ.get("PATH", os.defpath)}',
+            'PIP_DISABLE_PIP_VERSION_CHECK': '1',
+            'PIP_NO_INPUT': '1',
+            'PYTHONUNBUFFERED': '1',
+            'TMPDIR': str(environment.temporary),  # /tmp is often too small for torch
+        }
+
+    def run(self, title: str, estimate: str, command: list[str]) -> None:
+        """Run one step.
+
+        Raises:
+            SetupError: the command failed; the message ends with the last of its output.
+        """
+        print(f'{title} ({estimate})', flush=True)
+        environment = self.environment
+        shutil.rmtree(environment.temporary, ignore_errors=True)
+        environment.temporary.mkdir(parents=True)
+        start = time.monotonic()
+        with environment.log.open('ab') as log:
+            log.write(f'\n$ {shlex.join(command)}\n'.encode())
+            log.flush()
+            process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=self.variables(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,  # so that an interruption ends the compilers too
+                pass_fds=() if self.lock is None else (self.lock,),
+            )
+        try:
+            self.watch(process, start)
+        except BaseException:
+            end_group(process)
+            raise
+        finally:
+            shutil.rmtree(environment.temporary, ignore_errors=True)
+        if process.returncode:
+            lines = environment.log.read_text('utf-8', errors='replace').splitlines()[-25:]
+            raise SetupError(
+                f'{title} failed with exit code {process.returncode}. The end of '
+                f'{environment.log}:\n\n' + '\n'.join(f'    {line}' for line in lines) + '\n\n'
+                'When the cause is mended, run the same again: finished steps take seconds.'
+            )
+        print(f'  done in {clock(time.monotonic() - start)}', flush=True)
+
+    def watch(self, process: subprocess.Popen, start: float) -> None:
+        """Wait for a process; each second on a terminal, else each minute, say what it does."""
+        live = sys.stdout.isatty()
+        pause = 1 if live else 60
+        while True:
+            try:
+                process.wait(pause)
+                break
+            except subprocess.TimeoutExpired:
+                text = f'  {clock(time.monotonic() - start)}  {activity(self.environment)}'
+                width = shutil.get_terminal_size().columns - 1
+                print(f'\r\033[K{text[:width]}' if live else text, end='' if live else '\n')
+                sys.stdout.flush()
+        if live:
+            print('\r\033[K', end='')
+
+    def doctor(self) -> dict:
+        """The doctor's report on the environment."""
+        variables = {k: v for k, v in os.environ.items() if k not in FOREIGN_VARIABLES}
+        command = [str(self.environment.python), '-m', 'mmhybrid.doctor', '--json']
+        process = subprocess.run(command, cwd=ROOT, env=variables, capture_output=True, text=True)
+        try:
+            return json.loads(process.stdout)
+        except ValueError:
+            raise SetupError(f'{shlex.join(command)} gave no report:\n{process.stderr}') from None
+
+    def create_venv(self) -> None:
+        """Make the virtual environment."""
+        command = [sys.executable, '-m', 'venv', str(self.environment.path)]
+        process = subprocess.run(command, capture_output=True, text=True)
+        if process.returncode:
+            raise SetupError(f'{shlex.join(command)} failed:\n{process.stdout}{process.stderr}')
+
+    def venv_works(self) -> bool:
+        """Whether the environment has a Python that starts and has pip."""
+        command = [str(self.environment.python), '-I', '-c', 'import pip']
+        with contextlib.suppress(OSError):
+            return subprocess.run(command, capture_output=True).returncode == 0
+        return False
+
+
+def compile_jobs() -> int:
+    """As many compilers as there are cores, and memory for: one takes up to 1.5 GB."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
+    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    return max(1, min(cores or 1, int(memory / 1.5e9)))
+
+
+def clock(seconds: float) -> str:
+    """Minutes and seconds."""
+    return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
+
+
+def activity(environment: Environment) -> str:
+    """What the running command is at: files compiled, else the last line of its output."""
+    for plan in environment.temporary.glob('pip-*/*/build/temp*/build.ninja'):
+        with contextlib.suppress(OSError):
+            total = plan.read_text().count(': compile ') + plan.read_text().count(': cuda_compile ')
+            return f'{len(list(plan.parent.rglob("*.o")))} of {total} files compiled'
+    lines = environment.log.read_text('utf-8', errors='replace').splitlines()
+    return lines[-1].strip() if lines else ''
+
+
+def end_group(process: subprocess.Popen) -> None:
+    """End a process and all that it started."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+            os.killpg(process.pid, number)
+            process.wait(10)
+
+
+# ---------------------------------------------------------------------------- the set-up
+
+
+def check_target(environment: Environment, runner: Runner) -> None:
+    """Refuse a folder that the set-up would spoil.
+
+    Raises:
+        SetupError: it is no environment, or holds another stack, Python or versions.
+    """
+    path = environment.path
+    other = 'Name another folder, as in: make install VENV=.venv-mmhybrid'
+    if path.exists() and not path.is_dir():
+        raise SetupError(f'VENV={path} is a file; expected a folder. {other}')
+    ours = environment.state.exists()
+    if path.exists() and not ours and not environment.config.exists() and any(path.iterdir()):
+        raise SetupError(
+            f'VENV={path} is a folder with other things in it; expected a virtual environment or '
+            f'nothing. {other}'
+        )
+    if not environment.config.exists():
+        return
+    mine = '.'.join(map(str, sys.version_info[:2]))
+    if environment.python.exists() and environment.python_version != mine:
+        raise SetupError(
+            f'VENV={path} has Python {environment.python_version}, and PYTHON is {mine}; expected '
+            f'the same. {other}, or remove it: rm -rf {shlex.quote(str(path))}'
+        )
+    stacks = installed_stacks(environment.distributions)
+    strangers = [
+        name for stack, names in stacks.items() if stack != environment.stack for name in names
+    ]
+    if strangers:
+        raise SetupError(
+            f'VENV={path} holds another stack ({", ".join(strangers)}) than the '
+            f'{STACK_TITLES[environment.stack]}. They share import names and cannot be together. '
+            f'{other}, or remove it: rm -rf {shlex.quote(str(path))}'
+        )
+    if not ours:
+        if not runner.venv_works():
+            raise SetupError(f'VENV={path} was not made here and has no working pip. {other}')
+        check_foreign_versions(environment, other)
+
+
+def check_foreign_versions(environment: Environment, other: str) -> None:
+    """Refuse to replace what somebody else installed."""
+    python, root = shlex.quote(str(environment.python)), shlex.quote(str(ROOT))
+    replaced = [
+        f'{name} {environment.distributions[name]} (pinned: {requirement})'
+        for name, requirement in pins(environment.stack).items()
+        if '==' in requirement
+        and name in environment.distributions
+        and not environment.holds(requirement)
+    ]
+    if replaced:
+        raise SetupError(
+            f'VENV={environment.path} was not made here, and its versions would be replaced: '
+            f'{", ".join(replaced)}. To use it as it is:\n'
+            f'    {python} -m pip install -e {root}\n'
+            f'{other}'
+        )
+
+
+def check_machine(environment: Environment) -> None:
+    """Find what is missing before gigabytes are fetched.
+
+    Raises:
+        SetupError: no compiler, no Python headers, or too little disk.
+    """
+    on_debian = 'On Debian and Ubuntu: sudo apt-get install'
+    if 'torch' not in environment.distributions:
+        free = shutil.disk_usage(environment.path).free / 1e9
+        if free < DISK:
+            raise SetupError(
+                f'{environment.path} has {free:.1f} GB of disk left; expected {DISK} GB. Free '
+                'some, or name a folder on another disk: make install VENV=/path/to/venv'
+            )
+    mmcv = [name for name in environment.distributions if name.endswith('mmcv')]
+    if mmcv:
+        return
+    if find_compiler() is None:
+        wanted = os.environ.get('CXX', 'c++')
+        raise SetupError(f'No C++ compiler ({wanted}), and mmcv is compiled. {on_debian} g++')
+    if not Path(sysconfig.get_path('include'), 'Python.h').exists():
+        version = '.'.join(map(str, sys.version_info[:2]))
+        raise SetupError(
+            f'No Python.h in {sysconfig.get_path("include")}, and mmcv is compiled with it. '
+            f'{on_debian} python{version}-dev'
+        )
+
+
+def prepare_venv(environment: Environment, runner: Runner) -> None:
+    """Make the environment, or make it again where that was interrupted."""
+    if runner.venv_works():
+        return
+    if importlib.util.find_spec('ensurepip') is None:
+        version = '.'.join(map(str, sys.version_info[:2]))
+        raise SetupError(
+            f'{sys.executable} cannot make virtual environments. On Debian and Ubuntu: sudo '
+            f'apt-get install python{version}-venv'
+        )
+    for leftover in environment.path.iterdir():
+        if leftover != environment.state:
+            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    print(f'Making the virtual environment {environment.path}', flush=True)
+    runner.create_venv()
+
+
+def clear_interrupted(environment: Environment) -> None:
+    """Remove what makes pip take an interrupted installation for a finished one.
+
+    pip writes INSTALLER after the files of a package, and moves what it replaces to names with ~.
+    """
+    for metadata in environment.site_packages.glob('*.dist-info'):
+        if not (metadata / 'INSTALLER').exists():
+            shutil.rmtree(metadata)
+    for leftover in environment.site_packages.glob('~*'):
+        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+
+
+def install_stack(environment: Environment, runner: Runner) -> None:
+    """The steps of the stack, then what tests need; each keeps what those before it pinned."""
+    pip = [str(environment.python), '-m', 'pip', 'install']
+    folder = REQUIREMENTS / environment.stack
+    constraints: list[str] = []
+    for number, (file, title, estimate) in enumerate(STEPS, 1):
+        options = ['--no-build-isolation'] if file == COMPILED else []
+        command = [*pip, *options, '-r', str(folder / file), *constraints]
+        runner.run(f'[{number}/{len(STEPS) + 1}] {title}', estimate, command)
+        constraints += ['-c', str(folder / file)]
+    last = len(STEPS) + 1
+    command = [*pip, '-r', str(TESTS), '-r', str(LINT), *constraints]
+    runner.run(f'[{last}/{last}] test tools', 'seconds', command)
+
+
+def install_checkout(environment: Environment, runner: Runner) -> None:
+    """mmhybrid itself, editable, and nothing else."""
+    options = ['--no-build-isolation', '--no-deps', '-e', str(ROOT)]
+    command = [str(environment.python), '-m', 'pip', 'install', *options]
+    runner.run(f'mmhybrid from {ROOT}', 'seconds', command)
+
+
+def examine_and_mend(environment: Environment, runner: Runner) -> None:
+    """Let the doctor examine the environment; run the commands it names where they are known.
+
+    Raises:
+        SetupError: something stays broken.
+    """
+    tried: set[str] = set()
+    while True:
+        print('Examining the result (half a minute)', flush=True)
+        report = runner.doctor()
+        problems = [p for p in report['problems'] if not p['id'].startswith('broken-mmhybrid')]
+        if not problems:
+            return
+        mendable = [
+            problem
+            for problem in problems
+            if problem['id'].startswith(MENDABLE) and problem['id'] not in tried
+            if not any(command.startswith('export ') for command in problem['commands'])
+        ]
+        if not mendable:
+            raise SetupError(describe(problems))
+        problem = mendable[0]
+        tried.add(problem['id'])
+        print(f'Mending: {problem["title"]}. {problem["why"]}', flush=True)
+        for command in problem['commands']:
+            runner.run(f'  {command}', 'named by the doctor', ['/bin/sh', '-c', command])
+
+
+def describe(problems: list[dict]) -> str:
+    """The doctor's problems as a message."""
+    lines = ['The environment is installed, and this is still broken:']
+    for problem in problems:
+        lines += [f'  {problem["title"]}. {problem["why"]}']
+        lines += [f'    {command}' for command in problem['commands']]
+    return '\n'.join([*lines, 'Then run the same again.'])
+
+
+def install_lint(environment: Environment, runner: Runner) -> None:
+    """ruff alone, for a check of the sources in a fresh clone."""
+    requirement = LINT.read_text('utf-8').splitlines()[-1]
+    if not environment.holds(requirement):
+        command = [str(environment.python), '-m', 'pip', 'install', '-r', str(LINT)]
+        runner.run('ruff', 'seconds', command)
+
+
+def install(environment: Environment, runner: Runner) -> None:
+    """Everything, or nothing where it is all there.
+
+    Raises:
+        SetupError: a step failed, or something stays broken.
+    """
+    if not environment.is_stamped():
+        environment.stamp.unlink(missing_ok=True)
+        environment.log.unlink(missing_ok=True)
+        check_machine(environment)
+        clear_interrupted(environment)
+        install_stack(environment, runner)
+        install_checkout(environment, runner)
+        examine_and_mend(environment, runner)
+        environment.write_stamp()
+        print(f'Ready: {environment.path} holds the {STACK_TITLES[environment.stack]}.')
+    elif not environment.has_checkout():
+        install_checkout(environment, runner)
+
+
+@contextlib.contextmanager
+def locked(environment: Environment) -> Iterator[int]:
+    """One set-up at a time in an environment; a pip that outlived its set-up counts as one."""
+    with (environment.state / 'lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            print(f'Waiting for another set-up that is at work in {environment.path}', flush=True)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield file.fileno()
+
+
+def parse(arguments: list[str] | None) -> argparse.Namespace:
+    """The options."""
+    stacks = sorted(path.name for path in REQUIREMENTS.iterdir() if path.is_dir())
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--venv', default='.venv', help='folder of the virtual environment')
+    parser.add_argument('--stack', default=DEFAULT_STACK, choices=stacks)
+    parser.add_argument('--lint-only', action='store_true', help='install ruff and no stack')
+    return parser.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None, make_runner: Callable[..., Runner] = Runner) -> int:
+    """Set up the environment and return the exit code."""
+    options = parse(arguments)
+    # Not resolve(): a link to a folder on a larger disk stays a link.
+    environment = Environment(Path(options.venv).expanduser().absolute(), options.stack)
+    runner = make_runner(environment)
+    try:
+        check_target(environment, runner)
+        environment.state.mkdir(parents=True, exist_ok=True)
+        with locked(environment) as runner.lock:
+            prepare_venv(environment, runner)
+            (install_lint if options.lint_only else install)(environment, runner)
+    except SetupError as error:
+        print(f'\n{error}', file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print('\nInterrupted. Run the same again to go on.', file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == '__main__':
+    for number in (signal.SIGTERM, signal.SIGHUP):  # as with Ctrl-C, end what is running
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    sys.exit(main())
