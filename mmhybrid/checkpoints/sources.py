@@ -36,7 +36,6 @@ class Source:
     neutral: str | None = None
 
 
-
 def _is_vit_comer(keys):
     # ViT-Adapter has a spatial prior 'spm.' and interactions too, of other parts.
     return plain_vit.any_key(keys, r'spm\.') and plain_vit.any_key(

@@ -1,0 +1,237 @@
+"""mmhybrid's backbones by the arguments of the original constructors.
+
+A new family is one function and one line in ``BUILDERS``. An argument that a function does not
+know is an error: a reference must not pass by being half described.
+"""
+
+from math import isqrt
+
+from mmhybrid.models.backbones import ViT, ViTCoMer
+
+REQUIRED = object()
+
+
+def build_original(golden):
+    """Build the backbone that a reference run describes, untrained, in evaluation mode.
+
+    Args:
+        golden: a :class:`Golden`; its ``source``, ``arch`` and ``shapes`` are read.
+
+    Raises:
+        ValueError: unknown source, or an argument that has no counterpart here.
+    """
+    for start, build in BUILDERS.items():
+        if golden.source.startswith(start):
+            arguments = Arguments(golden)
+            backbone = build(arguments, golden.shapes)
+            arguments.check_all_used()
+            return backbone.eval()
+    raise ValueError(
+        f'{golden.path}: no backbone for the source {golden.source!r}; known are '
+        f'{", ".join(BUILDERS)}'
+    )
+
+
+class Arguments:
+    """An original constructor's arguments, each taken once."""
+
+    def __init__(self, golden):
+        self.source, self._path = golden.source, golden.path
+        self._left = dict(golden.arch)
+
+    def take(self, name, default=REQUIRED):
+        """The argument, or the original's default."""
+        if default is REQUIRED and name not in self._left:
+            raise ValueError(f'{self._path}: arch has no {name!r}')
+        return self._left.pop(name, default)
+
+    def ignore(self, *names):
+        """Arguments that have no effect on the outputs in evaluation mode."""
+        for name in names:
+            self._left.pop(name, None)
+
+    def expect(self, **values):
+        """Arguments of which only these values have a counterpart."""
+        for name, value in values.items():
+            given = self._left.pop(name, value)
+            if given != value:
+                raise ValueError(
+                    f'{self._path}: {name}={given!r} has no counterpart here, only {value!r}'
+                )
+
+    def check_all_used(self):
+        if self._left:
+            raise ValueError(f'{self._path}: unknown arch arguments {self._left}')
+
+
+def build_timm_vit(args, shapes):
+    """timm's VisionTransformer and Beit; what the model's name stands for is in the shapes."""
+    relative = any(key.endswith('relative_position_bias_table') for key in shapes)
+    patch_size = args.take('patch_size', 16)
+    tokens = [name for name in ('cls_token', 'dist_token') if name in shapes]
+    if 'pos_embed' in shapes:
+        rows = shapes['pos_embed'][1]
+        side = isqrt(rows)
+    else:
+        rows = next(s[0] for k, s in shapes.items() if k.endswith('relative_position_bias_table'))
+        side = (isqrt(rows) + 1) // 2
+    args.ignore('model', 'img_size', 'num_classes', 'init_values', 'qkv_bias', 'reg_tokens')
+    args.ignore(
+        'class_token', 'no_embed_class', 'global_pool', 'dynamic_img_size', 'drop_path_rate'
+    )
+    return ViT(
+        dict(
+            embed_dims=args.take('embed_dim'),
+            depth=args.take('depth'),
+            num_heads=args.take('num_heads'),
+            mlp_ratio=args.take('mlp_ratio', 4),
+        ),
+        patch_size=patch_size,
+        pretrain_size=side * patch_size,
+        in_channels=args.take('in_chans', 3),
+        out_indices=args.take('out_indices'),
+        class_token='cls_token' in tokens,
+        dist_token='dist_token' in tokens,
+        num_registers=shapes.get('reg_token', (1, 0))[1],
+        position='relative' if relative else 'absolute',
+        interpolate_antialias=True,  # timm's way of resizing, where the image is of another size
+        qkv_bias=any(key.endswith(('.attn.qkv.bias', '.attn.q_bias')) for key in shapes),
+        mask_key_bias=relative,
+        layer_scale=_layer_scale(shapes),
+        norm_cfg=dict(type='LN', eps=args.take('norm_eps', 1e-6)),
+    )
+
+
+def build_dinov2(args, shapes):
+    """DinoVisionTransformer of facebookresearch/dinov2."""
+    args.expect(ffn_bias=True, proj_bias=True)
+    args.ignore('block_chunks', 'init_values', 'drop_path_rate', 'drop_path_uniform')
+    ffn = args.take('ffn_layer', 'mlp')
+    return ViT(
+        dict(
+            embed_dims=args.take('embed_dim', 768),
+            depth=args.take('depth', 12),
+            num_heads=args.take('num_heads', 12),
+            mlp_ratio=args.take('mlp_ratio', 4),
+        ),
+        patch_size=args.take('patch_size', 16),
+        pretrain_size=args.take('img_size', 224),
+        in_channels=args.take('in_chans', 3),
+        out_indices=args.take('out_indices'),
+        num_registers=args.take('num_register_tokens', 0),
+        qkv_bias=args.take('qkv_bias', True),
+        layer_scale=_layer_scale(shapes),
+        ffn={'swiglu': 'swiglu', 'swiglufused': 'swiglu'}.get(ffn, ffn),
+        interpolate_offset=args.take('interpolate_offset', 0.1),
+        interpolate_antialias=args.take('interpolate_antialias', False),
+        norm_cfg=dict(type='LN', eps=1e-6),
+    )
+
+
+def build_dinov3(args, shapes):
+    """DinoVisionTransformer of facebookresearch/dinov3."""
+    args.expect(
+        pos_embed_rope_base=100,
+        pos_embed_rope_min_period=None,
+        pos_embed_rope_max_period=None,
+        pos_embed_rope_normalize_coords='separate',
+        ffn_bias=True,
+        proj_bias=True,
+    )
+    # Coordinates are shifted, jittered and rescaled in training alone; the untied norms come after
+    # the blocks.
+    args.ignore(
+        'pos_embed_rope_shift_coords',
+        'pos_embed_rope_jitter_coords',
+        'pos_embed_rope_rescale_coords',
+        'pos_embed_rope_dtype',
+        'img_size',
+        'layerscale_init',
+        'drop_path_rate',
+        'untie_cls_and_patch_norms',
+        'untie_global_and_local_cls_norm',
+    )
+    norm = args.take('norm_layer', 'layernorm')
+    if norm not in ('layernorm', 'layernormbf16'):
+        raise ValueError(f'norm_layer={norm!r} has no counterpart here')
+    ffn = args.take('ffn_layer', 'mlp')
+    return ViT(
+        dict(
+            embed_dims=args.take('embed_dim', 768),
+            depth=args.take('depth', 12),
+            num_heads=args.take('num_heads', 12),
+            mlp_ratio=args.take('ffn_ratio', 4),
+        ),
+        patch_size=args.take('patch_size', 16),
+        in_channels=args.take('in_chans', 3),
+        out_indices=args.take('out_indices'),
+        num_registers=args.take('n_storage_tokens', 0),
+        position='rope',
+        qkv_bias=args.take('qkv_bias', True),
+        mask_key_bias=args.take('mask_k_bias', False),
+        layer_scale=_layer_scale(shapes),
+        # 'swiglu64' rounds the hidden width up to 64; the strict load sees whether it agrees.
+        ffn='swiglu' if ffn.startswith('swiglu') else ffn,
+        norm_cfg=dict(type='LN', eps=1e-5 if norm == 'layernormbf16' else 1e-6),
+    )
+
+
+def build_vit_comer(args, shapes):
+    """ViTCoMer of Traffic-X/ViT-CoMer, both trees."""
+    tree = args.take('tree', 'segmentation' if 'segmentation' in args.source else 'detection')
+    detection = tree == 'detection'
+    depth = args.take('depth', 12)
+    args.ignore('img_size', 'init_values', 'drop_rate', 'attn_drop_rate', 'drop_path_rate')
+    args.ignore('with_cp', 'pretrained', 'layer_scale')
+    mrfp_ratio = args.take('dim_ratio', 0.5 if detection else 6.0)
+    extra = args.take('extra_cti', args.take('extra_num', 4))
+    vit_features = 'last' if detection else 'stages'
+    return ViTCoMer(
+        dict(
+            embed_dims=args.take('embed_dim', 768),
+            depth=depth,
+            num_heads=args.take('num_heads', 12),
+            mlp_ratio=args.take('mlp_ratio', 4),
+        ),
+        vit=dict(
+            patch_size=args.take('patch_size', 16),
+            pretrain_size=args.take('pretrain_size', 224),
+            qkv_bias=args.take('qkv_bias', True),
+            layer_scale=_layer_scale(shapes),
+        ),
+        windows=_windows(args.take('window_attn', False), args.take('window_size', 14), depth),
+        in_channels=args.take('in_chans', 3),
+        stem_channels=args.take('conv_inplane', 64),
+        num_points=args.take('n_points', 4),
+        deform_heads=args.take('deform_num_heads', 6),
+        deform_ratio=args.take('deform_ratio', 1.0),
+        ffn_ratio=args.take('cffn_ratio', 0.25) if args.take('with_cffn', True) else 0,
+        interaction_indexes=args.take('interaction_indexes'),
+        mrfp_ratio=args.take('mrfp_ratio', mrfp_ratio),
+        cti_to_vit=args.take('use_CTI_toV', True),
+        cti_to_cnn=args.take('use_CTI_toC', True),
+        cnn_interaction=args.take('cnn_feature_interaction', not detection),
+        extra_cti=extra if args.take('use_extra_CTI', True) else 0,
+        vit_features=vit_features if args.take('add_vit_feature', True) else 'none',
+    )
+
+
+BUILDERS = {
+    'timm': build_timm_vit,
+    'facebookresearch/dinov2': build_dinov2,
+    'facebookresearch/dinov3': build_dinov3,
+    'Traffic-X/ViT-CoMer': build_vit_comer,
+}
+
+
+def _layer_scale(shapes):
+    """1 where the original has LayerScale under any of its names; the load brings the values."""
+    scaled = any(key.endswith(('ls1.gamma', 'gamma_1', 'gamma1')) for key in shapes)
+    return 1.0 if scaled else None
+
+
+def _windows(used, sizes, depth):
+    """One window a block: the original takes one value or a list for both of its arguments."""
+    used = used if isinstance(used, list) else [used] * depth
+    sizes = sizes if isinstance(sizes, list) else [sizes] * depth
+    return [size if use else 0 for use, size in zip(used, sizes, strict=True)]
