@@ -1,0 +1,265 @@
+"""The doctor, on environments of stub libraries that are missing, fail or crash."""
+
+import json
+import os
+import subprocess
+import sys
+import venv
+from pathlib import Path
+
+import pytest
+
+from mmhybrid import doctor
+from mmhybrid.remedies import Facts, diagnose, judge
+from mmhybrid.stacks import ROOT, STACKS, installed_stacks, pins
+
+ONEDL = dict.fromkeys(STACKS['onedl'].values(), '1.0')
+OPENMMLAB = dict.fromkeys(STACKS['openmmlab'].values(), '1.0')
+WORKING = {
+    'torch': """
+__version__ = '2.12.1'
+class Array:
+    def numpy(self): pass
+class cuda:
+    device_count = staticmethod(lambda: 0)
+    is_available = staticmethod(lambda: False)
+class version:
+    cuda = None
+def zeros(size): return Array()
+""",
+    'mmcv.ops': "def get_compiling_cuda_version(): return 'not available'",
+    **dict.fromkeys(
+        """numpy torchvision torchvision.ops cv2 mmengine mmengine.runner mmcv mmcv._ext pycocotools
+        pycocotools.mask mmdet mmdet.models mmdet.evaluation mmseg mmseg.models mmpretrain
+        mmpretrain.models mmhybrid.models""".split(),
+        '',
+    ),
+}
+ABSENT = 'raise ModuleNotFoundError(f"No module named {__name__!r}", name=__name__)'
+CRASH = 'import os, signal; os.kill(os.getpid(), signal.SIGSEGV)'
+
+
+@pytest.fixture(scope='module')
+def python(tmp_path_factory):
+    """A Python with nothing installed."""
+    folder = tmp_path_factory.mktemp('empty')
+    venv.create(folder, with_pip=False, symlinks=True)
+    return folder / 'bin' / 'python'
+
+
+@pytest.fixture
+def call_doctor(python, tmp_path):
+    """A function: sources of modules and names of distributions in, the finished process out."""
+
+    def call(modules: dict[str, str], distributions=(), *options: str):
+        for name, source in modules.items():
+            folder = tmp_path.joinpath(*name.split('.'))
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / '__init__.py').write_text(source)
+        for name in distributions:
+            folder = tmp_path / f'{name.replace("-", "_")}-1.0.dist-info'
+            folder.mkdir()
+            (folder / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
+        (tmp_path / 'mmhybrid').mkdir(exist_ok=True)
+        for file in ('__init__.py', 'doctor.py', 'remedies.py', 'stacks.py'):
+            (tmp_path / 'mmhybrid' / file).unlink(missing_ok=True)
+            (tmp_path / 'mmhybrid' / file).symlink_to(ROOT / 'mmhybrid' / file)
+        command = [python, '-m', 'mmhybrid.doctor', *options]
+        variables = {key: value for key, value in os.environ.items() if key != 'PYTHONPATH'}
+        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+
+    return call
+
+
+def test_all_is_well(call_doctor):
+    process = call_doctor(WORKING, ONEDL)
+    assert process.returncode == 0, process.stdout + process.stderr
+    assert 'OneDL forks' in process.stdout
+    assert 'torch        2.12.1' in process.stdout
+    last = process.stdout.splitlines()[-1]
+    assert last == 'Ready: a Mask R-CNN with ViT-CoMer trains here, on the CPU.'
+
+
+def test_nothing_is_installed(call_doctor):
+    process = call_doctor({})
+    assert process.returncode == 1
+    assert f'make -C {ROOT} install' in process.stdout
+    assert process.stdout.count('missing') >= 10
+    assert process.stdout.splitlines()[-1].startswith('Not ready: one problem')
+
+
+@pytest.mark.parametrize('library', ['numpy', 'cv2', 'mmengine', 'mmcv', 'mmdet', 'pycocotools'])
+def test_needed_library_is_missing(call_doctor, library):
+    process = call_doctor(WORKING | {library: ABSENT}, {}, '--json')
+    report = json.loads(process.stdout)
+    assert process.returncode == 1 and not report['ready']
+    assert [problem['id'] for problem in report['problems']] == [f'missing-{library}']
+    assert all(command for command in report['problems'][0]['commands'])
+
+
+def test_unneeded_library_is_missing(call_doctor):
+    process = call_doctor(WORKING | {'mmseg': ABSENT, 'torchvision': ABSENT}, ONEDL, '--json')
+    report = json.loads(process.stdout)
+    assert process.returncode == 0 and report['ready']
+    assert {problem['breaks'][0] for problem in report['problems']} == {'mmseg', 'torchvision'}
+    assert not any(problem['blocks'] for problem in report['problems'])
+
+
+def test_libraries_that_crash_exit_or_talk_at_import(call_doctor):
+    modules = {
+        'mmdet': CRASH,
+        'mmseg': 'raise SystemExit(3)',
+        'mmpretrain': 'print("mmhybrid-probe: {not json}")',
+    }
+    process = call_doctor(WORKING | modules, ONEDL, '--json')
+    report = json.loads(process.stdout)
+    assert process.returncode == 1
+    assert 'SIGSEGV' in report['libraries']['mmdet']['message']
+    assert report['libraries']['mmseg']['error'] == 'SystemExit'
+    assert 'error' not in report['libraries']['mmpretrain']
+    mend = next(problem for problem in report['problems'] if problem['breaks'] == ['mmdet'])
+    assert (
+        '--force-reinstall --no-deps --no-cache-dir onedl-mmdetection==1.0' in mend['commands'][0]
+    )
+
+
+def test_one_cause_is_one_problem(call_doctor):
+    """A cached mmcv of another torch also breaks what imports it."""
+    broken = "raise ImportError('/x/mmcv/_ext.so: undefined symbol: _ZN2at', name='mmcv._ext')"
+    modules = {'mmcv._ext': broken, 'mmcv.ops': broken, 'mmdet.models': 'import mmcv.ops'}
+    report = json.loads(call_doctor(WORKING | modules, ONEDL, '--json').stdout)
+    (problem,) = report['problems']
+    assert problem['id'] == 'mmcv-ops' and problem['breaks'] == ['mmcv._ext', 'mmdet']
+    build = next(it for it in problem['commands'] if '--no-build-isolation' in it)
+    assert '--no-cache-dir' in build and build.endswith('onedl-mmcv==1.0')
+    assert build.startswith('CFLAGS="-O2 -g0 -w" ')
+
+
+FAILURES = [
+    # module, message, the problem behind it
+    ('mmcv._ext', "No module named 'mmcv._ext'", 'mmcv-ops'),
+    ('mmcv._ext', 'libcudart.so.12: cannot open shared object file: No such file', 'mmcv-ops'),
+    ('cv2', 'libGL.so.1: cannot open shared object file: No such file', 'opencv-libraries'),
+    ('cv2', 'libgthread-2.0.so.0: cannot open shared object file', 'opencv-libraries'),
+    ('torchvision', 'operator torchvision::nms does not exist', 'torchvision-build'),
+    ('mmdet', 'operator torchvision::nms does not exist', 'torchvision-build'),
+    (
+        'torchvision',
+        'Detected that PyTorch and torchvision were compiled with different CUDA major versions',
+        'torchvision-build',
+    ),
+    ('torchvision', '/x/torchvision/_C.so: undefined symbol: _ZN3c10', 'torchvision-build'),
+    (
+        'mmdet',
+        'MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.',
+        'version-mmcv',
+    ),
+    (
+        'mmdet',
+        'MMEngine==0.6.0 is used but incompatible. Please install mmengine>=0.7.1, <1.0.0.',
+        'version-mmengine',
+    ),
+    ('torch', 'Numpy is not available', 'numpy-2'),
+    ('pycocotools', 'numpy.core.multiarray failed to import', 'numpy-2'),
+    ('mmengine', "No module named 'pkg_resources'", 'setuptools'),
+    ('mmengine', "No module named 'yaml'", 'missing-yaml'),
+    ('mmdet', "No module named 'mmdet.models'", 'broken-mmdet'),
+    ('mmseg.y', "cannot import name 'x' from 'mmseg.y' (/z)", 'broken-mmseg'),
+    ('mmpretrain', '', 'broken-mmpretrain'),
+]
+
+
+@pytest.mark.parametrize(('module', 'message', 'expected'), FAILURES)
+def test_judgement(module, message, expected):
+    facts = Facts({'torch': '2.12.1', 'torchvision': '0.27.1', 'numpy': '2.2.6', **ONEDL})
+    problem = judge(module, message, facts)
+    assert problem.id == expected
+    assert problem.title and problem.why and problem.commands
+
+
+def commands_for(module: str, message: str, distributions: dict[str, str]) -> str:
+    return '\n'.join(judge(module, message, Facts(distributions)).commands)
+
+
+def test_commands_name_the_stack_that_is_there():
+    message = 'MMCV==2.2.0 is used but incompatible. Please install mmcv>=2.0.0rc4, <2.2.0.'
+    commands = commands_for('mmdet', message, OPENMMLAB)
+    assert "'mmcv>=2.0.0rc4,<2.2.0'" in commands and "'setuptools<80'" in commands
+    assert 'onedl-mmsegmentation' in commands_for('mmseg', "No module named 'mmseg'", {})
+    lite = commands_for('mmcv._ext', "No module named 'mmcv._ext'", {'mmcv-lite': '2.1.0'})
+    assert 'uninstall -y mmcv-lite' in lite.splitlines()[0]
+
+
+def test_torch_for_the_cpu_gets_a_matching_pair():
+    found = {'torch': '2.1.0+cpu', 'torchvision': '0.27.1'}
+    commands = commands_for('torchvision', 'operator torchvision::nms does not exist', found)
+    assert 'uninstall -y torch torchvision' in commands
+    assert "torch==2.1.0 'torchvision==0.16.*'" in commands
+
+
+def test_opencv_is_swapped_for_the_same_version_without_windows():
+    found = {'opencv-python': '4.12.0.88', 'opencv-python-headless': '4.12.0.88'}
+    first, second = commands_for('cv2', 'libGL.so.1: cannot open', found).splitlines()
+    assert first.endswith('uninstall -y opencv-python opencv-python-headless')
+    assert second.endswith('install --no-deps opencv-python-headless==4.12.0.88')
+
+
+def test_two_stacks_are_told_apart_and_reported():
+    assert installed_stacks(ONEDL) == {'onedl': list(ONEDL)}
+    assert list(installed_stacks(OPENMMLAB)) == ['openmmlab']
+    assert Facts(OPENMMLAB).stack == 'openmmlab' and Facts({}).stack == 'onedl'
+    (problem,) = diagnose(Facts({**ONEDL, 'mmcv': '2.1.0'}, compiler='c++'))
+    assert problem.id == 'two-stacks' and problem.blocks
+    assert 'onedl-mmcv' in problem.commands[0] and problem.commands[0].endswith(' mmcv')
+    assert pins('onedl')['onedl-mmcv'] in '\n'.join(problem.commands)
+
+
+def gpu_facts(nvcc: str | None) -> Facts:
+    probes = {'torch': {'cuda': '13.0', 'gpus': ['H']}, 'mmcv._ext': {'cuda': 'not available'}}
+    return Facts(ONEDL, probes, compiler='c++', nvcc=nvcc, driver=True)
+
+
+def test_mmcv_without_cuda_beside_a_gpu():
+    (problem,) = diagnose(gpu_facts(nvcc=None))
+    assert problem.blocks and problem.commands == ['export CUDA_VISIBLE_DEVICES=']
+    assert 'CUDA toolkit 13.0' in problem.why
+    (problem,) = diagnose(gpu_facts(nvcc='/usr/local/cuda/bin/nvcc'))
+    assert 'FORCE_CUDA=1' in '\n'.join(problem.commands)
+
+
+def test_a_missing_compiler_comes_first():
+    failed = {'mmcv._ext': {'error': 'ImportError', 'message': "No module named 'mmcv._ext'"}}
+    problems = diagnose(Facts({'torch': '2.12.1', **ONEDL}, failed, compiler=None))
+    assert [problem.id for problem in problems] == ['compiler', 'mmcv-ops']
+
+
+def test_explanation_of_an_import_error():
+    error = ImportError("No module named 'mmcv._ext'", name='mmcv._ext')
+    text = doctor.explain_import_error(error)
+    assert text.startswith('the compiled ops of mmcv do not load (ImportError: No module named')
+    assert '--no-build-isolation' in text
+    assert text.endswith('-m mmhybrid.doctor')
+    assert 'python' in text.splitlines()[-1]
+
+
+def test_explanation_of_an_error_that_names_no_module():
+    """The MM libraries assert versions at import: the traceback says which one it was."""
+    with pytest.raises(AssertionError) as caught:
+        exec('assert False, "of no known kind"', {'__name__': 'mmdet.models.thing'})
+    assert doctor.explain_import_error(caught.value).startswith('mmdet fails at import')
+    text = doctor.explain_import_error(RuntimeError('of no known kind'))
+    assert text.startswith('a library fails at import') and 'Mend it' not in text
+
+
+def test_nothing_but_the_standard_library_is_imported():
+    code = 'import mmhybrid.doctor, sys; print(*sys.modules)'
+    output = subprocess.run([sys.executable, '-c', code], cwd=ROOT, capture_output=True, text=True)
+    loaded = {name.partition('.')[0] for name in output.stdout.split()}
+    assert 'mmhybrid' in loaded
+    assert not loaded & {'torch', 'numpy', 'mmengine', 'mmcv', 'cv2', 'packaging', 'setuptools'}
+
+
+def test_pins_are_read_from_the_checkout():
+    assert Path(ROOT, 'requirements', 'onedl').is_dir()
+    assert pins('onedl')['torch'].startswith('torch==')
+    assert pins('no such stack') == {}
