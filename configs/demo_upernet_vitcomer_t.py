@@ -1,0 +1,31 @@
+# UPerNet with ViT-CoMer-T on the embedded demo data set, from random weights.
+_base_ = [
+    './_base_/models/upernet.py',
+    './_base_/datasets/demo_semantic.py',
+    './_base_/mmseg_runtime.py',
+]
+
+norm_cfg = dict(type='BN', requires_grad=True)
+model = dict(
+    data_preprocessor=dict(size=(160, 192)),
+    backbone=dict(type='mmhybrid.ViTCoMer', arch='t_seg'),
+    decode_head=dict(in_channels=[192] * 4, channels=64, num_classes=7, norm_cfg=norm_cfg),
+    auxiliary_head=dict(in_channels=192, channels=32, num_classes=7, norm_cfg=norm_cfg),
+    test_cfg=dict(_delete_=True, mode='whole'),
+)
+
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=200)
+val_cfg = dict(type='ValLoop')
+test_cfg = dict(type='TestLoop')
+optim_wrapper = dict(
+    type='OptimWrapper',
+    optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
+    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
+    clip_grad=dict(max_norm=5.0),
+)
+param_scheduler = [
+    dict(type='LinearLR', start_factor=0.05, by_epoch=False, begin=0, end=60),
+    dict(type='PolyLR', power=1.0, begin=60, end=600, eta_min=1e-5, by_epoch=False),
+]
+default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=200))
+randomness = dict(seed=0)

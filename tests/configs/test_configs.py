@@ -1,0 +1,65 @@
+"""Every config is read the way the tools read it, and its model is built."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+
+ROOT = Path(__file__).parents[2]
+CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
+NAME = re.compile(
+    r'(demo_)?(maskrcnn|upernet|linear)_vitcomer_[tsbl](_[a-z0-9]+)*\.py'
+)  # {head}_{backbone}_{size}[_{weights}][_{schedule}][_{data}].py
+
+
+def build_model(cfg):
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        return MODELS.build(cfg.model)
+
+
+def test_there_are_configs():
+    assert {'maskrcnn_vitcomer_b.py', 'maskrcnn_vitcomer_t_custom.py'} <= set(CONFIGS)
+    assert len(CONFIGS) >= 10
+
+
+@pytest.mark.parametrize('name', CONFIGS)
+def test_config_builds(name):
+    assert NAME.fullmatch(name)
+    cfg = Config.fromfile(ROOT / 'configs' / name)
+    assert cfg.default_scope in ('mmdet', 'mmseg', 'mmpretrain')
+    assert cfg.default_hooks.checkpoint.type == 'mmhybrid.AtomicCheckpointHook'
+    for split in ('train', 'val', 'test'):
+        assert {f'{split}_cfg', f'{split}_dataloader'} <= set(cfg)
+    model = build_model(cfg)
+    assert type(model.backbone).__name__ == 'ViTCoMer'
+    assert list(model.backbone.out_strides) == [4, 8, 16, 32]
+
+
+@pytest.mark.parametrize(
+    'size, millions', [('t', 28.84), ('s', 50.31), ('b', 128.84), ('l', 362.85)]
+)
+def test_published_detectors_have_the_published_size(size, millions):
+    model = build_model(Config.fromfile(ROOT / f'configs/maskrcnn_vitcomer_{size}.py'))
+    positions = model.backbone.vit.pos_embed  # the published count is at 224 pixels: 14 x 14
+    count = sum(p.numel() for p in model.parameters())
+    count -= positions.numel() - 196 * positions.shape[-1]
+    assert count / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_base_files_are_our_own():
+    for path in (ROOT / 'configs').rglob('*.py'):
+        assert not re.search(r"_base_ = .*'mm\w+::", path.read_text()), path
+
+
+def test_demo_classes_are_those_drawn():
+    from mmhybrid.datasets.demo import CLASSES, PALETTE
+
+    instance = Config.fromfile(ROOT / 'configs/_base_/datasets/demo_instance.py')
+    semantic = Config.fromfile(ROOT / 'configs/_base_/datasets/demo_semantic.py')
+    crops = Config.fromfile(ROOT / 'configs/_base_/datasets/demo_crops.py')
+    assert tuple(instance.metainfo.classes) == CLASSES == tuple(crops.classes)
+    assert tuple(semantic.metainfo.classes) == ('background', *CLASSES)
+    assert tuple(map(tuple, instance.metainfo.palette)) == PALETTE
+    assert tuple(map(tuple, semantic.metainfo.palette[1:])) == PALETTE
