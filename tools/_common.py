@@ -1,0 +1,277 @@
+"""What train.py, test.py and infer.py share: arguments, the config and its checks, the runner.
+
+Paths. A config, a checkpoint, and the relative paths inside a config are looked up in the current
+directory first, then in the repository. `--cfg-options data_root=PATH` moves every path that the
+config builds from its top-level `data_root`.
+"""
+
+import argparse
+import difflib
+import inspect
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # a clone works without being installed
+    sys.path.insert(0, str(ROOT))
+
+SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
+
+
+class UsageError(ValueError):
+    """Something the user gave; the message says what, what was expected and what to do."""
+
+
+def run(main):
+    """Run a tool: a user's mistake is one message and exit code 1, without a traceback."""
+    from mmhybrid.doctor import explain_import_error
+
+    try:
+        from mmhybrid.checkpoints import CheckpointError
+        from mmhybrid.datasets.coco import DataError
+
+        sys.exit(main())
+    except ImportError as error:
+        sys.exit(f'error: {explain_import_error(error)}')
+    except (UsageError, DataError, CheckpointError) as error:
+        sys.exit(f'error: {error}')
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        sys.exit(130)
+
+
+def argument_parser(description):
+    """The arguments that all tools have."""
+    from mmengine.config import DictAction
+
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument('config', help='config file; its default_scope names the host library')
+    parser.add_argument('--work-dir', help='folder of logs and results')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        metavar='KEY=VALUE',
+        help='change the config: data_root=/data/coco train_dataloader.batch_size=1',
+    )
+    return parser
+
+
+def add_launcher(parser):
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch passes this; torchrun sets the variable itself.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
+
+
+def find(path, what):
+    """A path given by the user: in the current directory, else in the repository."""
+    for candidate in (Path(path), ROOT / path):
+        if candidate.exists():
+            return candidate
+    folder = Path(path).parent if Path(path).parent.is_dir() else ROOT / Path(path).parent
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(Path(path).name, names, n=3)
+    raise UsageError(
+        f'{what} not found: {path} (looked in {Path.cwd()} and {ROOT})'
+        + (f'; did you mean {" or ".join(near)}?' if near else '')
+    )
+
+
+def load_config(args):
+    """The config of the command line: read, changed by --cfg-options, paths resolved, fitted to
+    this machine. Nothing is built and no data is read yet, but class names.
+
+    Raises:
+        UsageError, DataError: anything in it that cannot work.
+    """
+    from mmengine.config import Config
+
+    path = find(args.config, 'config')
+    if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise UsageError(f'{path} is not a config: expected a .py file')
+    cfg = Config.fromfile(path)
+    scope = cfg.get('default_scope')
+    if scope not in SCOPES:
+        raise UsageError(
+            f'{path} has default_scope={scope!r}, expected one of {", ".join(SCOPES)}; '
+            'add the runtime of its host library to its _base_'
+        )
+    options = dict(args.cfg_options)
+    _check_options(cfg, options)
+    if 'data_root' in cfg:
+        _move_data(cfg, options.get('data_root', cfg.data_root))
+        options.pop('data_root', None)
+    cfg.merge_from_dict(options)
+    if 'coco_folder' in cfg:
+        from mmhybrid.datasets.coco import fit_to_folder
+
+        fit_to_folder(cfg)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
+    cfg.launcher = getattr(args, 'launcher', 'none')
+    if cfg.launcher != 'none':
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    _fit_to_device(cfg, getattr(args, 'amp', False))
+    return cfg
+
+
+def _check_options(cfg, options):
+    from mmengine.runner import Runner
+
+    known = set(cfg) | set(inspect.signature(Runner.__init__).parameters) | {'auto_scale_lr'}
+    for key in options:
+        head = key.split('.')[0]
+        if head not in known:
+            near = difflib.get_close_matches(head, known, n=1)
+            raise UsageError(
+                f'--cfg-options {key}=...: the config has no {head!r}'
+                + (f', but {near[0]!r}' if near else f'; it has {", ".join(sorted(cfg))}')
+            )
+
+
+def _move_data(cfg, new):
+    """Put `new` in the place of `cfg.data_root`, at the start of every path in the config."""
+    old, new = str(cfg.data_root).rstrip('/'), str(new).rstrip('/') or '/'
+    if not Path(new).exists() and (ROOT / new).exists():
+        new = str(ROOT / new)
+
+    def moved(value):
+        if isinstance(value, str) and (value.rstrip('/') == old or value.startswith(old + '/')):
+            return new + value[len(old) :].rstrip('/')
+        return value
+
+    def walk(node):
+        pairs = node.items() if isinstance(node, dict) else enumerate(node)
+        for key, value in list(pairs):
+            if isinstance(value, (dict, list)):
+                walk(value)
+            else:
+                node[key] = moved(value)
+
+    for key in list(cfg):
+        if isinstance(cfg[key], (dict, list)):
+            walk(cfg[key])
+        else:
+            cfg[key] = moved(cfg[key])
+
+
+def _fit_to_device(cfg, amp):
+    from mmengine.device import get_device
+
+    on_cpu = get_device() == 'cpu'
+    if on_cpu and cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend') == 'nccl':
+        cfg.env_cfg.dist_cfg.backend = 'gloo'
+    wrapper = cfg.get('optim_wrapper')
+    if not wrapper:
+        return
+    if amp and on_cpu:
+        wrapper.type = 'mmhybrid.Bf16OptimWrapper'
+    elif amp and wrapper.get('type') != 'AmpOptimWrapper':
+        wrapper.type, wrapper.loss_scale = 'AmpOptimWrapper', 'dynamic'
+    elif on_cpu and wrapper.get('type') == 'AmpOptimWrapper':
+        print('no GPU: training in float32 (--amp: in bfloat16)')
+        wrapper.type = 'OptimWrapper'
+    if on_cpu:
+        for key in ('loss_scale', 'dtype'):
+            wrapper.pop(key, None)
+
+
+def check_data(cfg, splits):
+    """Files and class names of the data sets of `splits` (train, val, test).
+
+    Raises:
+        UsageError, DataError: the first thing missing or not matching.
+    """
+    from mmengine.registry import DATASETS, DefaultScope, init_default_scope
+
+    from mmhybrid.datasets.coco import check_class_names
+
+    if DefaultScope.get_current_instance() is None:
+        init_default_scope(cfg.default_scope)
+    for split in splits:
+        loader = cfg.get(f'{split}_dataloader')
+        for dataset in _leaf_datasets(loader['dataset'] if loader else None):
+            root = dataset.get('data_root') or ''
+            if '://' in root:
+                continue
+            if root and not Path(root).is_dir():
+                hint = (
+                    'draw it with: python -m mmhybrid.datasets.demo ' + root
+                    if Path(root).name == 'demo'
+                    else 'give its place with --cfg-options data_root=PATH'
+                )
+                raise UsageError(f'data root of {split} not found: {root}; {hint}')
+            annotations = dataset.get('ann_file')
+            if annotations and '://' not in annotations:
+                path = Path(root, annotations)
+                if not path.exists():
+                    raise UsageError(
+                        f'annotation file of {split} not found: {path}; {root or "."} holds '
+                        + ', '.join(sorted(p.name for p in Path(root or '.').iterdir())[:8])
+                    )
+            prefix = dataset.get('data_prefix') or {}
+            prefix = dict(img=prefix) if isinstance(prefix, str) else prefix
+            for folder in prefix.values():
+                if folder and not Path(root, folder).is_dir():
+                    raise UsageError(f'image folder of {split} not found: {Path(root, folder)}')
+            if dataset['type'].split('.')[-1] == 'CocoDataset':
+                classes = (dataset.get('metainfo') or {}).get('classes')
+                if classes is None:
+                    with _scope(cfg.default_scope):
+                        classes = DATASETS.get(f'{cfg.default_scope}.CocoDataset').METAINFO[
+                            'classes'
+                        ]
+                check_class_names(classes, path)
+                _check_class_count(cfg.model, classes)
+
+
+def _scope(name):
+    from mmengine.registry import DefaultScope
+
+    return DefaultScope.overwrite_default_scope(name)
+
+
+def _leaf_datasets(dataset):
+    if dataset is None:
+        return []
+    if 'datasets' in dataset:
+        return [leaf for part in dataset['datasets'] for leaf in _leaf_datasets(part)]
+    if 'dataset' in dataset:
+        return _leaf_datasets(dataset['dataset'])
+    return [dataset]
+
+
+def _check_class_count(node, classes, name='model'):
+    if isinstance(node, (list, tuple)):
+        for i, value in enumerate(node):
+            _check_class_count(value, classes, f'{name}[{i}]')
+    elif isinstance(node, dict):
+        count = node.get('num_classes', len(classes))
+        if count != len(classes):
+            raise UsageError(
+                f'{name}.num_classes={count}, but the data has {len(classes)} classes: '
+                + ', '.join(classes)
+            )
+        for key, value in node.items():
+            if key not in ('semantic_head', 'backbone'):  # they may count other classes
+                _check_class_count(value, classes, f'{name}.{key}')
+
+
+def build_runner(cfg):
+    """mmengine's runner; synchronised norms become plain ones outside distributed training."""
+    from mmengine.dist import is_distributed
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.runner import Runner
+
+    runner = Runner.from_cfg(cfg)
+    if not is_distributed():
+        runner.model = revert_sync_batchnorm(runner.model).to(
+            next(runner.model.parameters()).device
+        )
+    return runner

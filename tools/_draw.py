@@ -1,0 +1,93 @@
+"""Pictures of predictions and ground truth."""
+
+import cv2
+import numpy as np
+
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def palette(count):
+    """Distinct RGB colours, (count, 3) uint8: hues a golden angle apart."""
+    hues = (np.arange(count) * 137.508 + 20) % 360 / 2
+    tones = np.where(np.arange(count) // 7 % 2, 170, 235)
+    hsv = np.stack([hues, np.full(count, 190), tones], axis=1).astype(np.uint8)
+    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
+
+
+def enlarged(image, least=480):
+    """The image enlarged by a whole number so that its shorter side has `least` pixels or more,
+    and that number: small images would leave no room for text."""
+    factor = max(1, -(-least // min(image.shape[:2]))) if min(image.shape[:2]) < least / 1.5 else 1
+    size = (image.shape[1] * factor, image.shape[0] * factor)
+    return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), factor
+
+
+def draw_instances(image, instances, classes, colors, least=480):
+    """Masks, boxes and names on an RGB image.
+
+    Args:
+        image (H, W, 3): uint8.
+        instances: dicts of `bbox` (x1, y1, x2, y2), `label`, and optionally `score` and
+            `mask` (H, W) bool.
+
+    Returns:
+        (factor * H, factor * W, 3) uint8, see `enlarged`.
+    """
+    canvas, factor = enlarged(image, least)
+    size = canvas.shape[1::-1]
+    for one in instances:
+        if one.get('mask') is None:
+            continue
+        color = colors[one['label']].tolist()
+        mask = cv2.resize(one['mask'].astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        mask = (mask > 0.5).astype(np.uint8)
+        inside = mask.astype(bool)
+        canvas[inside] = (0.55 * canvas[inside] + 0.45 * np.array(color)).astype(np.uint8)
+        contours, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        cv2.drawContours(canvas, contours, -1, color, 2, cv2.LINE_AA)
+    for one in instances:
+        color = colors[one['label']].tolist()
+        x1, y1, x2, y2 = (round(float(v) * factor) for v in one['bbox'])
+        cv2.rectangle(canvas, (x1, y1), (x2, y2), color, 1, cv2.LINE_AA)
+        text = classes[one['label']]
+        if one.get('score') is not None:
+            text += f' {one["score"]:.2f}'
+        put_label(canvas, text, (x1, y1), color)
+    return canvas
+
+
+def draw_class_map(image, class_map, colors, ignore=255):
+    """A class map (H, W) over an RGB image (H, W, 3)."""
+    shown = class_map != ignore
+    canvas = image.copy()
+    over = colors[np.where(shown, class_map, 0)]
+    canvas[shown] = (0.45 * image[shown] + 0.55 * over[shown]).astype(np.uint8)
+    return canvas
+
+
+def put_label(canvas, text, corner, color, scale=0.45):
+    """Text on a filled box above `corner` (x, y), or below it at the upper border; in place."""
+    (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
+    x = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width - 6)))
+    y = corner[1] - height - 6 if corner[1] >= height + 6 else corner[1]
+    y = int(np.clip(y, 0, canvas.shape[0] - height - 6))
+    cv2.rectangle(canvas, (x, y), (x + width + 6, y + height + 6), color, cv2.FILLED)
+    ink = (0, 0, 0) if np.dot(color, (0.3, 0.59, 0.11)) > 130 else (255, 255, 255)
+    cv2.putText(canvas, text, (x + 3, y + height + 3), FONT, scale, ink, 1, cv2.LINE_AA)
+
+
+def side_by_side(rows, titles, gap=8):
+    """A grid of equally sized RGB images, with a title over each column."""
+    height, width = rows[0][0].shape[:2]
+    header = 34
+    columns = len(rows[0])
+    canvas = np.full(
+        (header + len(rows) * (height + gap), columns * (width + gap) + gap, 3), 255, np.uint8
+    )
+    for j, title in enumerate(titles):
+        x = gap + j * (width + gap)
+        cv2.putText(canvas, title, (x, 23), FONT, 0.65, (30, 30, 30), 1, cv2.LINE_AA)
+        for i, row in enumerate(rows):
+            y = header + i * (height + gap)
+            canvas[y : y + height, x : x + width] = row[j]
+    return canvas
