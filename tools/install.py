@@ -46,6 +46,7 @@ from mmhybrid.stacks import (  # noqa: E402
     pins,
 )
 
+MINE = '{}.{}'.format(*sys.version_info)
 # File of a stack's requirements, what it brings, how long that takes.
 STEPS = (
     ('1-build.txt', 'build tools', 'seconds'),
@@ -288,10 +289,9 @@ def check_target(environment: Environment, runner: Runner) -> None:
         )
     if not environment.config.exists():
         return
-    mine = '.'.join(map(str, sys.version_info[:2]))
-    if environment.python.exists() and environment.python_version != mine:
+    if environment.python.exists() and environment.python_version != MINE:
         raise SetupError(
-            f'VENV={path} has Python {environment.python_version}, and PYTHON is {mine}; expected '
+            f'VENV={path} has Python {environment.python_version}, and PYTHON is {MINE}; expected '
             f'the same. {other}, or remove it: rm -rf {shlex.quote(str(path))}'
         )
     stacks = installed_stacks(environment.distributions)
@@ -349,12 +349,14 @@ def check_machine(environment: Environment) -> None:
     if find_compiler() is None:
         wanted = os.environ.get('CXX', 'c++')
         raise SetupError(f'No C++ compiler ({wanted}), and mmcv is compiled. {on_debian} g++')
-    if not Path(sysconfig.get_path('include'), 'Python.h').exists():
-        version = '.'.join(map(str, sys.version_info[:2]))
-        raise SetupError(
-            f'No Python.h in {sysconfig.get_path("include")}, and mmcv is compiled with it. '
-            f'{on_debian} python{version}-dev'
-        )
+    header = python_header()
+    if not header.exists():
+        raise SetupError(f'No {header}, and mmcv is compiled with it. {on_debian} python{MINE}-dev')
+
+
+def python_header() -> Path:
+    """The header that every extension of this Python is compiled with."""
+    return Path(sysconfig.get_path('include'), 'Python.h')
 
 
 def prepare_venv(environment: Environment, runner: Runner) -> None:
@@ -362,14 +364,14 @@ def prepare_venv(environment: Environment, runner: Runner) -> None:
     if runner.venv_works():
         return
     if importlib.util.find_spec('ensurepip') is None:
-        version = '.'.join(map(str, sys.version_info[:2]))
         raise SetupError(
             f'{sys.executable} cannot make virtual environments. On Debian and Ubuntu: sudo '
-            f'apt-get install python{version}-venv'
+            f'apt-get install python{MINE}-venv'
         )
     for leftover in environment.path.iterdir():
         if leftover != environment.state:
             shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    environment.stamp.unlink(missing_ok=True)
     print(f'Making the virtual environment {environment.path}', flush=True)
     runner.create_venv()
 

@@ -1,0 +1,361 @@
+"""The set-up: its decisions with a runner that installs nothing, the real runner on echo."""
+
+import fcntl
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mmhybrid import __version__
+from mmhybrid.stacks import ROOT, requirements
+
+spec = importlib.util.spec_from_file_location('mmhybrid_install', ROOT / 'tools' / 'install.py')
+setup = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(setup)
+
+HEALTHY = {'problems': []}
+SICK_MMCV = {
+    'problems': [
+        {
+            'id': 'mmcv-ops',
+            'title': 'no ops',
+            'why': 'cached',
+            'commands': ['build it', 'then this'],
+        }
+    ]
+}
+
+
+class FakeRunner(setup.Runner):
+    """Installs by writing metadata; remembers what it was told; fails where it is told to."""
+
+    commands: list[list[str]]
+    reports: list[dict]
+    fail_at: str | None = None
+    failure: type[BaseException] = setup.SetupError
+
+    def create_venv(self) -> None:
+        environment = self.environment
+        (environment.path / 'lib' / f'python{setup.MINE}' / 'site-packages').mkdir(parents=True)
+        environment.bin.mkdir()
+        environment.python.touch()
+        environment.config.write_text(f'home = /x\nversion = {setup.MINE}.1\n')
+
+    def venv_works(self) -> bool:
+        return self.environment.python.exists()
+
+    def run(self, title: str, estimate: str, command: list[str]) -> None:
+        self.commands.append(command)
+        if self.fail_at and self.fail_at in ' '.join(command):
+            raise self.failure('as told')
+        for option, value in zip(command, command[1:], strict=False):
+            if option == '-r':
+                for requirement in requirements(Path(value)):
+                    put(self.environment, *re.split(r'[<>=]+', requirement)[:2])
+            if option == '-e':
+                folder = put(self.environment, 'mmhybrid', '1')
+                (folder / 'direct_url.json').write_text(json.dumps({'url': Path(value).as_uri()}))
+
+    def doctor(self) -> dict:
+        return self.reports.pop(0) if self.reports else HEALTHY
+
+
+def put(environment, name: str, version: str) -> Path:
+    """Metadata of a distribution that is installed to its end."""
+    folder = environment.site_packages / f'{name}-{version}.dist-info'
+    folder.mkdir(exist_ok=True)
+    (folder / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n')
+    (folder / 'INSTALLER').write_text('pip')
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def machine(monkeypatch):
+    """A machine that has what is needed, whatever this one has."""
+    monkeypatch.setattr(setup, 'find_compiler', lambda: 'c++')
+    monkeypatch.setattr(setup, 'python_header', lambda: Path(__file__))
+    monkeypatch.setattr(setup, 'DISK', 0)
+
+
+@pytest.fixture
+def venv(tmp_path):
+    return setup.Environment(tmp_path / 'venv', 'onedl')
+
+
+@pytest.fixture
+def install(venv):
+    """A function that runs the set-up and returns its exit code and what it ran."""
+
+    def call(*options: str, reports=(), fail_at=None, failure=setup.SetupError):
+        class Runner(FakeRunner):
+            pass
+
+        Runner.commands, Runner.reports = [], list(reports)
+        Runner.fail_at, Runner.failure = fail_at, failure
+        code = setup.main(['--venv', str(venv.path), *options], Runner)
+        return code, [' '.join(command) for command in Runner.commands]
+
+    return call
+
+
+# What the command of each step ends with.
+LAST_WORDS = ['1-build.txt', '2-torch.txt', '3-mmcv.txt', '4-mm.txt', 'lint.txt', ROOT.name]
+
+
+def test_first_and_second_time(install, venv):
+    code, commands = install()
+    assert code == 0 and venv.is_stamped() and venv.has_checkout()
+    assert [Path(command.partition(' -c ')[0]).name for command in commands] == LAST_WORDS
+    isolated = ['--no-build-isolation' in command for command in commands]
+    assert isolated == [False, False, True, False, False, True]
+    assert '-c' in commands[3] and '2-torch.txt' in commands[3]
+    assert '--no-deps' in commands[-1]
+    assert install() == (0, [])
+
+
+def test_requirements_of_another_day_are_installed(install, venv, tmp_path, monkeypatch):
+    install()
+    changed = tmp_path / 'requirements'
+    shutil.copytree(setup.REQUIREMENTS, changed)
+    monkeypatch.setattr(setup, 'REQUIREMENTS', changed)
+    assert install() == (0, [])
+    with (changed / 'onedl' / '2-torch.txt').open('a') as file:
+        file.write('einops>=0.8\n')
+    assert not venv.is_stamped()
+    assert len(install()[1]) == len(LAST_WORDS) and venv.is_stamped()
+
+
+def test_environment_of_another_checkout_is_pointed_here(install, venv):
+    install()
+    (file,) = venv.site_packages.glob('mmhybrid-*.dist-info/direct_url.json')
+    file.write_text('{"url": "file:///another/checkout"}')
+    code, commands = install()
+    assert code == 0 and len(commands) == 1 and commands[0].endswith(f'-e {ROOT}')
+
+
+@pytest.mark.parametrize('step', LAST_WORDS)
+@pytest.mark.parametrize(('failure', 'code'), [(KeyboardInterrupt, 130), (setup.SetupError, 1)])
+def test_what_was_cut_short_is_finished_the_next_time(install, venv, step, failure, code):
+    assert install(fail_at=step, failure=failure)[0] == code
+    assert not venv.is_stamped()
+    half = put(venv, 'half', '1')
+    (half / 'INSTALLER').unlink()
+    moved = venv.site_packages / '~orch'
+    moved.mkdir()
+    assert install()[0] == 0
+    assert venv.is_stamped() and not half.exists() and not moved.exists()
+
+
+def test_an_interrupted_update_leaves_no_stamp(install, venv, monkeypatch):
+    install()
+    venv.stamp.write_text('"of other requirements"')
+    assert install(fail_at='4-mm.txt', failure=KeyboardInterrupt)[0] == 130
+    assert not venv.stamp.exists()
+
+
+def test_what_the_doctor_finds_is_mended(install, venv):
+    code, commands = install(reports=[SICK_MMCV])
+    assert code == 0 and venv.is_stamped()
+    assert commands[-2:] == ['/bin/sh -c build it', '/bin/sh -c then this']
+
+
+def test_what_stays_broken_is_reported_once_tried(install, venv, capsys):
+    code, commands = install(reports=[SICK_MMCV] * 3)
+    assert code == 1 and not venv.is_stamped()
+    assert commands.count('/bin/sh -c build it') == 1
+    assert 'no ops. cached' in capsys.readouterr().err
+
+
+def test_what_only_the_user_can_mend_is_left_to_them(install, capsys):
+    problem = {'id': 'mmcv-cuda', 'title': 't', 'why': 'no nvcc'}
+    report = {'problems': [problem | {'commands': ['export CUDA_VISIBLE_DEVICES=']}]}
+    code, commands = install(reports=[report])
+    assert code == 1 and len(commands) == len(LAST_WORDS)
+    assert 'export CUDA_VISIBLE_DEVICES=' in capsys.readouterr().err
+
+
+def test_lint_needs_ruff_alone(install, venv):
+    code, commands = install('--lint-only')
+    assert code == 0 and len(commands) == 1 and commands[0].endswith('lint.txt')
+    assert not venv.is_stamped()
+    assert install('--lint-only') == (0, [])
+    assert len(install()[1]) == len(LAST_WORDS)
+
+
+def test_another_stack_is_refused(install, venv, capsys):
+    install()
+    put(venv, 'mmcv', '2.1.0')
+    code, commands = install()
+    assert code == 1 and not commands
+    error = capsys.readouterr().err
+    assert 'another stack (mmcv)' in error and 'VENV=' in error and 'rm -rf' in error
+
+
+def test_folders_that_are_no_environment_are_refused(install, venv, capsys):
+    venv.path.mkdir()
+    (venv.path / 'thesis.tex').touch()
+    assert install() == (1, [])
+    assert (venv.path / 'thesis.tex').exists()
+    assert 'other things in it' in capsys.readouterr().err
+    shutil.rmtree(venv.path)
+    venv.path.touch()
+    assert install() == (1, [])
+    assert 'is a file' in capsys.readouterr().err
+
+
+def test_another_python_is_refused(install, venv, capsys):
+    install()
+    venv.config.write_text('version = 3.9.1\n')
+    assert install() == (1, [])
+    assert 'has Python 3.9, and PYTHON is' in capsys.readouterr().err
+
+
+def test_a_working_environment_of_the_user_is_not_changed(install, venv, capsys):
+    FakeRunner(venv).create_venv()
+    put(venv, 'torch', '2.1.0+cu118')
+    assert install() == (1, [])
+    error = capsys.readouterr().err
+    assert 'torch 2.1.0+cu118' in error and f'-m pip install -e {ROOT}' in error
+    assert not venv.state.exists()
+    venv.python.unlink()
+    assert install() == (1, [])
+    assert venv.config.exists()
+
+
+def test_an_environment_of_the_user_with_the_same_versions_is_used(install, venv):
+    FakeRunner(venv).create_venv()
+    put(venv, 'torch', '2.12.1+cu130')
+    assert install()[0] == 0
+
+
+def test_an_environment_that_lost_its_python_is_made_again(install, venv):
+    install()
+    venv.python.unlink()
+    stale = put(venv, 'stale', '1')
+    code, commands = install()
+    assert code == 0 and len(commands) == len(LAST_WORDS)
+    assert not stale.exists() and venv.is_stamped()
+
+
+def test_what_the_machine_lacks_is_said_before_anything_is_fetched(install, monkeypatch, capsys):
+    lacks = {
+        'find_compiler': (lambda: None, 'apt-get install g++'),
+        'python_header': (lambda: Path('/no/Python.h'), 'No /no/Python.h'),
+        'DISK': (10**9, 'GB of disk left'),
+    }
+    for name, (value, message) in lacks.items():
+        with monkeypatch.context() as context:
+            context.setattr(setup, name, value)
+            assert install() == (1, [])
+        assert message in capsys.readouterr().err
+
+
+def test_one_set_up_at_a_time(install, venv, capsys):
+    venv.state.mkdir(parents=True)
+    with (venv.state / 'lock').open('w') as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        thread = threading.Thread(target=install)
+        thread.start()
+        thread.join(0.2)
+        assert thread.is_alive()
+    thread.join(5)
+    assert venv.is_stamped()
+    assert 'Waiting for another set-up' in capsys.readouterr().out
+
+
+# ---------------------------------------------------------------------------- the real runner
+
+
+@pytest.fixture
+def runner(venv):
+    venv.state.mkdir(parents=True)
+    return setup.Runner(venv)
+
+
+def test_runner_logs_and_reports_failure(runner, venv, capsys):
+    runner.run('step', 'soon', ['/bin/sh', '-c', 'echo hello; echo $TMPDIR'])
+    assert 'hello' in venv.log.read_text() and str(venv.temporary) in venv.log.read_text()
+    assert 'step (soon)' in capsys.readouterr().out
+    with pytest.raises(setup.SetupError, match='(?s)step failed with exit code 3.*so it goes'):
+        runner.run('step', 'soon', ['/bin/sh', '-c', 'echo so it goes; exit 3'])
+    assert not venv.temporary.exists()
+
+
+def test_interruption_ends_the_whole_family(runner, venv, monkeypatch):
+    """Compilers must not go on in the background."""
+    pid_file = venv.path / 'pid'
+
+    def interrupt(process, start):
+        while not (pid_file.exists() and pid_file.read_text().endswith('\n')):
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(runner, 'watch', interrupt)
+    command = f'sleep 60 & echo $! > {pid_file}; wait'
+    with pytest.raises(KeyboardInterrupt):
+        runner.run('step', 'soon', ['/bin/sh', '-c', command])
+    for _ in range(500):
+        state = subprocess.run(
+            ['ps', '-o', 'stat=', '-p', pid_file.read_text().strip()],
+            capture_output=True,
+            text=True,
+        ).stdout
+        if not state or state.startswith('Z'):
+            break
+        time.sleep(0.01)
+    else:
+        pytest.fail('the child of the step is still running')
+
+
+def test_runner_keeps_foreign_settings_out(runner, monkeypatch):
+    for name in setup.FOREIGN_VARIABLES:
+        monkeypatch.setenv(name, 'elsewhere')
+    monkeypatch.setenv('MAX_JOBS', '3')
+    monkeypatch.delenv('CFLAGS', raising=False)
+    variables = runner.variables()
+    assert not set(setup.FOREIGN_VARIABLES) & set(variables)
+    assert variables['MAX_JOBS'] == '3' and variables['CFLAGS'] == '-O2 -g0 -w'
+    assert variables['PATH'].startswith(str(runner.environment.bin))
+
+
+def test_sign_of_life_while_mmcv_compiles(venv):
+    build = venv.temporary / 'pip-install-x' / 'onedl-mmcv_y' / 'build' / 'temp.linux'
+    build.mkdir(parents=True)
+    (build / 'build.ninja').write_text(
+        'rule compile\nbuild a.o: compile a.cpp\nbuild b.o: compile b.cpp\n'
+    )
+    (build / 'a.o').touch()
+    assert setup.activity(venv) == '1 of 2 files compiled'
+
+
+# ---------------------------------------------------------------------------- what is around it
+
+
+def test_make_lists_its_targets_and_runs_the_set_up_first():
+    text = subprocess.run(['make', 'help'], cwd=ROOT, capture_output=True, text=True).stdout
+    for target in ('install', 'test', 'demo', 'lint', 'clean'):
+        assert re.search(rf'^  {target} ', text, re.MULTILINE)
+    for target, command in {'test': '-m pytest', 'demo': 'tools/demo.py'}.items():
+        plan = subprocess.run(
+            ['make', '-n', target, 'VENV=/x y'], cwd=ROOT, capture_output=True, text=True
+        ).stdout
+        assert '--venv "/x y" --stack "onedl"' in plan.splitlines()[0]
+        assert f'"/x y/bin/python" {command}' in plan.splitlines()[1]
+
+
+def test_the_package_requires_nothing(tmp_path):
+    """In a working environment `pip install -e .` must replace nothing."""
+    command = [sys.executable, 'setup.py', '-q', 'egg_info', '--egg-base', str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    info = tmp_path / 'mmhybrid.egg-info'
+    assert f'\nVersion: {__version__}\n' in (info / 'PKG-INFO').read_text()
+    unconditional = (info / 'requires.txt').read_text().partition('[')[0]
+    assert not unconditional.strip()
+    assert 'mmcv' not in (info / 'requires.txt').read_text()
