@@ -5,6 +5,7 @@ Needs torch and the standard library; safetensors for files of that kind.
 
 from .errors import CheckpointError
 from .files import cache_folder, locate, read
+from .fit_vit import describe_vit
 from .load import load_pretrained, load_weights
 from .names import OFFICIAL_FILES
 from .report import LoadReport
@@ -17,6 +18,7 @@ __all__ = [
     'LoadReport',
     'Source',
     'cache_folder',
+    'describe_vit',
     'find_weights',
     'load_pretrained',
     'load_weights',

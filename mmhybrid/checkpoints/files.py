@@ -6,9 +6,9 @@ import hashlib
 import os
 import pickle
 import re
-import tempfile
 import urllib.error
 import urllib.request
+import uuid
 import zipfile
 from pathlib import Path
 
@@ -128,9 +128,10 @@ def download(url, path, *, sha256=None):
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, partial = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix='.part')
+    # Not mkstemp: its files are for one user alone, and the cache may be shared.
+    partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
     try:
-        with os.fdopen(handle, 'wb') as file, urllib.request.urlopen(url, timeout=60) as response:
+        with open(partial, 'xb') as file, urllib.request.urlopen(url, timeout=60) as response:
             length = response.headers.get('Content-Length')
             while block := response.read(1 << 20):
                 file.write(block)

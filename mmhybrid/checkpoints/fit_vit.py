@@ -1,9 +1,11 @@
 """Fitting a plain ViT's weights to a ViT of another image, patch or set of tokens.
 
 A ViT is known by its attributes, wherever in a model it stands: ``num_prefix_positions`` (class
-and distillation tokens that have a position), ``position_grid`` (h, w), ``num_heads``.
+and distillation tokens that have a position), ``position_grid`` (h, w), ``patch_size``,
+``embed_dims`` and ``num_heads``.
 """
 
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -14,6 +16,7 @@ from .resize import (
     resize_patch_embed,
     resize_pos_embed,
     resize_relative_positions,
+    split_positions,
 )
 
 # What a ViT may be built without though its checkpoint has it, and the option that leaves it out.
@@ -28,6 +31,22 @@ SIZES = {
     (192, 12): 't', (384, 12): 's', (768, 12): 'b', (1024, 24): 'l',
     (1280, 32): 'h', (1536, 40): 'g', (4096, 40): '7b',
 }  # fmt: skip
+
+# Options that a ViT was built with in vain, by what the file lacks; and without, by what it has.
+IF_MISSING = {
+    'cls_token': 'class_token=False',
+    'dist_token': 'dist_token=False',
+    'register_tokens': 'num_registers=0',
+    r'blocks\.\d+\.attn\.qkv\.bias': 'qkv_bias=False',
+}
+IF_UNEXPECTED = {
+    'pos_embed': "position='absolute'",
+    r'blocks\.\d+\.relative_bias\.table': "position='relative'",
+    r'blocks\.\d+\.ls[12]\.gamma': 'layer_scale=1.0',
+    r'blocks\.\d+\.mlp\.w12\..*': "ffn='swiglu'",
+    r'blocks\.\d+\.mlp\.fc1\..*': "ffn='mlp'",
+    r'blocks\.\d+\.attn\.qkv\.bias': 'qkv_bias=True',
+}
 
 
 @dataclass
@@ -92,7 +111,7 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None)
                 note = f'{_by(old)} -> {_by(new)} pixels, {patch_resize}'
                 fitted.replace(name, note, resize_patch_embed, new, patch_resize)
         elif leaf == 'pos_embed' and _same_width(weight, model_weight, 3):
-            note = f'{weight.shape[1]} -> {model_weight.shape[1]} positions'
+            note = _position_note(weight.shape[1], position_grid, vit)
             size, tokens = vit.position_grid, vit.num_prefix_positions
             fitted.replace(name, note, resize_pos_embed, size, tokens, grid=position_grid)
         elif leaf.endswith('.relative_bias.table') and _same_width(weight, model_weight, 2):
@@ -136,18 +155,45 @@ def fit_input_channels(fitted, wanted, in_channels, *, rgb_channels, extra_chann
         )
 
 
+@dataclass(frozen=True)
+class ViTLooks:
+    """What a plain ViT's weights say about its architecture."""
+
+    width: int
+    depth: int
+    patch_size: int
+    num_registers: int
+
+    @property
+    def name(self):
+        """Size and patch, such as 'b/14'."""
+        return f'{SIZES.get((self.width, self.depth), "other size")}/{self.patch_size}'
+
+    def __str__(self):
+        registers = f', {self.num_registers} registers' if self.num_registers else ''
+        return f'{self.name} ({self.width} wide, {self.depth} blocks{registers})'
+
+
 def describe_vit(state_dict, prefix=''):
-    """Tell a ViT by its weights: (size and patch such as 'b/14', 'width and depth'), or None."""
+    """The ViTLooks of weights in mmhybrid's names under a prefix, None if they are no ViT's."""
     weight = state_dict.get(f'{prefix}patch_embed.proj.weight')
     depth = len(block_indexes(state_dict, prefix))
     if weight is None or weight.ndim != 4 or not depth:
         return None
-    width = weight.shape[0]
-    words = f'{width} wide, {depth} blocks'
     registers = state_dict.get(f'{prefix}register_tokens')
-    if registers is not None and registers.ndim == 3:
-        words += f', {registers.shape[1]} registers'
-    return f'{SIZES.get((width, depth), "other size")}/{weight.shape[-1]}', words
+    num_registers = registers.shape[1] if registers is not None and registers.ndim == 3 else 0
+    return ViTLooks(weight.shape[0], depth, weight.shape[-1], num_registers)
+
+
+def advise_vit(missing, unexpected, prefix=''):
+    """The options of a ViT that account for names in one of model and file alone."""
+    advice = []
+    for names, hints in ((missing, IF_MISSING), (unexpected, IF_UNEXPECTED)):
+        for pattern, option in hints.items():
+            pattern = re.compile(re.escape(prefix) + pattern)
+            if option not in advice and any(map(pattern.fullmatch, names)):
+                advice.append(option)
+    return advice
 
 
 def _check_rope(fitted, vit, prefix):
@@ -164,6 +210,23 @@ def _check_rope(fitted, vit, prefix):
             f'up to {float(expected.max()):.1f} in the model: another number of heads (the model '
             f'has {vit.num_heads}) or another RoPE base'
         )
+
+
+def _position_note(num_rows, grid, vit):
+    """What becomes of a position embedding, and how to keep a finer grid than the model's."""
+    split = split_positions(num_rows, grid)
+    if split is None:
+        return ''
+    tokens, old = split
+    new = vit.position_grid
+    notes = []
+    if tokens != vit.num_prefix_positions:
+        notes.append(f'{tokens} -> {vit.num_prefix_positions} token rows')
+    if old != tuple(new):
+        notes.append(f'{_by(old)} -> {_by(new)} grid, bicubic')
+        if old[0] == old[1] > max(new):
+            notes.append(f'pretrain_size={old[0] * vit.patch_size} keeps all of it')
+    return ', '.join(notes)
 
 
 def _same_width(weight, model_weight, ndim):

@@ -7,7 +7,7 @@ import torch
 
 from .errors import CheckpointError
 from .files import locate, read
-from .fit_vit import Fitted, describe_vit, find_vits, fit_input_channels, fit_vit
+from .fit_vit import Fitted, advise_vit, describe_vit, find_vits, fit_input_channels, fit_vit
 from .report import LoadReport, listing
 from .resize import EXTRA_CHANNELS, PATCH_RESIZES
 from .sources import convert, find_weights
@@ -80,6 +80,7 @@ def load_weights(
         found = find_weights(
             checkpoint, own_names=_own_names(model, parts), entry=entry, prefix=prefix
         )
+        state_dict, changed, unused = convert(found)
     except CheckpointError as error:
         raise CheckpointError(f'{file}: {error}') from error
     source = found.source
@@ -89,7 +90,6 @@ def load_weights(
             f'{type(model).__name__} takes {" or ".join(parts)}. Choose the backbone it was made '
             'for, or another checkpoint'
         )
-    state_dict, changed, unused = convert(found)
 
     part = parts[source.family]
     module = model.get_submodule(part.rstrip('.'))
@@ -117,7 +117,7 @@ def load_weights(
     return LoadReport(
         file=file,
         source=source.name,
-        weights=', '.join(f'{size} ({words})' for size, words in filter(None, looks)),
+        weights=', '.join(map(str, filter(None, looks))),
         model=type(model).__name__,
         part=part,
         found=' '.join(filter(None, (found.entry, found.prefix))),
@@ -173,14 +173,15 @@ def _compare(file, source, model, fitted, wanted, state_dict, vits):
         'the file is complete and unchanged.'
     )
     for prefix in vits:
-        theirs = describe_vit(state_dict, prefix)
-        ours = describe_vit(wanted, prefix)
-        if theirs and ours and theirs[1].split(', ')[:2] != ours[1].split(', ')[:2]:
+        theirs, ours = describe_vit(state_dict, prefix), describe_vit(wanted, prefix)
+        if theirs and ours and (theirs.width, theirs.depth) != (ours.width, ours.depth):
             lines.append(
-                f'  wrong architecture: the file looks like {theirs[0]!r} ({theirs[1]}), the '
-                f'model is {ours[0]!r} ({ours[1]})'
+                f'  wrong architecture: the file looks like {source.name} {theirs}, the model is '
+                f'{ours}'
             )
-            advice = f'Build the model as {theirs[0]!r}, or give the checkpoint of {ours[0]!r}.'
+            advice = f'Build the model as {theirs.name}, or give the checkpoint of {ours.name}.'
+        elif options := advise_vit(missing, unexpected, prefix):
+            advice += f' Options that may be the cause: try {", ".join(options)}.'
     if missing:
         whole = len(wanted)
         lines.append(

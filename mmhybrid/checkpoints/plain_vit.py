@@ -5,6 +5,7 @@ function does not know passes through unchanged; the strict load names it.
 """
 
 import re
+from math import isqrt
 
 import torch
 
@@ -12,9 +13,22 @@ import torch
 def convert_timm(state_dict):
     """DeiT, AugReg and every ViT in timm's names; also MAE's encoder.
 
-    Differs from ours only in the register tokens' name.
+    Register tokens have another name in ours, and no positions: some of timm's models give them
+    rows of the position embedding, after the class token's, which are added to the tokens here.
     """
-    return {key.replace('reg_token', 'register_tokens'): v for key, v in state_dict.items()}
+    converted = dict(state_dict)
+    registers, positions = converted.pop('reg_token', None), converted.get('pos_embed')
+    if registers is None:
+        return converted
+    first = int('cls_token' in converted)
+    last = first + registers.shape[1]
+    if positions is not None and positions.ndim == 3:
+        side = isqrt(max(positions.shape[1] - last, 0))
+        if side and side * side + last == positions.shape[1]:
+            registers = registers + positions[:, first:last]
+            converted['pos_embed'] = torch.cat([positions[:, :first], positions[:, last:]], dim=1)
+    converted['register_tokens'] = registers
+    return converted
 
 
 def convert_dinov2(state_dict):

@@ -1,6 +1,6 @@
 """What a load did, in one table."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 LISTED = 4  # names shown of each kind
 
@@ -40,7 +40,6 @@ class LoadReport:
     untouched: tuple[str, ...]
     filled: int
     parameters: int
-    title: str = field(default='Loaded pretrained weights', repr=False)
 
     @property
     def percent(self):
@@ -61,8 +60,13 @@ class LoadReport:
             ('unused', listing(self.unused)),
             ('left at initialisation', listing(self.untouched)),
         ]
-        width = max(len(label) for label, _ in rows)
-        return '\n'.join([self.title] + [f'  {label:<{width}}  {text}' for label, text in rows])
+        return table('Loaded pretrained weights', rows)
+
+
+def table(title, rows):
+    """A title, and a line for each (label, text)."""
+    width = max(len(label) for label, _ in rows)
+    return '\n'.join([title, *(f'  {label:<{width}}  {text}' for label, text in rows)])
 
 
 def listing(names, count=LISTED):
