@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
@@ -50,7 +51,13 @@ details.update(cuda=get_compiling_cuda_version())
     'mmdet': 'import mmdet.models, mmdet.evaluation',
     'mmseg': 'import mmseg.models',
     'mmpretrain': 'import mmpretrain.models',
-    'mmhybrid': 'import mmhybrid.models',
+    'mmhybrid': """
+import importlib.util
+current_folder = sys.path.pop(0)
+details.update(installed=importlib.util.find_spec('mmhybrid') is not None)
+sys.path.insert(0, current_folder)
+import mmhybrid.models
+""",
 }
 
 TIMEOUT = 300  # seconds: the first import after an installation reads gigabytes
@@ -197,6 +204,7 @@ def paint(text: str, colour: str) -> str:
 def print_report(facts: Facts, problems: list[Problem]) -> None:
     """The report for people: a table, the problems with their commands, a verdict."""
     python = f'Python {platform.python_version()} in {sys.prefix}'
+    width = min(shutil.get_terminal_size().columns, 100)
     print(paint(f'mmhybrid {__version__}, {python}', 'bold'), end='\n\n')
     stacks = ' and '.join(STACK_TITLES[stack] for stack in facts.stacks)
     print(f'  {"stack":<12} {stacks or "none"}')
@@ -213,10 +221,10 @@ def print_report(facts: Facts, problems: list[Problem]) -> None:
     print()
     for number, problem in enumerate(problems, 1):
         print(paint(f'{number}. {problem.title}', 'red' if problem.blocks else 'yellow'))
-        if problem.why:
-            print(f'   {problem.why}')
-        if problem.breaks:
-            print(f'   Affected: {", ".join(problem.breaks)}.')
+        affected = f'Affected: {", ".join(problem.breaks)}.' if problem.breaks else ''
+        for text in (problem.why, affected):
+            for line in textwrap.wrap(text, width - 3):
+                print(f'   {line}')
         for command in problem.commands:
             print(f'     {paint(command, "bold")}')
         print()

@@ -278,6 +278,8 @@ def diagnose(facts: Facts) -> list[Problem]:
         problem.blocks |= module in MAIN_JOB
     if facts.gpus and facts.probes.get('mmcv._ext', {}).get('cuda') == 'not available':
         problems['mmcv-cuda'] = mmcv_without_cuda(facts)
+    if facts.probes.get('mmhybrid', {}).get('installed') is False:
+        problems['missing-mmhybrid'] = mmhybrid_not_installed()
     compiles = any('--no-build-isolation' in it for p in problems.values() for it in p.commands)
     if compiles and facts.compiler is None:
         problems = {'compiler': no_compiler(), **problems}
@@ -327,6 +329,17 @@ def mmcv_without_cuda(facts: Facts) -> Problem:
         commands = ['export CUDA_VISIBLE_DEVICES=']
     title = 'the ops of mmcv were compiled without CUDA'
     return Problem('mmcv-cuda', title, why, commands, ['mmdet'], blocks=True)
+
+
+def mmhybrid_not_installed() -> Problem:
+    """mmhybrid was found in the current folder alone."""
+    return Problem(
+        'missing-mmhybrid',
+        'mmhybrid itself is not installed',
+        'The tools of this checkout work all the same; a config elsewhere that names mmhybrid '
+        'does not. The command installs mmhybrid alone and replaces nothing.',
+        [pip('install', '-e', str(ROOT))],
+    )
 
 
 def no_compiler() -> Problem:

@@ -3,6 +3,7 @@
 import fcntl
 import importlib.util
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -249,6 +250,7 @@ def test_what_the_machine_lacks_is_said_before_anything_is_fetched(install, monk
         'find_compiler': (lambda: None, 'apt-get install g++'),
         'python_header': (lambda: Path('/no/Python.h'), 'No /no/Python.h'),
         'DISK': (10**9, 'GB of disk left'),
+        'PYTHONS': (((3, 8), (3, 9)), 'Name another one'),
     }
     for name, (value, message) in lacks.items():
         with monkeypatch.context() as context:
@@ -339,13 +341,18 @@ def test_sign_of_life_while_mmcv_compiles(venv):
 
 
 def test_make_lists_its_targets_and_runs_the_set_up_first():
-    text = subprocess.run(['make', 'help'], cwd=ROOT, capture_output=True, text=True).stdout
+
+    def make(*arguments: str) -> str:
+        outer = ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL')  # this may be `make test`
+        variables = {key: value for key, value in os.environ.items() if key not in outer}
+        command = ['make', *arguments, 'VENV=/x y', 'STACK=onedl']
+        return subprocess.check_output(command, cwd=ROOT, env=variables, text=True)
+
+    text = make('help')
     for target in ('install', 'test', 'demo', 'lint', 'clean'):
         assert re.search(rf'^  {target} ', text, re.MULTILINE)
     for target, command in {'test': '-m pytest', 'demo': 'tools/demo.py'}.items():
-        plan = subprocess.run(
-            ['make', '-n', target, 'VENV=/x y'], cwd=ROOT, capture_output=True, text=True
-        ).stdout
+        plan = make('-n', target)
         assert '--venv "/x y" --stack "onedl"' in plan.splitlines()[0]
         assert f'"/x y/bin/python" {command}' in plan.splitlines()[1]
 

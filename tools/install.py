@@ -27,13 +27,12 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PYTHONS = ((3, 10), (3, 13))  # the oldest and the newest that the pinned versions come for
-if not PYTHONS[0] <= sys.version_info[:2] <= PYTHONS[1]:  # the next imports need it too
-    sys.exit(
-        'PYTHON is {}.{}; expected {}.{} to {}.{}, which the pinned versions come for.\n'
-        'Name another one, as in: make install PYTHON=python3.11'.format(
-            *sys.version_info[:2], *PYTHONS[0], *PYTHONS[1]
-        )
-    )
+WRONG_PYTHON = (
+    'PYTHON is {0[0]}.{0[1]}; expected {1[0]}.{1[1]} to {2[0]}.{2[1]}, which the pinned versions '
+    'come for. Name another one, as in: make install PYTHON=python3.11'
+).format(sys.version_info, *PYTHONS)
+if sys.version_info < PYTHONS[0]:  # the next imports fail with it
+    sys.exit(WRONG_PYTHON)
 
 sys.path.insert(0, str(ROOT))
 from mmhybrid.doctor import find_compiler, find_nvcc  # noqa: E402
@@ -333,8 +332,10 @@ def check_machine(environment: Environment) -> None:
     """Find what is missing before gigabytes are fetched.
 
     Raises:
-        SetupError: no compiler, no Python headers, or too little disk.
+        SetupError: too new a Python, no compiler, no Python headers, or too little disk.
     """
+    if sys.version_info[:2] > PYTHONS[1]:
+        raise SetupError(WRONG_PYTHON)
     on_debian = 'On Debian and Ubuntu: sudo apt-get install'
     if 'torch' not in environment.distributions:
         free = shutil.disk_usage(environment.path).free / 1e9
