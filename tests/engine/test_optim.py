@@ -1,0 +1,89 @@
+import pytest
+import torch
+from mmengine.optim import build_optim_wrapper
+from torch import nn
+
+from mmhybrid.engine import Bf16OptimWrapper
+
+
+class Backbone(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.embed = nn.Linear(4, 4)
+        self.block = nn.Linear(4, 4)
+
+    def forward(self, x):
+        self.seen = self.embed(x).dtype
+        return (self.block(self.embed(x)),)
+
+    def get_layer_depth(self, name, prefix=''):
+        return (0 if name.startswith(prefix + 'embed') else 1), 3
+
+
+class Detector(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone = Backbone()
+        self.head = nn.Linear(4, 1)
+
+    def forward(self, x):
+        (x,) = self.backbone(x)
+        self.seen = x.dtype
+        return self.head(x).mean()
+
+
+def wrapper(model, **paramwise):
+    return build_optim_wrapper(
+        model,
+        dict(
+            constructor='mmhybrid.LayerDecayOptimWrapperConstructor',
+            optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.1),
+            paramwise_cfg=paramwise,
+        ),
+    )
+
+
+def test_rates_shrink_towards_the_image():
+    model = Detector()
+    optimizer = wrapper(model, layer_decay_rate=0.5, no_decay=('block',)).optimizer
+    found = {
+        id(p): (group['lr'], group['weight_decay'])
+        for group in optimizer.param_groups
+        for p in group['params']
+    }
+    assert len(found) == len(list(model.parameters()))
+    assert found[id(model.backbone.embed.weight)] == (0.25, 0.1)
+    assert found[id(model.backbone.embed.bias)] == (0.25, 0.0)
+    assert found[id(model.backbone.block.weight)] == (0.5, 0.0)
+    assert found[id(model.head.weight)] == (1.0, 0.1)
+
+
+def test_frozen_parameters_are_left_out():
+    model = Detector()
+    model.backbone.requires_grad_(False)
+    groups = wrapper(model, layer_decay_rate=0.5).optimizer.param_groups
+    assert sum(len(group['params']) for group in groups) == 2
+
+
+def test_wrong_settings():
+    with pytest.raises(ValueError, match='layer_decay_rate=1.5'):
+        wrapper(Detector(), layer_decay_rate=1.5)
+    with pytest.raises(ValueError, match='norm_decay_mult'):
+        wrapper(Detector(), norm_decay_mult=0.0)
+    model = Detector()
+    model.backbone = nn.Identity()
+    with pytest.raises(TypeError, match='Identity has no get_layer_depth'):
+        wrapper(model)
+
+
+def test_bf16_is_for_features_alone():
+    model = Detector()
+    wrapper = Bf16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    with wrapper.optim_context(model):
+        loss = model(torch.randn(2, 4))
+    wrapper.update_params(loss)
+    assert model.backbone.seen == torch.bfloat16
+    assert model.seen == loss.dtype == torch.float32
+    assert 'forward' not in vars(model.backbone)
+    model(torch.randn(2, 4))
+    assert model.backbone.seen == torch.float32

@@ -1,0 +1,56 @@
+"""A small job of each host library through the three tools, on a CPU."""
+
+import json
+import pickle
+
+import pytest
+
+
+@pytest.mark.parametrize(
+    'scope, metric, amp',
+    [
+        ('mmdet', 'coco/segm_mAP', ['--amp']),
+        ('mmseg', 'mIoU', []),
+        ('mmpretrain', 'accuracy/top1', []),
+    ],
+)
+def test_train_evaluate_predict(scope, metric, amp, tool, job, data, tmp_path):
+    config, options = job(scope)
+    tool('train').main([config, '--work-dir', 'work', '--seed', '1', *amp, *options])
+    checkpoint = next((tmp_path / 'work').glob('*.pth'))
+    assert not list((tmp_path / 'work').glob('*.part'))
+
+    arguments = [config, str(checkpoint), '--work-dir', 'tested', '--out', 'out.pkl']
+    metrics = tool('test').main([*arguments, '--show-dir', 'shown', *options])
+    assert metric in metrics
+    assert len(pickle.loads((tmp_path / 'out.pkl').read_bytes())) > 0
+    assert [p for p in (tmp_path / 'shown').rglob('*') if p.suffix in ('.jpg', '.png')]
+
+    source = data / 'images'
+    arguments = [config, str(checkpoint), str(source), '--out-dir', 'out', '--score-thr', '0']
+    assert tool('infer').main([*arguments, *options]) == 0
+    written = sorted(p.name for p in (tmp_path / 'out/pictures/val').iterdir())
+    assert written == ['000000.jpg', '000001.jpg']
+    prediction = json.loads((tmp_path / 'out/predictions/val/000000.jpg.json').read_text())
+    assert (prediction['width'], prediction['height']) == (96, 64)
+    if scope == 'mmdet':
+        first = prediction['instances'][0]
+        assert set(first) == {'bbox', 'label', 'score', 'class', 'mask'}
+        assert first['mask']['size'] == [64, 96]
+    elif scope == 'mmseg':
+        assert sum(prediction['shares'].values()) == pytest.approx(1, abs=0.01)
+        assert (tmp_path / 'out/predictions/val/000000.jpg.png').is_file()
+    else:
+        assert len(prediction['classes']) == 5
+
+
+def test_resume_goes_on_from_the_last_complete_checkpoint(tool, job, tmp_path, capsys):
+    config, options = job('mmseg', 'train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=2')
+    train = tool('train').main
+    train([config, '--work-dir', 'work', '--no-validate', *options])
+    last = tmp_path / 'work/iter_4.pth'
+    last.write_bytes(last.read_bytes()[:5000])  # as left by a kill in the middle of writing
+    runner = train([config, '--work-dir', 'work', '--no-validate', '--resume', *options])
+    assert runner._load_from.endswith('iter_2.pth')
+    assert runner.iter == 4
+    assert f'skipped: {last.name}' in capsys.readouterr().out.replace('work/', '')
