@@ -145,7 +145,9 @@ class Predictor:
         masks = found.masks.numpy() if 'masks' in found else [None] * len(found)
         return [
             dict(bbox=box.tolist(), label=int(label), score=float(score), mask=mask)
-            for box, label, score, mask in zip(found.bboxes, found.labels, found.scores, masks)
+            for box, label, score, mask in zip(
+                found.bboxes, found.labels, found.scores, masks, strict=True
+            )
         ]
 
     def _instances(self, image, sample, score_thr):
@@ -187,7 +189,7 @@ class Predictor:
         best = np.argsort(-scores)[:5]
         picture, _ = enlarged(image)
         listed = [{'class': self.classes[i], 'score': round(float(scores[i]), 4)} for i in best]
-        for row, (i, entry) in enumerate(zip(best, listed)):
+        for row, (i, entry) in enumerate(zip(best, listed, strict=True)):
             text = f'{entry["class"]} {entry["score"]:.2f}'
             put_label(picture, text, (6, 6 + 20 * row), self.colors[i].tolist())
         return picture, dict(classes=listed), None, f'{listed[0]["class"]} {listed[0]["score"]:.2f}'

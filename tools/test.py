@@ -5,6 +5,7 @@ python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl] [--show
 """
 
 import json
+from pathlib import Path
 
 from _common import (
     UsageError,
@@ -39,12 +40,12 @@ def main(argv=None):
     checkpoint = find(args.checkpoint, 'checkpoint')
     cfg = load_config(args)
     for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
-        if not cfg.get(key):
+        if cfg.get(key) is None:
             raise UsageError(f'{args.config} has no {key}: it cannot be evaluated')
     cfg.load_from, cfg.resume = None, False
     check_data(cfg, ['test'])
     if args.show_dir:
-        _write_pictures(cfg, args.show_dir)
+        _write_pictures(cfg, str(Path(args.show_dir).absolute()))
     if args.tta:
         _augment(cfg, args.config)
 
@@ -68,7 +69,7 @@ def _write_pictures(cfg, folder):
         hook.update(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=folder)
     elif cfg.default_scope == 'mmseg':
         hook.update(type='SegVisualizationHook', draw=True, interval=1)
-        cfg.visualizer.save_dir = folder
+        cfg.visualizer.update(name='show_dir', save_dir=folder)
     else:
         hook.update(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
 

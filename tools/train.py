@@ -77,7 +77,7 @@ def main(argv=None):
 
 def _apply(args, cfg):
     for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
-        if not cfg.get(key):
+        if cfg.get(key) is None:
             raise UsageError(f'{args.config} has no {key}: it cannot be trained')
     batch_size = cfg.train_dataloader.get('batch_size')
     if batch_size is not None and batch_size < 1:

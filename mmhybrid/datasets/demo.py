@@ -48,12 +48,12 @@ def draw_scene(rng, size):
     """
     image = shapes.background(rng, size)
     masks, full_areas, labels = [], [], []
-    wanted = rng.integers(3, 8)
+    wanted = rng.integers(2, 7)
     for _ in range(3 * wanted):  # tries: an object that would hide too much is not laid
         if len(masks) == wanted:
             break
         label = int(rng.integers(len(CLASSES)))
-        radius = min(size) * np.exp(rng.uniform(np.log(0.10), np.log(0.26)))
+        radius = min(size) * np.exp(rng.uniform(np.log(0.15), np.log(0.33)))
         center = rng.uniform(0.04, 0.96, 2) * size
         contours = shapes.OUTLINES[CLASSES[label]](rng)
         contours = shapes.place(contours, center, radius, rng.uniform(0, 2 * np.pi))
@@ -63,7 +63,9 @@ def draw_scene(rng, size):
         coverage = shapes.rasterize(contours, size)
         mask = coverage > 0.5
         remaining = [m & ~mask for m in masks] + [mask]
-        shares = [m.sum() / area for m, area in zip(remaining, [*full_areas, full_area])]
+        shares = [
+            m.sum() / area for m, area in zip(remaining, [*full_areas, full_area], strict=True)
+        ]
         if min(shares) < MIN_VISIBLE or min(m.sum() for m in remaining) < MIN_AREA:
             continue
         image = shapes.paint(rng, image, contours, coverage)
@@ -85,7 +87,7 @@ def draw_crop(rng, label, side):
     return _to_uint8(shapes.paint(rng, image, contours, shapes.rasterize(contours, size)))
 
 
-def draw_demo(out, train=800, val=80, crops=40, size=(192, 160), seed=0, progress=print):
+def draw_demo(out, train=1200, val=100, crops=40, size=(160, 128), seed=0, progress=print):
     """Draw the data set into the folder `out`, unless the same one is already there.
 
     It is drawn into a sibling folder that is renamed when complete: `out` is never half a data
@@ -143,13 +145,13 @@ def _draw_split(root, split, count, size, seed, progress):
     for folder in (root / 'images' / split, root / 'annotations' / split):
         folder.mkdir(parents=True)
     for index in range(count):
-        if index % 200 == 0:
+        if index % 400 == 0:
             progress(f'drawing {split} images: {index}/{count}')
         image, masks, labels = draw_scene(np.random.default_rng((*seed, 0, index)), size)
         stem = f'{index:06d}'
         _write_image(root / 'images' / split / f'{stem}.jpg', image[..., ::-1])
         class_map = np.zeros(masks.shape[1:], np.uint8)
-        for mask, label in zip(masks, labels):
+        for mask, label in zip(masks, labels, strict=True):
             class_map[mask] = label + 1
             annotations.append(
                 dict(
@@ -221,9 +223,9 @@ def main(argv=None):
         prog='python -m mmhybrid.datasets.demo', description='Draw the demo data set.'
     )
     parser.add_argument('out', type=Path, help='folder to write; re-drawn when it is out of date')
-    parser.add_argument('--train', type=int, default=800, help='training images')
-    parser.add_argument('--val', type=int, default=80, help='validation images')
-    parser.add_argument('--size', type=int, nargs=2, default=(192, 160), metavar=('W', 'H'))
+    parser.add_argument('--train', type=int, default=1200, help='training images')
+    parser.add_argument('--val', type=int, default=100, help='validation images')
+    parser.add_argument('--size', type=int, nargs=2, default=(160, 128), metavar=('W', 'H'))
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(argv)
     try:

@@ -7,7 +7,6 @@ from pathlib import Path
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
-from mmengine.logging import print_log
 
 from mmhybrid.checkpoints import CheckpointError, read
 from mmhybrid.registry import HOOKS
@@ -45,10 +44,10 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(*args, max_keep_ckpts=max_keep_ckpts, backend_args=backend_args, **kwargs)
 
 
-def latest_checkpoint(work_dir):
+def latest_checkpoint(work_dir, report=print):
     """The newest readable `epoch_N.pth` or `iter_N.pth` of a training, or None.
 
-    Unreadable ones (left by a program that writes in place) are skipped with a message.
+    Unreadable ones (left by a program that writes in place) are skipped and reported.
     """
     found = {}
     for path in Path(work_dir).glob('*.pth'):
@@ -59,7 +58,7 @@ def latest_checkpoint(work_dir):
         try:
             read_checkpoint(path)
         except CheckpointError as error:
-            print_log(f'skipped: {error}', logger='current')
+            report(f'skipped: {error}')
         else:
             return path
     return None

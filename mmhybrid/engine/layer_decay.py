@@ -1,6 +1,7 @@
 """Layer-wise learning rates for detectors and segmentors."""
 
 from mmengine.optim import DefaultOptimWrapperConstructor
+from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
 
 from mmhybrid.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -56,8 +57,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             group['params'].append(parameter)
             if not decays:
                 group['weight_decay'] = 0.0
-        from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
-
         optimizer = dict(self.optimizer_cfg, params=list(groups.values()))
-        wrapper = dict(self.optim_wrapper_cfg, optimizer=OPTIMIZERS.build(optimizer))
+        wrapper = dict(type='OptimWrapper') | self.optim_wrapper_cfg
+        wrapper = dict(wrapper, optimizer=OPTIMIZERS.build(optimizer))
         return OPTIM_WRAPPERS.build(wrapper)

@@ -1,7 +1,7 @@
 # The embedded demo data set: `python -m mmhybrid.datasets.demo data/demo` draws it.
 # Elsewhere than data/demo: --cfg-options data_root=PATH
 data_root = 'data/demo'
-image_size = (192, 160)
+image_size = (160, 128)
 metainfo = dict(
     classes=('star', 'heart', 'fish', 'leaf', 'gear', 'moon'),
     palette=[
