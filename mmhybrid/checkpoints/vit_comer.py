@@ -53,9 +53,7 @@ def convert_vit_comer(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     if positions is not None:
         converted['vit.pos_embed'] = positions[:, 1:]
     converted.pop('vit.cls_token', None)
-    return {
-        key: value for key, value in converted.items() if not _unused(key, converted)
-    }
+    return {key: value for key, value in converted.items() if not _unused(key, converted)}
 
 
 def _unused(key: str, converted: Mapping[str, Tensor]) -> bool:

@@ -25,11 +25,11 @@ class Backbone(BaseModule):
     """Base of the backbones: ``(N, C, H, W)`` image in, tuple of maps out, fine to coarse.
 
     Map i is ``(N, out_channels[i], ceil(H / out_strides[i]), ceil(W / out_strides[i]))``. Any image
-    of at least 32x32 pixels will do: a backbone pads it at the right and bottom, and crops its maps.
+    of at least 32x32 pixels will do: a backbone pads it at the right and bottom and crops its maps.
 
-    A subclass declares ``family``, ``arch_settings``, ``arch_defaults`` and ``pretrained_parts``, and sets
-    ``out_channels`` and ``out_strides`` in its constructor. It overrides :meth:`frozen_modules` and
-    :meth:`get_layer_depth` as far as they have something to say.
+    A subclass declares ``family``, ``arch_settings``, ``arch_defaults`` and ``pretrained_parts``,
+    and sets ``out_channels`` and ``out_strides`` in its constructor. It overrides
+    :meth:`frozen_modules` and :meth:`get_layer_depth` as far as they have something to say.
 
     Args:
         in_channels: channels of the image.
@@ -118,7 +118,11 @@ class Backbone(BaseModule):
     def resolve_indices(self, count: int) -> tuple[int, ...]:
         """``out_indices`` from 0 to ``count - 1``, ascending."""
         indices = tuple(sorted(i + count if i < 0 else i for i in self.out_indices))
-        if not indices or len(set(indices)) < len(indices) or not 0 <= indices[0] <= indices[-1] < count:
+        if (
+            not indices
+            or len(set(indices)) < len(indices)
+            or not 0 <= indices[0] <= indices[-1] < count
+        ):
             raise ValueError(
                 f'out_indices={self.out_indices} of {type(self).__name__}: expected distinct '
                 f'levels between 0 and {count - 1}'

@@ -209,6 +209,7 @@ class Stage(nn.Module):
         self.extra = nn.ModuleList(extra)
 
 
+WIDE = dict(deform_heads=12, deform_ratio=0.5)
 SEGMENTATION = dict(windows=0, vit_features='stages')
 
 
@@ -255,12 +256,12 @@ class ViTCoMer(Backbone):
         drop_path_rate: stochastic depth: of the ViT growing to this, of every CTI just this.
         with_cp: recompute ViT blocks, MRFP and CTI in the backward pass to save memory.
         freeze: ``'vit'`` freezes the whole ViT.
-        frozen_stages: freezes a part of it: 0 its embeddings, i also its first i blocks; -1 nothing.
+        frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
         norm_eval: keep batch norms in evaluation mode while training.
         init_cfg: see :class:`Backbone`; takes weights of a ViT or of a whole ViT-CoMer.
 
     Shapes:
-        ``(N, in_channels, H, W)`` to ``(N, embed_dims, ceil(H / s), ceil(W / s))`` for s in 4, 8, 16
+        ``(N, in_channels, H, W)`` to ``(N, embed_dims, ceil(H / s), ceil(W / s))``, s = 4, 8, 16
         and 32.
 
     Raises:
@@ -271,11 +272,11 @@ class ViTCoMer(Backbone):
     arch_settings = {
         't': SIZES['t'],
         's': SIZES['s'],
-        'b': SIZES['b'] | dict(deform_heads=12, deform_ratio=0.5),
-        'l': SIZES['l'] | dict(deform_heads=16, deform_ratio=0.5),
+        'b': SIZES['b'] | WIDE,
+        'l': SIZES['l'] | WIDE | dict(deform_heads=16),
         't_seg': SIZES['t'] | SEGMENTATION | dict(mrfp_ratio=6.0),
         's_seg': SIZES['s'] | SEGMENTATION | dict(mrfp_ratio=1.5),
-        'b_seg': SIZES['b'] | SEGMENTATION | dict(mrfp_ratio=1.0, deform_heads=12, deform_ratio=0.5),
+        'b_seg': SIZES['b'] | WIDE | SEGMENTATION | dict(mrfp_ratio=1.0),
     }
     arch_defaults = dict(
         embed_dims=REQUIRED,
@@ -446,8 +447,8 @@ class ViTCoMer(Backbone):
         vit = ViT(**{**settings, **overrides})
         if vit.patch_size != 16:
             raise ValueError(
-                f'ViT-CoMer joins a ViT of patch size 16 to its stride 16, got {vit.patch_size}; set '
-                'vit=dict(patch_size=16): patch embeddings of another size are resized on loading'
+                f'ViT-CoMer joins a ViT of patch size 16 to its stride 16, got {vit.patch_size}; '
+                'set vit=dict(patch_size=16): patch embeddings are resized on loading'
             )
         if (vit.embed_dims, vit.depth) != (arch.embed_dims, arch.depth):
             raise ValueError(
@@ -470,8 +471,8 @@ class ViTCoMer(Backbone):
         covered = [block for first, last in groups for block in range(first, last + 1)]
         if covered != list(range(arch.depth)):
             raise ValueError(
-                f'interaction_indexes={list(groups)} do not cover the {arch.depth} blocks of the ViT '
-                f'one after another; expected first and last blocks such as '
+                f'interaction_indexes={list(groups)} do not cover the {arch.depth} blocks of the '
+                f'ViT one after another; expected first and last blocks such as '
                 f'[(0, {arch.depth // 2 - 1}), ({arch.depth // 2}, {arch.depth - 1})]'
             )
         return groups

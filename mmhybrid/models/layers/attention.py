@@ -80,9 +80,7 @@ class Attention(nn.Module):
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(x.transpose(1, 2).reshape(n, length, dims))
 
-    def _attend_in_windows(
-        self, qkv: Tensor, grid: tuple[int, int], bias: Tensor | None
-    ) -> Tensor:
+    def _attend_in_windows(self, qkv: Tensor, grid: tuple[int, int], bias: Tensor | None) -> Tensor:
         n, length, dims = qkv.shape
         (h, w), side, heads = grid, self.window, self.num_heads
         qkv = qkv.view(n, h, w, dims)

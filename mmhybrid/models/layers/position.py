@@ -33,9 +33,9 @@ def resize_positions(
 class RelativePositionBias(nn.Module):
     """Relative position bias of BEiT (arXiv 2106.08254): one learned table a block.
 
-    The table ``((2 h - 1) * (2 w - 1) + 3, heads)`` has an entry for each offset between two patches
-    of the training grid, and with a class token three more: class to patch, patch to class and class
-    to class. For another grid the table of offsets is resized, bicubic.
+    The table ``((2 h - 1) * (2 w - 1) + 3, heads)`` has an entry for each offset between two
+    patches of the training grid, and with a class token three more: class to patch, patch to class
+    and class to class. For another grid the table of offsets is resized, bicubic.
     """
 
     def __init__(self, grid: Grid, num_heads: int, *, class_token: bool):

@@ -14,17 +14,20 @@ def recompute(module: nn.Module, *args):
     Batch norms update their running statistics in the first pass only.
     """
     return checkpoint(
-        module, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _untracked(module))
+        module, *args, use_reentrant=False, context_fn=lambda: (nullcontext(), _second_pass(module))
     )
 
 
 @contextmanager
-def _untracked(module: nn.Module) -> Iterator[None]:
+def _second_pass(module: nn.Module) -> Iterator[None]:
     norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
+    momenta = [norm.momentum for norm in norms]
+    counts = [norm.num_batches_tracked.clone() for norm in norms]
     for norm in norms:
-        norm.track_running_stats = False
+        norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm in norms:
-            norm.track_running_stats = True
+        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+            norm.momentum = momentum
+            norm.num_batches_tracked.copy_(count)

@@ -1,0 +1,201 @@
+"""What every backbone promises, as one test class: a subclass gives names and inherits the rest."""
+
+import copy
+
+import pytest
+import torch
+from mmengine.model import BaseModule
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmhybrid.models.backbones import Backbone
+from mmhybrid.registry import MODELS
+
+
+class BackboneContract:
+    """Subclass as ``TestX(BackboneContract)`` with a tiny model.
+
+    Attributes:
+        backbone, arguments: the class, and the arguments of a tiny one.
+        channels, strides: of its outputs.
+        stages: the largest value that ``frozen_stages`` takes.
+    """
+
+    backbone: type[Backbone]
+    arguments: dict
+    channels: tuple[int, ...]
+    strides: tuple[int, ...]
+    stages: int
+
+    def build(self, **overrides) -> Backbone:
+        torch.manual_seed(0)
+        return self.backbone(**{**copy.deepcopy(self.arguments), **overrides})
+
+    def image(self, *size, n=1, channels=3):
+        return torch.randn(n, channels, *size, generator=torch.Generator().manual_seed(1))
+
+    # Shapes
+
+    @pytest.mark.parametrize('size', [(64, 64), (32, 32), (33, 95), (128, 48), (63, 64)])
+    @pytest.mark.parametrize('n', [1, 2])
+    def test_shapes(self, size, n):
+        model = self.build().eval()
+        assert model.out_channels == self.channels
+        assert model.out_strides == self.strides
+        with torch.no_grad():
+            outs = model(self.image(*size, n=n))
+        assert isinstance(outs, tuple)
+        expected = [
+            (n, channels, -(-size[0] // stride), -(-size[1] // stride))
+            for channels, stride in zip(self.channels, self.strides, strict=True)
+        ]
+        assert [tuple(out.shape) for out in outs] == expected
+        assert all(out.isfinite().all() for out in outs)
+
+    def test_a_batch_equals_its_images(self):
+        model = self.build().eval()
+        images = self.image(40, 72, n=2)
+        with torch.no_grad():
+            together = model(images)
+            alone = [model(image[None]) for image in images]
+        for level, out in enumerate(together):
+            expected = torch.cat([outs[level] for outs in alone])
+            torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-5)
+
+    def test_out_indices(self):
+        model = self.build(out_indices=[len(self.channels) - 1])
+        (out,) = model(self.image(64, 64))
+        assert model.out_channels == self.channels[-1:] == (out.shape[1],)
+        assert model.out_strides == self.strides[-1:]
+        out.sum().backward()
+        with pytest.raises(ValueError, match='out_indices'):
+            self.build(out_indices=[1000])
+
+    def test_channels_of_the_image(self):
+        (*_, out) = self.build(in_channels=5)(self.image(64, 64, channels=5))
+        assert out.shape[1] == self.channels[-1]
+
+    # Bad input
+
+    def test_bad_images(self):
+        model = self.build()
+        with pytest.raises(ValueError, match=r'built for 3 image channels, got 4 .*in_channels=4'):
+            model(self.image(64, 64, channels=4))
+        with pytest.raises(ValueError, match=r'at least 32x32 pixels, got 31x64'):
+            model(self.image(31, 64))
+        with pytest.raises(ValueError, match=r'takes an image batch \(N, C, H, W\)'):
+            model(self.image(64, 64)[0])
+
+    def test_bad_arguments(self):
+        with pytest.raises(TypeError, match=r"no argument 'drop_path'; did you mean 'drop_path_r"):
+            self.build(drop_path=0.1)
+        with pytest.raises(ValueError, match=r"no arch 'huge'; use one of '"):
+            self.build(arch='huge')
+        with pytest.raises(ValueError, match=r"arch of \w+ has no 'depht'"):
+            self.build(arch={**self.arguments['arch'], 'depht': 3})
+        with pytest.raises(ValueError, match=r'arch of \w+ needs '):
+            self.build(arch={})
+
+    def test_the_callers_config_is_left_alone(self):
+        config = dict(type=f'mmhybrid.{self.backbone.__name__}', **copy.deepcopy(self.arguments))
+        before = copy.deepcopy(config)
+        model = MODELS.build(config)
+        model.init_weights()
+        model(self.image(64, 64))
+        assert config == before
+        assert isinstance(model, BaseModule)
+
+    # Training
+
+    @pytest.mark.parametrize('with_cp', [False, True])
+    def test_every_parameter_gets_a_gradient(self, with_cp):
+        model = self.build(with_cp=with_cp).train()
+        sum(out.square().mean() for out in model(self.image(64, 96, n=2))).backward()
+        without = [name for name, p in model.named_parameters() if p.grad is None]
+        assert not without
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+
+    def test_recomputing_changes_nothing(self):
+        plain, recomputed = self.build(), self.build(with_cp=True)
+        recomputed.load_state_dict(plain.state_dict())
+        for model in (plain, recomputed):
+            model.train()
+            sum(out.square().mean() for out in model(self.image(64, 64, n=2))).backward()
+        gradients = zip(plain.parameters(), recomputed.parameters(), strict=True)
+        for one, other in gradients:
+            torch.testing.assert_close(one.grad, other.grad)
+        # Running statistics too: batch norms must not see the batch twice.
+        for (name, one), other in zip(plain.named_buffers(), recomputed.buffers(), strict=True):
+            torch.testing.assert_close(one, other, msg=name)
+
+    def test_recomputing_keeps_fewer_activations(self):
+        def kept(model):
+            count = 0
+
+            def pack(tensor):
+                nonlocal count
+                count += tensor.numel()
+                return tensor
+
+            model.train()
+            with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+                outs = model(self.image(64, 64))
+            assert outs[-1].requires_grad
+            return count
+
+        assert kept(self.build(with_cp=True)) < 0.7 * kept(self.build())
+
+    def test_drop_path(self):
+        model = self.build(drop_path_rate=0.5)
+        image = self.image(64, 64, n=2)
+        model.eval()
+        with torch.no_grad():
+            torch.testing.assert_close(model(image), model(image))
+            model.train()
+            one, other = model(image)[-1], model(image)[-1]
+        assert not torch.equal(one, other)
+
+    def test_freezing_survives_train(self):
+        before = set()
+        for stage in range(self.stages + 1):
+            model = self.build(frozen_stages=stage)
+            model.train()
+            frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+            assert frozen > before
+            before = frozen
+            for part in model.modules():
+                for module in part.frozen_modules() if isinstance(part, Backbone) else ():
+                    if isinstance(module, torch.nn.Module):
+                        assert not module.training
+            outs = model(self.image(64, 64, n=2))
+            if any(p.requires_grad for p in model.parameters()):
+                sum(out.mean() for out in outs).backward()
+        with pytest.raises(ValueError, match='frozen_stages'):
+            self.build(frozen_stages=self.stages + 1)
+
+    def test_norm_eval(self):
+        model = self.build(norm_eval=True).train()
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        assert not any(norm.training for norm in norms)
+        before = copy.deepcopy(model.state_dict())
+        model(self.image(64, 64, n=2))
+        torch.testing.assert_close(model.state_dict(), before)
+
+    def test_layer_depths(self):
+        model = self.build()
+        depths = {}
+        for name, _ in model.named_parameters():
+            depths[name], count = model.get_layer_depth(f'backbone.{name}', 'backbone.')
+        assert min(depths.values()) == 0
+        assert max(depths.values()) == count - 1 or set(depths.values()) == set(range(count - 1))
+        assert model.get_layer_depth('head.weight', 'backbone.')[0] == count - 1
+
+    def test_bfloat16_autocast(self):
+        model = self.build().eval()
+        with torch.no_grad(), torch.autocast('cpu', dtype=torch.bfloat16):
+            assert all(out.isfinite().all() for out in model(self.image(64, 64)))
+
+    def test_state_dict_round_trip(self):
+        one, other = self.build().eval(), self.backbone(**copy.deepcopy(self.arguments)).eval()
+        other.load_state_dict(copy.deepcopy(one.state_dict()), strict=True)
+        with torch.no_grad():
+            torch.testing.assert_close(one(self.image(64, 64)), other(self.image(64, 64)))
