@@ -95,6 +95,7 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None)
         position_grid: (h, w) of the file's positions, where they are no square.
     """
     state_dict, wanted = fitted.state_dict, vit.state_dict()
+    file_tokens = sum(prefix + token in state_dict for token in ('cls_token', 'dist_token'))
     _check_rope(fitted, vit, prefix)
     for leaf, option in OPTIONAL.items():
         if leaf not in wanted and state_dict.pop(prefix + leaf, None) is not None:
@@ -103,20 +104,27 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None)
     for leaf, model_weight in wanted.items():
         name = prefix + leaf
         weight = state_dict.get(name)
-        if weight is None or weight.shape == model_weight.shape:
+        if weight is None or weight.ndim != model_weight.ndim:
             continue
-        if leaf == 'patch_embed.proj.weight' and weight.ndim == 4:
-            old, new = tuple(weight.shape[2:]), tuple(model_weight.shape[2:])
-            if old != new:
-                note = f'{_by(old)} -> {_by(new)} pixels, {patch_resize}'
-                fitted.replace(name, note, resize_patch_embed, new, patch_resize)
-        elif leaf == 'pos_embed' and _same_width(weight, model_weight, 3):
-            note = _position_note(weight.shape[1], position_grid, vit)
-            size, tokens = vit.position_grid, vit.num_prefix_positions
-            fitted.replace(name, note, resize_pos_embed, size, tokens, grid=position_grid)
-        elif leaf.endswith('.relative_bias.table') and _same_width(weight, model_weight, 2):
+        old, new = tuple(weight.shape), tuple(model_weight.shape)
+        if leaf == 'patch_embed.proj.weight' and old[2:] != new[2:]:
+            note = f'{_by(old[2:])} -> {_by(new[2:])} pixels, {patch_resize}'
+            fitted.replace(name, note, resize_patch_embed, new[2:], patch_resize)
+        elif leaf == 'pos_embed' and old[::2] == new[::2]:
+            grid = position_grid or (vit.position_grid if old == new else None)
+            if note := _position_note(old[1], grid, vit):
+                fitted.replace(
+                    name,
+                    note,
+                    resize_pos_embed,
+                    vit.position_grid,
+                    vit.num_prefix_positions,
+                    file_tokens=file_tokens,
+                    grid=grid,
+                )
+        elif leaf.endswith('.relative_bias.table') and old[0] != new[0] and old[1] == new[1]:
             bias = vit.get_submodule(leaf.removesuffix('.table'))
-            note = f'{weight.shape[0]} -> {model_weight.shape[0]} relative positions'
+            note = f'{old[0]} -> {new[0]} relative positions, bicubic'
             extra = 3 if bias.class_token else 0
             fitted.replace(name, note, resize_relative_positions, bias.grid, extra)
 
@@ -213,24 +221,19 @@ def _check_rope(fitted, vit, prefix):
 
 
 def _position_note(num_rows, grid, vit):
-    """What becomes of a position embedding, and how to keep a finer grid than the model's."""
+    """What becomes of a position embedding ('': nothing), and how to keep a finer grid."""
     split = split_positions(num_rows, grid)
     if split is None:
-        return ''
-    tokens, old = split
-    new = vit.position_grid
+        return 'not understood'
+    (tokens, old), new = split, tuple(vit.position_grid)
     notes = []
     if tokens != vit.num_prefix_positions:
         notes.append(f'{tokens} -> {vit.num_prefix_positions} token rows')
-    if old != tuple(new):
+    if old != new:
         notes.append(f'{_by(old)} -> {_by(new)} grid, bicubic')
         if old[0] == old[1] > max(new):
             notes.append(f'pretrain_size={old[0] * vit.patch_size} keeps all of it')
     return ', '.join(notes)
-
-
-def _same_width(weight, model_weight, ndim):
-    return weight.ndim == ndim and weight.shape[-1] == model_weight.shape[-1]
 
 
 def _by(size):

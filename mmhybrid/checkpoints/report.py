@@ -54,9 +54,9 @@ class LoadReport:
             ('into', f'{part}, {self.percent:.1f} % of {self.parameters:,} values filled'),
             ('matched', f'{len(self.matched)} keys'),
             ('converted', listing(self.converted)),
-            ('resized', '; '.join(f'{k}: {v}' for k, v in grouped(self.resized).items()) or '0'),
+            ('resized', notes(self.resized)),
             ('set to 1', listing(self.neutral)),
-            ('dropped by option', '; '.join(f'{k}: {v}' for k, v in self.dropped.items()) or '0'),
+            ('dropped by option', notes(self.dropped)),
             ('unused', listing(self.unused)),
             ('left at initialisation', listing(self.untouched)),
         ]
@@ -77,12 +77,15 @@ def listing(names, count=LISTED):
     return f'{len(names)}: ' + ', '.join(names[:count]) + (', ...' if len(names) > count else '')
 
 
-def grouped(notes):
-    """Join the names that share a note: {'a': x, 'b': x, 'c': y} -> {'a and 1 more': x, 'c': y}."""
+def notes(by_name):
+    """Names with a note each, those of one note together: 'a and 2 more: note; b: other', or '0'."""
     names = {}
-    for name, note in notes.items():
+    for name, note in by_name.items():
         names.setdefault(note, []).append(name)
-    return {
-        group[0] + (f' and {len(group) - 1} more' if len(group) > 1 else ''): note
-        for note, group in names.items()
-    }
+    return (
+        '; '.join(
+            group[0] + (f' and {len(group) - 1} more' if len(group) > 1 else '') + f': {note}'
+            for note, group in names.items()
+        )
+        or '0'
+    )

@@ -80,7 +80,7 @@ def split_positions(num_rows, grid=None):
     return (tokens, tuple(grid)) if 0 <= tokens <= 2 and num_rows > tokens else None
 
 
-def resize_pos_embed(pos_embed, size, num_tokens, *, grid=None):
+def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
     """Fit a position embedding to a model with another grid or fewer tokens.
 
     Args:
@@ -88,19 +88,25 @@ def resize_pos_embed(pos_embed, size, num_tokens, *, grid=None):
         size: the new (h, w).
         num_tokens: token rows to keep, from the first. Where the file has none at all, zeros are
             put in (timm adds the class position to the class token itself in such files).
+        file_tokens: class and distillation tokens that come with ``pos_embed``. With both T is 2,
+            else 0 or 1: files without a class token may have kept its row.
         grid: (h, w) of ``pos_embed``; without it the grid is taken to be square.
 
     Returns:
         (1, num_tokens + size[0] * size[1], C)
 
     Raises:
-        ValueError: the rows are not a grid with at most two tokens, or have too few tokens.
+        ValueError: the rows are no such embedding, or have too few tokens.
     """
-    split = split_positions(pos_embed.shape[1], grid)
-    if split is None:
+    rows = pos_embed.shape[1]
+    split = split_positions(rows, grid)
+    known = (2,) if file_tokens == 2 else (0, 1)
+    if split is None or split[0] not in known:
+        layout = 'a square grid' if grid is None else f'a grid of {grid[0]} x {grid[1]}'
         raise ValueError(
-            f'{pos_embed.shape[1]} positions are not {_grid_words(grid)} with 0, 1 or 2 tokens '
-            'before it; for another layout give position_grid=(height, width) of the file'
+            f'{rows} positions are not those of {layout} and the {file_tokens} class and '
+            'distillation tokens of the file; for a grid that is no square give '
+            'position_grid=(height, width)'
         )
     tokens, (height, width) = split
     if 0 < tokens < num_tokens:
@@ -189,7 +195,3 @@ def map_input_channels(weight, channels, num_channels, *, extra='zero'):
     if extra == 'mean' and unset:
         mapped[:, unset] = weight.mean(dim=1, keepdim=True)
     return mapped
-
-
-def _grid_words(grid):
-    return 'a square grid' if grid is None else f'a grid of {grid[0]} x {grid[1]}'

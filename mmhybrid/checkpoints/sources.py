@@ -161,11 +161,13 @@ def convert(found: Found) -> tuple[dict, dict, tuple[str, ...]]:
 
 
 def _own_source(family, names):
-    """mmhybrid's own form of a family: most of the names of the smaller side agree."""
+    """mmhybrid's own form of a family: half of all names, the file's and the model's, are common.
+
+    A file of twice the depth is still recognised, a ViT with another adapter beside it is not.
+    """
 
     def matches(keys):
-        common = len(names & keys)
-        return 2 * common > min(len(names), len(keys))
+        return 2 * len(names & keys) >= len(names | keys) > 0
 
     return Source('mmhybrid', family, matches, dict, unused=r'head\.')
 
