@@ -23,7 +23,12 @@ def fails(main, arguments, *parts):
 
 
 def test_missing_config(tool):
-    fails(tool('train').main, ['configs/maskrcnn_vitcomer_x.py'], 'did you mean', 'maskrcnn_vitcomer_t.py')
+    fails(
+        tool('train').main,
+        ['configs/maskrcnn_vitcomer_x.py'],
+        'did you mean',
+        'maskrcnn_vitcomer_t.py',
+    )
 
 
 def test_config_of_no_host(tool, tmp_path):

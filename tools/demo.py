@@ -1,0 +1,201 @@
+"""The whole demo: draw images, train Mask R-CNN with ViT-CoMer-T on them, evaluate, draw results.
+
+    python tools/demo.py [--work-dir DIR] [--data DIR]
+
+A second run redoes only what is needed: it goes on with an interrupted training, and does not
+repeat a finished one while the config and the images are the same.
+"""
+
+import argparse
+import hashlib
+import json
+import shutil
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+from _common import ROOT, UsageError, load_config, run
+from _draw import draw_instances, side_by_side
+
+from mmhybrid.datasets.demo import CLASSES, PALETTE, draw_demo, read_record
+
+STATE = 'demo.json'  # in the work dir: what was trained, for how long, and its result
+ROWS = 6  # of the picture grid, two images each
+
+
+def main(argv=None):
+    """Run the demo; return the metrics."""
+    parser = argparse.ArgumentParser(description='Train and evaluate on drawn images.')
+    parser.add_argument('--config', default=str(ROOT / 'configs/demo_maskrcnn_vitcomer_t.py'))
+    parser.add_argument('--work-dir', help='default: work_dirs/CONFIG in the repository')
+    parser.add_argument('--data', type=Path, default=ROOT / 'data/demo', help='folder of images')
+    args = parser.parse_args(argv)
+    work_dir = Path(args.work_dir or ROOT / 'work_dirs' / Path(args.config).stem)
+
+    say('1/4  images')
+    drawn = draw_demo(args.data, progress=lambda line: print(f'     {line}', flush=True))
+    print(f'     {args.data}: {"drawn" if drawn else "up to date"}')
+
+    arguments = [args.config, '--work-dir', str(work_dir)]
+    options = ['--cfg-options', f'data_root={args.data.resolve()}']
+    cfg = load_config(
+        argparse.Namespace(
+            config=args.config,
+            work_dir=str(work_dir),
+            cfg_options=dict(data_root=str(args.data.resolve())),
+        )
+    )
+    say('2/4  training')
+    state = prepare(work_dir, fingerprint(cfg, read_record(args.data)))
+    checkpoint = train(work_dir, state, arguments, options)
+
+    say('3/4  evaluation')
+    if 'metrics' not in state:
+        import test
+
+        metrics = test.main([*arguments[:1], str(checkpoint), *arguments[1:], *options])
+        state['metrics'] = {key: float(value) for key, value in metrics.items()}
+        write_state(work_dir, state)
+
+    say('4/4  pictures')
+    predictions, curves = work_dir / 'predictions.png', work_dir / 'curves.png'
+    if not predictions.exists():
+        draw_predictions(cfg, checkpoint, args.data, predictions)
+    draw_curves(work_dir, curves)
+    metrics = state['metrics']
+    print()
+    for name, key in (('box AP ', 'coco/bbox_mAP'), ('mask AP', 'coco/segm_mAP')):
+        print(f'{name}  {metrics[key]:.3f}   (at IoU 0.5: {metrics[key + "_50"]:.3f})')
+    print(
+        f'trained in {state["minutes"]:.1f} minutes'
+        f'\n\npredictions beside ground truth   {predictions}'
+        f'\nloss and AP curves                {curves}'
+        f'\ncheckpoint                        {checkpoint}'
+    )
+    return metrics
+
+
+def say(step):
+    print(f'\n== {step}', flush=True)
+
+
+def fingerprint(cfg, record):
+    """A digest of all that decides the result of a training: the config and the images."""
+    text = cfg.pretty_text + json.dumps(record.get('content'))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def prepare(work_dir, wanted):
+    """The state of this training in `work_dir`; that of another demo training is removed."""
+    path = work_dir / STATE
+    state = json.loads(path.read_text()) if path.is_file() else None
+    if state is None and work_dir.is_dir() and any(work_dir.iterdir()):
+        raise UsageError(f'{work_dir} holds another training: give another --work-dir')
+    if state is None or state['fingerprint'] != wanted:
+        if state is not None:
+            print('     config or images have changed: training anew')
+            shutil.rmtree(work_dir)
+        work_dir.mkdir(parents=True, exist_ok=True)
+        state = dict(fingerprint=wanted, minutes=0.0, finished=None)
+        write_state(work_dir, state)
+    return state
+
+
+def write_state(work_dir, state):
+    part = work_dir / (STATE + '.part')
+    part.write_text(json.dumps(state, indent=2))
+    part.replace(work_dir / STATE)
+
+
+def train(work_dir, state, arguments, options):
+    """Train, or go on, or do nothing; return the last checkpoint."""
+    from mmhybrid.engine import latest_checkpoint
+
+    done = latest_checkpoint(work_dir)
+    if state['finished'] and done and done.name == state['finished']:
+        print(f'     finished before: {done}')
+        return done
+    import train
+
+    begin = time.monotonic()
+    try:
+        train.main([*arguments, *(['--resume'] if done else []), *options])
+    finally:
+        state['minutes'] += (time.monotonic() - begin) / 60
+        write_state(work_dir, state)
+    done = latest_checkpoint(work_dir)
+    state['finished'] = done.name
+    write_state(work_dir, state)
+    return done
+
+
+def draw_predictions(cfg, checkpoint, data, path):
+    """A grid of validation images: ground truth beside prediction, twice a row."""
+    from infer import Predictor
+    from pycocotools.coco import COCO
+
+    predictor = Predictor(cfg, checkpoint)
+    colors = np.array(PALETTE, np.uint8)
+    truth = COCO(str(data / 'annotations/instances_val.json'))
+    pictures = []
+    for image_id in truth.getImgIds()[: 2 * ROWS]:
+        name = truth.loadImgs(image_id)[0]['file_name']
+        image, sample = predictor(data / 'images/val' / name)
+        real = [
+            dict(
+                bbox=[x, y, x + width, y + height],
+                label=one['category_id'] - 1,
+                mask=truth.annToMask(one).astype(bool),
+            )
+            for one in truth.loadAnns(truth.getAnnIds(image_id))
+            for x, y, width, height in [one['bbox']]
+        ]
+        for objects in (real, predictor.instances(sample, score_thr=0.5)):
+            pictures.append(draw_instances(image, objects, CLASSES, colors, least=300))
+    rows = [pictures[i : i + 4] for i in range(0, len(pictures) - len(pictures) % 4, 4)]
+    grid = side_by_side(rows, ['ground truth', 'prediction'] * 2)
+    cv2.imwrite(str(path), grid[..., ::-1])
+
+
+def draw_curves(work_dir, path):
+    """Training loss and validation AP over the epochs, from mmengine's logs."""
+    import matplotlib
+
+    matplotlib.use('Agg')
+    import matplotlib.pyplot as plt
+
+    logs = [
+        json.loads(line)
+        for file in sorted(work_dir.glob('*/vis_data/scalars.json'))
+        for line in file.read_text().splitlines()
+    ]
+    losses = {log['step']: log for log in logs if 'loss' in log}
+    scores = {log['step']: log for log in logs if 'coco/segm_mAP' in log}
+    epoch = max(log['step'] for log in losses.values()) / max(
+        log['epoch'] for log in losses.values()
+    )
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout='constrained')
+    for key, label in (
+        ('loss', 'all'),
+        ('loss_cls', 'class'),
+        ('loss_bbox', 'box'),
+        ('loss_mask', 'mask'),
+    ):
+        steps = sorted(losses)
+        left.plot([step / epoch for step in steps], [losses[s][key] for s in steps], label=label)
+    left.set(xlabel='epoch', title='training loss', ylim=(0, None))
+    for key, label in (('coco/bbox_mAP', 'box AP'), ('coco/segm_mAP', 'mask AP')):
+        steps = sorted(scores)
+        right.plot(steps, [scores[s][key] for s in steps], marker='o', label=label)
+    right.set(xlabel='epoch', title='COCO AP on the validation images', ylim=(0, 1))
+    for axes in (left, right):
+        axes.legend(frameon=False)
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
+
+
+if __name__ == '__main__':
+    run(lambda: main() and 0)
