@@ -175,11 +175,11 @@ def read(path, *, trust=False):
         with torch.serialization.safe_globals(STAND_INS):
             return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
     except pickle.UnpicklingError as error:
-        needs_code = re.search(r'nsupported (?:global|class|operand|type)[^\n]*', str(error))
-        if needs_code and not trust:
+        needs = _what_it_needs(str(error), zipped)
+        if needs and not trust:
             raise CheckpointError(
-                f'{path} cannot be read without running code that it names '
-                f'({needs_code[0][1:].strip()}). If you trust its author, convert it once: '
+                f'{path} cannot be read without running code from it: it needs {needs}. If you '
+                f'trust its author, convert it once: '
                 f'python tools/convert_weights.py --trust {path} OUT.pth'
             ) from error
         raise CheckpointError(f'{path} is damaged or no checkpoint: {_again(path)}') from error
@@ -187,6 +187,16 @@ def read(path, *, trust=False):
         raise CheckpointError(
             f'{path} is damaged or no checkpoint ({error}): {_again(path)}'
         ) from error
+
+
+def _what_it_needs(text, whole):
+    """What a pickle names or uses beyond plain data, by torch's message; None if it is damaged."""
+    if match := re.search(r'(?i)unsupported global(?:: global)? ([\w.]+)', text):
+        return match[1].rstrip('.')
+    if 'unrecognized function' in text:
+        return 'a function'
+    # The safe reader knows pickle protocol 2, what torch.save writes unless told otherwise.
+    return 'another pickle protocol' if whole and 'Unsupported operand' in text else None
 
 
 def _from_url(url):

@@ -78,7 +78,7 @@ def listing(names, count=LISTED):
 
 
 def notes(by_name):
-    """Names with a note each, those of one note together: 'a and 2 more: note; b: other', or '0'."""
+    """Names and their notes, the same note once: 'a and 2 more: note; b: other', or '0'."""
     names = {}
     for name, note in by_name.items():
         names.setdefault(note, []).append(name)
