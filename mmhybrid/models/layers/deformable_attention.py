@@ -19,6 +19,7 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from .pyramid import Shapes
 
@@ -104,54 +105,134 @@ def _sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
 def _sample_embedding_bag(
     value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
 ) -> Tensor:
-    n, tokens, heads, dims = value.shape
-    queries = locations.shape[1]
-    rows, weights = _corners(shapes, locations, weights)
-    # The row of a token in the matrix of all images, tokens and heads.
-    head = torch.arange(heads, device=value.device).view(heads, 1, 1, 1)
-    image = torch.arange(n, device=value.device).view(n, 1, 1, 1, 1, 1)
-    rows = (rows.long() + image * tokens) * heads + head
-    bags = n * queries * heads
-    out = F.embedding_bag(
-        rows.view(bags, -1),
-        value.reshape(n * tokens * heads, dims),
-        mode='sum',
-        per_sample_weights=weights.to(value.dtype).view(bags, -1),
-    )
-    return out.view(n, queries, heads * dims)
+    return _EmbeddingBagSampling.apply(value, tuple(shapes), locations.float(), weights.float())
 
 
-def _corners(shapes: Shapes, locations: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The four tokens around each sampling point, and their weights in the sum.
+class _EmbeddingBagSampling(torch.autograd.Function):
+    """The embedding bag with a backward pass of its own.
+
+    It keeps the inputs alone and finds the corners again, and it sums the gradient of the values by
+    another embedding bag, over the transposed matrix: autograd's own is several times slower.
+    """
+
+    @staticmethod
+    def forward(ctx, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(value, locations, weights)
+        ctx.shapes = shapes
+        n, _, heads, dims = value.shape
+        corners = _Corners(value, shapes, locations)
+        out = F.embedding_bag(
+            corners.rows,
+            value.reshape(-1, dims),
+            mode='sum',
+            per_sample_weights=corners.combine(weights).to(value.dtype),
+        )
+        return out.view(n, locations.shape[1], heads * dims)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        value, locations, weights = ctx.saved_tensors
+        table = value.reshape(-1, value.shape[-1])
+        grad = grad.reshape(-1, value.shape[-1]).to(value.dtype)  # (N Q heads, D)
+        corners = _Corners(value, ctx.shapes, locations)
+        grad_value = grad_locations = grad_weights = None
+        if ctx.needs_input_grad[0]:
+            combined = corners.combine(weights).to(value.dtype)
+            grad_value = _transposed_bag(corners.rows, combined, grad, len(table))
+            grad_value = grad_value.view_as(value)
+        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+            products = _row_products(corners.rows, table, grad).float()
+            grad_locations, grad_weights = corners.gradients(products, weights)
+        return grad_value, None, grad_locations, grad_weights
+
+
+class _Corners:
+    """The four pixels around each sampling point.
+
+    Attributes:
+        rows: their rows in the matrix ``(N * S * heads, D)`` of values, ``(N * Q * heads,
+            levels * points * 4)``.
+    """
+
+    def __init__(self, value: Tensor, shapes: Shapes, locations: Tensor):
+        n, tokens, heads, _ = value.shape
+        device = value.device
+        size = torch.tensor([(w, h) for h, w in shapes], device=device).float()
+        self.width, self.height = size[:, :1], size[:, 1:]  # (levels, 1)
+        area = (self.width * self.height).flatten()
+        first = (area.cumsum(0) - area).unsqueeze(1)  # a level's first token
+
+        x, y = (locations * size.unsqueeze(1) - 0.5).unbind(-1)  # (N, Q, heads, levels, points)
+        columns, self.column_weights, self.column_inside = _neighbours(x, self.width)
+        rows, self.row_weights, self.row_inside = _neighbours(y, self.height)
+        token = torch.stack([r * self.width + first + c for r in rows for c in columns], dim=-1)
+        image = torch.arange(n, device=device).view(n, 1, 1, 1, 1, 1)
+        head = torch.arange(heads, device=device).view(heads, 1, 1, 1)
+        index = (token.long() + image * tokens) * heads + head
+        self.shape = index.shape
+        self.rows = index.flatten(0, 2).flatten(1)
+
+    def combine(self, weights: Tensor) -> Tensor:
+        """Weights of all corners in the sum, of the shape of ``rows``."""
+        rows = [row * weights for row in self.row_weights]
+        combined = torch.stack([row * c for row in rows for c in self.column_weights], dim=-1)
+        return combined.view(self.rows.shape)
+
+    def gradients(self, grad: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of locations and weights, from that of the combined weights."""
+        top_left, top_right, bottom_left, bottom_right = grad.view(self.shape).unbind(-1)
+        left, right = self.column_weights
+        top = top_left * left + top_right * right
+        bottom = bottom_left * left + bottom_right * right
+        grad_weights = top * self.row_weights[0] + bottom * self.row_weights[1]
+
+        # A corner's weight grows towards it by one a pixel.
+        above, below = self.row_inside
+        grad_y = (bottom * below - top * above) * weights * self.height
+        before, after = self.column_inside
+        left = top_left * self.row_weights[0] + bottom_left * self.row_weights[1]
+        right = top_right * self.row_weights[0] + bottom_right * self.row_weights[1]
+        grad_x = (right * after - left * before) * weights * self.width
+        return torch.stack((grad_x, grad_y), dim=-1), grad_weights
+
+
+def _neighbours(x: Tensor, size: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
+    """The pixels before and after coordinates x.
 
     Returns:
-        Token numbers as floats and weights, both ``(N, Q, heads, levels, points, 4)``.
+        The two pixels, moved inside; their linear weights, 0 outside; whether they are inside.
     """
-    size = torch.tensor([(w, h) for h, w in shapes], device=locations.device).float()
-    width, height = size[:, :1], size[:, 1:]
-    area = (width * height).flatten()
-    first = (area.cumsum(0) - area).unsqueeze(1)  # (levels, 1): a level's first token
+    low = x.floor()
+    pixels, weights, insides = [], [], []
+    for pixel, weight in ((low, low + 1 - x), (low + 1, x - low)):
+        inside = (pixel >= 0) & (pixel < size)
+        pixels.append(torch.minimum(pixel.clamp(min=0), size - 1))
+        weights.append(weight * inside)
+        insides.append(inside)
+    return pixels, weights, insides
 
-    x, y = (locations.float() * size.unsqueeze(1) - 0.5).unbind(-1)
-    left, top = x.detach().floor(), y.detach().floor()
-    column, column_weight = _neighbours(x, left, width)
-    row, row_weight = _neighbours(y, top, height)
-    tokens = [r * width + first + c for r in row for c in column]
-    weights = weights.float()
-    row_weight = [r * weights for r in row_weight]
-    return (
-        torch.stack(tokens, dim=-1),
-        torch.stack([r * c for r in row_weight for c in column_weight], dim=-1),
+
+def _transposed_bag(rows: Tensor, weights: Tensor, grad: Tensor, count: int) -> Tensor:
+    """Gradient ``(count, D)`` of the matrix that an embedding bag summed rows of."""
+    order = rows.flatten().argsort()
+    bags = order // rows.shape[1]
+    row = torch.arange(count, device=rows.device)
+    starts = torch.searchsorted(rows.flatten()[order], row)
+    return F.embedding_bag(
+        bags, grad, starts, mode='sum', per_sample_weights=weights.flatten()[order]
     )
 
 
-def _neighbours(x: Tensor, low: Tensor, size: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-    """The two pixels around coordinates x, kept inside, and their linear weights, 0 if outside."""
-    pixels, weights = [], []
-    for pixel, weight in ((low, low + 1 - x), (low + 1, x - low)):
-        pixels.append(torch.minimum(pixel.clamp(min=0), size - 1))
-        weights.append(weight * ((pixel >= 0) & (pixel < size)))
-    return pixels, weights
+def _row_products(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
+    """Products of each bag's gradient with each of its rows, of the shape of ``rows``."""
+    bags, length = rows.shape
+    starts = torch.arange(0, bags * length, length, device=rows.device)
+    bag = torch.arange(bags, device=rows.device).repeat_interleave(length)
+    products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        grad, table, rows.flatten(), starts, bag, 0, -1
+    )
+    return products.view(bags, length)
 
 
 BACKENDS: dict[str, Callable[[Tensor, Shapes, Tensor, Tensor], Tensor]] = {

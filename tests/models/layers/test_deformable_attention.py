@@ -60,6 +60,29 @@ def test_backends_agree(shapes):
     torch.testing.assert_close(*results, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize('wanted', range(3), ids=['value', 'locations', 'weights'])
+def test_a_gradient_alone(wanted):
+    """What needs no gradient gets none, and does not change the others'."""
+    shapes = SHAPES['three levels']
+    full, alone = sample(shapes, torch.float32), sample(shapes, torch.float32)
+    for i, tensor in enumerate(alone):
+        tensor.requires_grad_(i == wanted)
+    for value, locations, weights in (full, alone):
+        deformable_attention(value, shapes, locations, weights).square().sum().backward()
+    torch.testing.assert_close(alone[wanted].grad, full[wanted].grad)
+    assert [tensor.grad is not None for tensor in alone] == [i == wanted for i in range(3)]
+
+
+@pytest.mark.parametrize('backend', ['embedding_bag', 'grid_sample'])
+def test_an_empty_batch(backend):
+    shapes = SHAPES['three levels']
+    value, locations, weights = sample(shapes, torch.float32, n=0)
+    out = deformable_attention(value, shapes, locations, weights, backend)
+    assert out.shape == (0, 11, 12)
+    out.sum().backward()
+    assert value.grad.shape == value.shape
+
+
 @pytest.mark.parametrize('backend', ['embedding_bag', 'grid_sample'])
 def test_bfloat16_values(backend):
     value, locations, weights = sample(SHAPES['three levels'], torch.float32)
