@@ -58,14 +58,17 @@ def main(argv=None):
 
 def convert(args):
     """Read and convert IN: (report, state dict, where it comes from)."""
-    from mmhybrid.checkpoints import describe_vit, find_weights, locate, read
+    from mmhybrid.checkpoints import CheckpointError, describe_vit, find_weights, locate, read
     from mmhybrid.checkpoints.report import listing, table
     from mmhybrid.checkpoints.sources import convert
 
     path = locate(args.input, sha256=args.sha256)
-    content = read(path, trust=args.trust)
-    found = find_weights(_without_modules(content), entry=args.entry, prefix=args.prefix)
-    state_dict, changed, unused = convert(found)
+    content = _without_modules(read(path, trust=args.trust))
+    try:
+        found = find_weights(content, entry=args.entry, prefix=args.prefix)
+        state_dict, changed, unused = convert(found)
+    except CheckpointError as error:
+        raise CheckpointError(f'{path}: {error}') from error
     looks = describe_vit(state_dict) or describe_vit(state_dict, 'vit.')
     rows = [
         ('file', str(path)),

@@ -83,10 +83,17 @@ class Golden:
 
         Returns:
             A Comparison for each output.
+
+        Raises:
+            ValueError: the NPZ lacks an output.
+            OSError: there is no NPZ.
         """
         rows = []
-        with np.load(self.path.with_name(f'{self.name}.npz')) as reference:
+        values_path = self.path.with_name(f'{self.name}.npz')
+        with np.load(values_path) as reference:
             for level, expected in enumerate(self._outputs):
+                if f'out{level}' not in reference:
+                    raise ValueError(f'{values_path} has no out{level}')
                 shape = tuple(expected['shape'])
                 got = outputs[level] if level < len(outputs) else None
                 if got is None or tuple(got.shape) != shape:
