@@ -41,7 +41,6 @@ class Bookkeeping:
 BOOKKEEPING = (
     'argparse.Namespace',
     'builtins.getattr',
-    'builtins.slice',
     '_codecs.encode',
     'mmengine.config.config.ConfigDict',
     'mmengine.logging.history_buffer.HistoryBuffer',

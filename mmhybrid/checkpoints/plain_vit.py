@@ -13,22 +13,36 @@ import torch
 def convert_timm(state_dict):
     """DeiT, AugReg and every ViT in timm's names; also MAE's encoder.
 
-    Register tokens have another name in ours, and no positions: some of timm's models give them
-    rows of the position embedding, after the class token's, which are added to the tokens here.
+    SwiGLU's fc1 is our w12, its fc2 our w3. Register tokens have no positions in ours: some of
+    timm's models give them rows of the position embedding, after the class token's, which are
+    added to the tokens here.
     """
-    converted = dict(state_dict)
+    converted = {}
+    for key, value in state_dict.items():
+        if match := re.fullmatch(r'(blocks\.\d+\.mlp\.)(fc[12])(\.weight|\.bias)', key):
+            first, second = (state_dict.get(f'{match[1]}{fc}.weight') for fc in ('fc1', 'fc2'))
+            if _is_gated(first, second):
+                key = match[1] + {'fc1': 'w12', 'fc2': 'w3'}[match[2]] + match[3]
+        converted[key] = value
     registers, positions = converted.pop('reg_token', None), converted.get('pos_embed')
     if registers is None:
         return converted
-    first = int('cls_token' in converted)
-    last = first + registers.shape[1]
+    start = int('cls_token' in converted)
+    stop = start + registers.shape[1]
     if positions is not None and positions.ndim == 3:
-        side = isqrt(max(positions.shape[1] - last, 0))
-        if side and side * side + last == positions.shape[1]:
-            registers = registers + positions[:, first:last]
-            converted['pos_embed'] = torch.cat([positions[:, :first], positions[:, last:]], dim=1)
+        side = isqrt(max(positions.shape[1] - stop, 0))
+        if side and side * side + stop == positions.shape[1]:
+            registers = registers + positions[:, start:stop]
+            converted['pos_embed'] = torch.cat([positions[:, :start], positions[:, stop:]], dim=1)
     converted['register_tokens'] = registers
     return converted
+
+
+def _is_gated(first, second):
+    """Whether of two weights of an MLP the first makes twice the width that the second takes."""
+    if first is None or second is None or first.ndim != 2 or second.ndim != 2:
+        return False
+    return first.shape[0] == 2 * second.shape[1]
 
 
 def convert_dinov2(state_dict):

@@ -1,15 +1,27 @@
 """Every published form fills a model completely, or leaves it as it was and says why."""
 
 import logging
+from pathlib import Path
 
 import pytest
 import torch
 
 from mmhybrid.checkpoints import CheckpointError, load_pretrained, load_weights
 from mmhybrid.models.backbones import ViTCoMer
+from mmhybrid.testing import Golden, build_original
 from tests.checkpoints import published
-from tests.checkpoints.published import ARCH, DEPTH, FORMS, WIDTH, build_vit, copy_state, same_state
+from tests.checkpoints.published import (
+    ARCH,
+    DEPTH,
+    FORMS,
+    HEADS,
+    WIDTH,
+    build_vit,
+    copy_state,
+    same_state,
+)
 
+GOLDEN = Path(__file__).resolve().parents[1] / 'golden'
 PARTS = {'vit': ''}
 OUR_NAMES = {
     'storage_tokens': 'register_tokens',
@@ -294,9 +306,6 @@ def tiny_vit_comer(**vit):
     return ViTCoMer(arch, vit=options, windows=0, stem_channels=8, deform_heads=2, num_points=1)
 
 
-HEADS = published.HEADS
-
-
 def test_the_vit_inside_vit_comer_is_filled_from_dinov2():
     model = tiny_vit_comer()
     before = copy_state(model)
@@ -363,3 +372,34 @@ def test_init_cfg_loads(tmp_path):
     model = build_vit(init_cfg=dict(type='Pretrained', checkpoint=str(path), strict=False))
     with pytest.raises(TypeError, match='strict'):
         model.init_weights()
+
+
+def test_official_vit_comer_fills_the_whole_model():
+    golden = Golden(GOLDEN / 'tiny_vitcomer_options.json')
+    state_dict = golden.state_dict()
+    model = build_original(golden)
+    report = load_weights(model, {'state_dict': state_dict}, parts=model.pretrained_parts)
+    assert report.source == 'ViT-CoMer' and report.percent == 100
+    assert report.part == '' and not report.untouched
+
+    filled = copy_state(model)
+    refusals = 0
+    for key in list(state_dict)[::3]:
+        broken = dict(state_dict)
+        del broken[key]
+        model = build_original(golden)
+        try:
+            load_weights(model, broken, parts=model.pretrained_parts)
+        except CheckpointError as error:
+            refusals += 1
+            assert 'partly filled' in str(error) and 'missing 1' in str(error), key
+        else:  # the original has parameters that it never uses
+            assert same_state(model, filled), key
+    assert refusals > 60
+
+    renamed = {k.replace('cti_toc', 'cti_to_c'): v for k, v in state_dict.items()}
+    assert 'in the file only' in refused(build_original(golden), renamed)
+    reshaped = state_dict | {'up.weight': torch.zeros(4, 4, 2, 2)}
+    assert 'upsample.weight: (4, 4, 2, 2) in the file' in refused(build_original(golden), reshaped)
+    wide = {k: torch.cat([v, v]) if v.ndim else v for k, v in state_dict.items()}
+    assert 'wrong architecture' in refused(build_original(golden), wide)

@@ -1,0 +1,50 @@
+"""The living originals, with random weights: same file, same features."""
+
+import pytest
+import torch
+
+from mmhybrid.checkpoints import load_weights
+from mmhybrid.models.backbones import ViT
+
+timm = pytest.importorskip('timm')
+
+TINY = dict(embed_dim=48, depth=3, num_heads=3, img_size=64)
+ARCH = dict(embed_dims=48, depth=3, num_heads=3)
+PEERS = {
+    'vit_tiny_patch16_224': {},
+    'deit_tiny_distilled_patch16_224': dict(dist_token=True),
+    'deit3_small_patch16_224': dict(layer_scale=1.0),
+    'vit_base_patch14_dinov2': dict(layer_scale=1.0, patch_size=14, pretrain_size=56),
+    'vit_base_patch14_reg4_dinov2': dict(
+        layer_scale=1.0, patch_size=14, pretrain_size=56, num_registers=4
+    ),
+    'vit_giant_patch14_dinov2': dict(
+        layer_scale=1.0, patch_size=14, pretrain_size=56, ffn='swiglu'
+    ),
+    'beit_base_patch16_224': dict(layer_scale=1.0, position='relative', mask_key_bias=True),
+    'beitv2_base_patch16_224': dict(layer_scale=1.0, position='relative', mask_key_bias=True),
+}
+
+
+@pytest.mark.parametrize('name', PEERS)
+def test_timm(name):
+    torch.manual_seed(0)
+    options = dict(patch_size=16, pretrain_size=64) | PEERS[name]
+    arguments = TINY | dict(img_size=options['pretrain_size'])
+    if 'ffn' in options:
+        arguments['mlp_ratio'] = 8 / 3 * 2  # timm's ratio counts both halves
+    peer = timm.create_model(name, pretrained=False, **arguments).eval()
+    with torch.no_grad():
+        for parameter in peer.parameters():  # timm starts tokens and biases at zero
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    model = ViT(ARCH, out_indices=(0, 2), **options).eval()
+    report = load_weights(model, peer.state_dict(), parts={'vit': ''})
+    assert report.percent == 100 and not report.neutral
+    image = torch.randn(2, 3, *[options['pretrain_size']] * 2)
+    with torch.no_grad():
+        expected = peer.forward_intermediates(
+            image, indices=[0, 2], norm=False, intermediates_only=True
+        )
+        outputs = model(image)
+    for output, reference in zip(outputs, expected, strict=True):
+        assert (output - reference).abs().max() < 1e-4 * reference.std()
