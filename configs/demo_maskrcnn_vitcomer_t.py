@@ -8,10 +8,11 @@ _base_ = [
 ]
 
 width = 64
+norm_cfg = dict(type='BN', requires_grad=True)  # from random weights every part wants norms
 strides = [4, 8, 16, 32]
 model = dict(
     backbone=dict(type='mmhybrid.ViTCoMer', arch='t', drop_path_rate=0.0),
-    neck=dict(in_channels=[192] * 4, out_channels=width, num_outs=4),
+    neck=dict(in_channels=[192] * 4, out_channels=width, num_outs=4, norm_cfg=norm_cfg),
     rpn_head=dict(
         in_channels=width,
         feat_channels=width,
@@ -19,9 +20,25 @@ model = dict(
     ),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=width, finest_scale=28),
-        bbox_head=dict(in_channels=width, fc_out_channels=256, num_classes=6),
+        bbox_head=dict(
+            type='ConvFCBBoxHead',
+            num_shared_convs=1,
+            num_shared_fcs=1,
+            conv_out_channels=width,
+            in_channels=width,
+            fc_out_channels=256,
+            num_classes=6,
+            reg_class_agnostic=True,
+            norm_cfg=norm_cfg,
+        ),
         mask_roi_extractor=dict(out_channels=width, finest_scale=28),
-        mask_head=dict(num_convs=2, in_channels=width, conv_out_channels=width, num_classes=6),
+        mask_head=dict(
+            num_convs=2,
+            in_channels=width,
+            conv_out_channels=width,
+            num_classes=6,
+            norm_cfg=norm_cfg,
+        ),
     ),
     train_cfg=dict(
         rpn=dict(sampler=dict(num=128)),

@@ -1,8 +1,8 @@
 """What train.py, test.py and infer.py share: arguments, the config and its checks, the runner.
 
 Paths. A config, a checkpoint, and the relative paths inside a config are looked up in the current
-directory first, then in the repository. `--cfg-options data_root=PATH` moves every path that the
-config builds from its top-level `data_root`.
+directory first, then in the repository. ``--cfg-options data_root=PATH`` moves every path that the
+config builds from its top-level ``data_root``.
 """
 
 import argparse
@@ -117,7 +117,7 @@ def load_config(args):
     cfg.launcher = getattr(args, 'launcher', 'none')
     if cfg.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    _fit_to_device(cfg, getattr(args, 'amp', False))
+    _fit_to_device(cfg, getattr(args, 'amp', None))
     return cfg
 
 
@@ -136,7 +136,7 @@ def _check_options(cfg, options):
 
 
 def _move_data(cfg, new):
-    """Put `new` in the place of `cfg.data_root`, at the start of every path in the config."""
+    """Put ``new`` in the place of ``cfg.data_root``, at the start of every path in the config."""
     old, new = str(cfg.data_root).rstrip('/'), str(new).rstrip('/') or '/'
     if not Path(new).exists() and (ROOT / new).exists():
         new = str(ROOT / new)
@@ -175,7 +175,8 @@ def _fit_to_device(cfg, amp):
     elif amp and wrapper.get('type') != 'AmpOptimWrapper':
         wrapper.type, wrapper.loss_scale = 'AmpOptimWrapper', 'dynamic'
     elif on_cpu and wrapper.get('type') == 'AmpOptimWrapper':
-        print('no GPU: training in float32 (--amp: in bfloat16)')
+        if amp is not None:  # the tool has the option: it trains
+            print('no GPU: training in float32 (--amp: in bfloat16)')
         wrapper.type = 'OptimWrapper'
     if on_cpu:
         for key in ('loss_scale', 'dtype'):
@@ -183,7 +184,7 @@ def _fit_to_device(cfg, amp):
 
 
 def check_data(cfg, splits):
-    """Files and class names of the data sets of `splits` (train, val, test).
+    """Files and class names of the data sets of ``splits`` (train, val, test).
 
     Raises:
         UsageError, DataError: the first thing missing or not matching.

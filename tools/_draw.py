@@ -15,7 +15,7 @@ def palette(count):
 
 
 def enlarged(image, least=480):
-    """The image enlarged by a whole number so that its shorter side has `least` pixels or more,
+    """The image enlarged by a whole number so that its shorter side has ``least`` pixels or more,
     and that number: small images would leave no room for text."""
     factor = max(1, -(-least // min(image.shape[:2]))) if min(image.shape[:2]) < least / 1.5 else 1
     size = (image.shape[1] * factor, image.shape[0] * factor)
@@ -27,11 +27,11 @@ def draw_instances(image, instances, classes, colors, least=480):
 
     Args:
         image (H, W, 3): uint8.
-        instances: dicts of `bbox` (x1, y1, x2, y2), `label`, and optionally `score` and
-            `mask` (H, W) bool.
+        instances: dicts of ``bbox`` (x1, y1, x2, y2), ``label``, and optionally ``score`` and
+            ``mask`` (H, W) bool.
 
     Returns:
-        (factor * H, factor * W, 3) uint8, see `enlarged`.
+        (factor * H, factor * W, 3) uint8, see ``enlarged``.
     """
     canvas, factor = enlarged(image, least)
     size = canvas.shape[1::-1]
@@ -66,7 +66,7 @@ def draw_class_map(image, class_map, colors, ignore=255):
 
 
 def put_label(canvas, text, corner, color, scale=0.45):
-    """Text on a filled box above `corner` (x, y), or below it at the upper border; in place."""
+    """Text on a filled box above ``corner`` (x, y), or below it at the upper border; in place."""
     (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
     x = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width - 6)))
     y = corner[1] - height - 6 if corner[1] >= height + 6 else corner[1]

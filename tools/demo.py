@@ -87,7 +87,7 @@ def fingerprint(cfg, record):
 
 
 def prepare(work_dir, wanted):
-    """The state of this training in `work_dir`; that of another demo training is removed."""
+    """The state of this training in ``work_dir``; that of another demo training is removed."""
     path = work_dir / STATE
     state = json.loads(path.read_text()) if path.is_file() else None
     if state is None and work_dir.is_dir() and any(work_dir.iterdir()):

@@ -14,6 +14,11 @@ from pathlib import Path
 import numpy as np
 from _common import UsageError, argument_parser, find, load_config, run
 
+
+class UnreadableImage(ValueError):
+    """A file that is named like an image and is none."""
+
+
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 
 
@@ -48,9 +53,9 @@ def main(argv=None):
         name = path.relative_to(base)
         try:
             image, sample = predictor(path)
-        except (OSError, ValueError, AttributeError) as error:  # what hosts raise on a bad file
+        except UnreadableImage as error:
             failed.append(name)
-            print(f'[{index}/{len(images)}] {name}: not readable as an image ({error})')
+            print(f'[{index}/{len(images)}] {name}: {error}')
             continue
         summary = predictor.write(image, sample, out, name, args.score_thr)
         print(f'[{index}/{len(images)}] {name}: {summary}')
@@ -73,7 +78,8 @@ def list_images(source):
 class Predictor:
     """A trained model with the test pipeline of its config.
 
-    Called with an image path, it returns the RGB image (H, W, 3) and the host's data sample.
+    Called with an image path, it returns the RGB image (H, W, 3) and the host's data sample, or
+    raises UnreadableImage.
     """
 
     def __init__(self, cfg, checkpoint):
@@ -113,7 +119,7 @@ class Predictor:
 
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
-            raise ValueError('empty, damaged or of another format')
+            raise UnreadableImage('cannot be read as an image: empty, damaged or another format')
         with self._in_scope(), torch.no_grad():
             data = self.pipeline(dict(img_path=str(path), img_id=0))
             sample = self.model.test_step(pseudo_collate([data]))[0]

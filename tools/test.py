@@ -50,7 +50,9 @@ def main(argv=None):
         _augment(cfg, args.config)
 
     runner = build_runner(cfg)
-    model = getattr(runner.model, 'module', runner.model)  # of a distributed or a TTA wrapper
+    model = runner.model
+    while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
+        model = model.module
     load_weights(model, checkpoint)
     if args.out:
         from mmengine.registry import METRICS

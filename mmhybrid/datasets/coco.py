@@ -2,14 +2,17 @@
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
+
+from mmengine.config import Config
 
 
 class DataError(ValueError):
     """Data that is missing or does not fit the config; says what to do."""
 
 
-def read_categories(path):
+def read_categories(path: str | Path) -> list[str]:
     """Category names of a COCO annotation file, in the file's order.
 
     The file is searched for its categories, not parsed: COCO's own has 450 MB.
@@ -32,7 +35,7 @@ def read_categories(path):
     raise DataError(f'{path} has no "categories": [{{"id": ..., "name": ...}}, ...]')
 
 
-def check_class_names(classes, path):
+def check_class_names(classes: Sequence[str], path: str | Path) -> None:
     """Compare a config's class names with those of an annotation file.
 
     Their order is compared too: mmdet's CocoDataset numbers labels in the file's order, so names
@@ -59,15 +62,15 @@ def check_class_names(classes, path):
         )
 
 
-def fit_to_folder(cfg):
-    """Fit a detection config to the user's COCO-format folder; writes to `cfg`.
+def fit_to_folder(cfg: Config) -> None:
+    """Fit a detection config to the user's COCO-format folder; writes to ``cfg``.
 
-    The options are top-level keys of the config: `data_root`; `classes` (None: all categories of
-    the training file); `coco_folder`, a dict of `train_ann`, `train_img`, `val_ann`, `val_img`
-    relative to `data_root`; `image_size`, `max_iters` and `weights`. What the config leaves out
-    follows from them: paths and class names of data sets and evaluators, class counts of the
-    heads, sizes of the resizing steps, the end of the schedule. `coco_folder` is removed: the
-    config saved with a training is complete and needs no fitting.
+    The options are top-level keys of the config: ``data_root``; ``classes`` (None: all categories
+    of the training file); ``coco_folder``, a dict of ``train_ann``, ``train_img``, ``val_ann`` and
+    ``val_img`` relative to ``data_root``; ``image_size``, ``max_iters`` and ``weights``. What the
+    config leaves out follows from them: paths and class names of data sets and evaluators, class
+    counts of the heads, sizes of the resizing steps, the end of the schedule. ``coco_folder`` is
+    removed: the config saved with a training is complete and needs no fitting.
 
     Raises:
         DataError: a file is missing, or class names do not match it.

@@ -20,6 +20,7 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import cv2
@@ -36,11 +37,13 @@ MIN_AREA = 150  # visible pixels
 MIN_VISIBLE = 0.55  # visible share of an object, after every later object was laid on it
 
 
-def draw_scene(rng, size):
+def draw_scene(
+    rng: np.random.Generator, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """One image.
 
     Args:
-        rng (numpy.random.Generator): the source of every choice.
+        rng: the source of every choice.
         size: (width, height) in pixels.
 
     Returns:
@@ -74,8 +77,8 @@ def draw_scene(rng, size):
     return _to_uint8(image), np.stack(masks), np.array(labels)
 
 
-def draw_crop(rng, label, side):
-    """One object of class `label` alone: (side, side, 3) uint8 RGB."""
+def draw_crop(rng: np.random.Generator, label: int, side: int) -> np.ndarray:
+    """One object of class ``label`` alone: (side, side, 3) uint8 RGB."""
     size = (side, side)
     contours = shapes.place(
         shapes.OUTLINES[CLASSES[label]](rng),
@@ -87,25 +90,33 @@ def draw_crop(rng, label, side):
     return _to_uint8(shapes.paint(rng, image, contours, shapes.rasterize(contours, size)))
 
 
-def draw_demo(out, train=1200, val=100, crops=40, size=(160, 128), seed=0, progress=print):
-    """Draw the data set into the folder `out`, unless the same one is already there.
+def draw_demo(
+    out: str | Path,
+    train: int = 1200,
+    val: int = 100,
+    crops: int = 40,
+    size: tuple[int, int] = (160, 128),
+    seed: int = 0,
+    progress: Callable[[str], None] = print,
+) -> bool:
+    """Draw the data set into the folder ``out``, unless the same one is already there.
 
-    It is drawn into a sibling folder that is renamed when complete: `out` is never half a data
+    It is drawn into a sibling folder that is renamed when complete: ``out`` is never half a data
     set. A folder that was not drawn by this function is left alone.
 
     Args:
-        train, val (int): images in each split.
-        crops (int): classification images a class in train; a quarter of that in val.
+        train, val: images in each split.
+        crops: classification images a class in train; a quarter of that in val.
         size: (width, height) of an image in pixels, at least 64 each.
-        seed (int): of the whole data set.
+        seed: of the whole data set.
         progress: called with a line of text now and then.
 
     Returns:
-        bool: whether anything was drawn.
+        Whether anything was drawn.
 
     Raises:
         ValueError: an argument out of range.
-        FileExistsError: `out` holds something that is not a demo data set.
+        FileExistsError: ``out`` holds something that is not a demo data set.
     """
     if min(train, val) < 1 or crops < 4 or min(size) < 64 or seed < 0:
         raise ValueError(
@@ -134,8 +145,8 @@ def draw_demo(out, train=1200, val=100, crops=40, size=(160, 128), seed=0, progr
     return True
 
 
-def read_record(root):
-    """What `draw_demo` noted in `root`: dict(code, arguments, content), empty if nothing."""
+def read_record(root: str | Path) -> dict:
+    """What ``draw_demo`` noted in ``root``: dict(code, arguments, content), empty if nothing."""
     path = Path(root) / RECORD
     return json.loads(path.read_text()) if path.is_file() else {}
 

@@ -79,7 +79,7 @@ OUTLINES = dict(star=star, heart=heart, fish=fish, leaf=leaf, gear=gear, moon=mo
 
 
 def rasterize(contours, size):
-    """Coverage of contours, in pixels, on a canvas of `size` (width, height): (H, W) in [0, 1]."""
+    """Coverage of contours (pixels) on a canvas of ``size`` (width, height): (H, W) in [0, 1]."""
     width, height = size
     canvas = np.zeros((height * SUPERSAMPLE, width * SUPERSAMPLE), np.uint8)
     # shift=4: coordinates carry four binary digits below the pixel.
@@ -146,7 +146,7 @@ def random_color(rng, saturation, value):
 
 
 def mix(first, second, pattern):
-    """(H, W, 3): `first` where the (H, W) pattern is 0, `second` where it is 1."""
+    """(H, W, 3): ``first`` where the (H, W) pattern is 0, ``second`` where it is 1."""
     return first + (second - first) * pattern[..., None]
 
 
@@ -173,7 +173,7 @@ def background(rng, size):
 
 
 def place(contours, center, radius, angle):
-    """Move unit contours to pixels: turned by `angle` (radians), scaled by `radius`, shifted."""
+    """Move unit contours to pixels: turn by ``angle`` (radians), scale by ``radius``, shift."""
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return [c @ turn * radius + center for c in contours]
 

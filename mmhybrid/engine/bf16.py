@@ -11,9 +11,9 @@ from mmhybrid.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class Bf16OptimWrapper(OptimWrapper):
-    """Runs the feature extractor (`model.backbone` and `model.neck`) in bfloat16 on a CPU.
+    """Runs the feature extractor (``model.backbone`` and ``model.neck``) in bfloat16 on a CPU.
 
-    mmengine's `AmpOptimWrapper` refuses a CPU. Heads stay in float32: the CPU versions of
+    mmengine's ``AmpOptimWrapper`` refuses a CPU. Heads stay in float32: the CPU versions of
     RoIAlign and NMS know no bfloat16. No loss scaling: bfloat16 has float32's range.
     """
 

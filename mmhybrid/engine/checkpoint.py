@@ -2,11 +2,13 @@
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
+from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, read
 from mmhybrid.registry import HOOKS
@@ -16,7 +18,7 @@ from mmhybrid.registry import HOOKS
 class AtomicBackend(LocalBackend):
     """Local files that appear complete: written beside their place, then renamed."""
 
-    def put(self, obj, filepath):
+    def put(self, obj: bytes, filepath: str | Path) -> None:
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
         part = filepath.with_name(filepath.name + '.part')
@@ -29,7 +31,7 @@ class AtomicBackend(LocalBackend):
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
-    """mmengine's `CheckpointHook`, with a good checkpoint on disk at every moment.
+    """mmengine's ``CheckpointHook``, with a good checkpoint on disk at every moment.
 
     A killed training leaves no half-written file under a checkpoint's name. At least two
     checkpoints are kept when their number is limited, since mmengine removes the oldest before
@@ -44,8 +46,8 @@ class AtomicCheckpointHook(CheckpointHook):
         super().__init__(*args, max_keep_ckpts=max_keep_ckpts, backend_args=backend_args, **kwargs)
 
 
-def latest_checkpoint(work_dir, report=print):
-    """The newest readable `epoch_N.pth` or `iter_N.pth` of a training, or None.
+def latest_checkpoint(work_dir: str | Path, report: Callable[[str], None] = print) -> Path | None:
+    """The newest readable ``epoch_N.pth`` or ``iter_N.pth`` of a training, or None.
 
     Unreadable ones (left by a program that writes in place) are skipped and reported.
     """
@@ -64,11 +66,11 @@ def latest_checkpoint(work_dir, report=print):
     return None
 
 
-def read_checkpoint(path):
+def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint file to the CPU, without executing anything it holds.
 
     Returns:
-        dict: `state_dict` and `meta`, which is empty for a file of weights alone.
+        dict: ``state_dict`` and ``meta``, which is empty for a file of weights alone.
 
     Raises:
         CheckpointError: missing, truncated, or no checkpoint.
@@ -88,11 +90,11 @@ def read_checkpoint(path):
     return dict(state_dict=weights, meta=content.get('meta', {}))
 
 
-def load_weights(model, path):
-    """Load the weights of a trained model into `model`, every one of them.
+def load_weights(model: nn.Module, path: str | Path) -> dict:
+    """Load the weights of a trained model into ``model``, every one of them.
 
     Returns:
-        dict: the checkpoint's `meta`, empty if it has none.
+        dict: the checkpoint's ``meta``, empty if it has none.
 
     Raises:
         CheckpointError: the file is bad, or its keys or shapes are not exactly the model's.

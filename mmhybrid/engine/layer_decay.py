@@ -10,18 +10,18 @@ from mmhybrid.registry import OPTIM_WRAPPER_CONSTRUCTORS
 class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Learning rates that shrink towards the image, as in BEiT and ViTDet.
 
-    A parameter at layer `i` of `n` gets `lr * layer_decay_rate ** (n - 1 - i)`. Layers are told by
-    the backbone's `get_layer_depth(name, prefix)`; everything outside the backbone gets `lr`.
-    Norms, biases and other one-dimensional parameters get no weight decay. mmpretrain's
+    A parameter at layer ``i`` of ``n`` gets ``lr * layer_decay_rate ** (n - 1 - i)``. Layers are
+    told by the backbone's ``get_layer_depth(name, prefix)``; everything outside the backbone gets
+    ``lr``. Norms, biases and other one-dimensional parameters get no weight decay. mmpretrain's
     constructor does the same for classifiers only; those of mmdet and mmseg know few backbones.
 
-    Arguments, in `paramwise_cfg`:
+    Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
         ValueError: a rate out of range, or an option this constructor does not have.
-        TypeError: the model's backbone has no `get_layer_depth`.
+        TypeError: the model's backbone has no ``get_layer_depth``.
     """
 
     def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
