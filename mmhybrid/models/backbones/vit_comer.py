@@ -1,6 +1,5 @@
 """ViT-CoMer: a plain ViT joined to a convolutional pyramid."""
 
-import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Literal
@@ -13,57 +12,19 @@ from mmhybrid.registry import MODELS
 
 from ..layers import (
     ConvFFN,
+    ConvPyramid,
     DropPath,
     MSDeformAttention,
     build_norm,
     join_levels,
     reference_points,
+    resize_map,
     split_levels,
 )
 from ..layers.pyramid import Shapes
+from .adapter import group_blocks, init_layer, wrap_vit
 from .base import REQUIRED, Backbone
-from .vit import SIZES, ViT
-
-
-class ConvPyramid(nn.Module):
-    """Convolutional branch: maps of width ``embed_dims`` at strides 4, 8, 16 and 32.
-
-    Without ``with_finest`` None stands in place of the first.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        stem_channels: int,
-        embed_dims: int,
-        norm_cfg: dict,
-        with_finest: bool = True,
-    ):
-        super().__init__()
-        c = stem_channels
-        self.stem = nn.Sequential(
-            _conv_norm_relu(in_channels, c, 2, norm_cfg),
-            _conv_norm_relu(c, c, 1, norm_cfg),
-            _conv_norm_relu(c, c, 1, norm_cfg),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        )
-        widths = (c, 2 * c, 4 * c, 4 * c)
-        self.stages = nn.ModuleList(
-            _conv_norm_relu(fine, coarse, 2, norm_cfg)
-            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
-        )
-        self.projections = nn.ModuleList(nn.Conv2d(width, embed_dims, 1) for width in widths)
-        if not with_finest:
-            self.projections[0] = None
-
-    def forward(self, image: Tensor) -> list[Tensor | None]:
-        maps = [self.stem(image)]
-        for stage in self.stages:
-            maps.append(stage(maps[-1]))
-        return [
-            project(m) if project is not None else None
-            for project, m in zip(self.projections, maps, strict=True)
-        ]
+from .vit import SIZES
 
 
 class MRFP(nn.Module):
@@ -123,7 +84,7 @@ class CTIToViT(nn.Module):
         x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
         fine, middle, coarse = split_levels(x, shapes)
         # Halving an even side bilinearly is averaging pairs.
-        x = F.avg_pool2d(fine, 2) + middle + _resize(coarse, shapes[1])
+        x = F.avg_pool2d(fine, 2) + middle + resize_map(coarse, shapes[1])
         return self.gamma * join_levels([x])
 
 
@@ -355,8 +316,8 @@ class ViTCoMer(Backbone):
         if freeze not in (None, 'vit'):
             raise ValueError(f"freeze={freeze!r}: expected None or 'vit'")
         self.frozen_part = freeze
-        self.vit = self._build_vit(arch, vit or {}, drop_path_rate)
-        self.groups = self._groups(arch)
+        self.vit = wrap_vit(self, arch, vit or {}, drop_path_rate)
+        self.groups = group_blocks(arch.depth, arch.interaction_indexes)
         self.vit_features = arch.vit_features
 
         dims = arch.embed_dims
@@ -372,7 +333,7 @@ class ViTCoMer(Backbone):
         self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:
-                part.apply(_init_layer)
+                part.apply(init_layer)
         self.freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -413,7 +374,7 @@ class ViTCoMer(Backbone):
             out = maps[level]
             if self.vit_features != 'none':
                 (feature,) = split_levels(features[level], [grid])
-                out = out + _resize(feature, tuple(out.shape[2:]))
+                out = out + resize_map(feature, tuple(out.shape[2:]))
             outs.append(self.crop_map(self.norms[str(level)](out), size, stride))
         return tuple(outs)
 
@@ -427,55 +388,6 @@ class ViTCoMer(Backbone):
         return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
 
     # Building
-
-    def _build_vit(self, arch: SimpleNamespace, overrides: dict, drop_path_rate: float) -> ViT:
-        windows = arch.windows
-        if not isinstance(windows, int) and len(windows) < arch.depth:
-            repeats = arch.depth // len(windows)
-            windows = tuple(windows) * repeats
-        sizes = ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')
-        settings = dict(
-            arch={key: getattr(arch, key) for key in sizes},
-            in_channels=self.in_channels,
-            windows=windows,
-            class_token=False,
-            layer_scale=1.0,
-            drop_path_rate=drop_path_rate,
-            with_cp=self.with_cp,
-            frozen_stages=self.frozen_stages,
-        )
-        vit = ViT(**{**settings, **overrides})
-        if vit.patch_size != 16:
-            raise ValueError(
-                f'ViT-CoMer joins a ViT of patch size 16 to its stride 16, got {vit.patch_size}; '
-                'set vit=dict(patch_size=16): patch embeddings are resized on loading'
-            )
-        if (vit.embed_dims, vit.depth) != (arch.embed_dims, arch.depth):
-            raise ValueError(
-                f'the ViT has {vit.depth} blocks of width {vit.embed_dims}, but arch says '
-                f'{arch.depth} of width {arch.embed_dims}; give the same size to both'
-            )
-        return vit
-
-    def _groups(self, arch: SimpleNamespace) -> tuple[tuple[int, int], ...]:
-        """First and last block of each stage."""
-        groups = arch.interaction_indexes
-        if groups is None:
-            if arch.depth % 4:
-                raise ValueError(
-                    f'{arch.depth} blocks do not make four equal stages; give interaction_indexes'
-                )
-            step = arch.depth // 4
-            groups = [(first, first + step - 1) for first in range(0, arch.depth, step)]
-        groups = tuple((group[0], group[-1]) for group in groups)
-        covered = [block for first, last in groups for block in range(first, last + 1)]
-        if covered != list(range(arch.depth)):
-            raise ValueError(
-                f'interaction_indexes={list(groups)} do not cover the {arch.depth} blocks of the '
-                f'ViT one after another; expected first and last blocks such as '
-                f'[(0, {arch.depth // 2 - 1}), ({arch.depth // 2}, {arch.depth - 1})]'
-            )
-        return groups
 
     def _build_stages(
         self, arch: SimpleNamespace, norm_cfg: dict, backend: str, drop_path_rate: float
@@ -541,25 +453,10 @@ class ViTCoMer(Backbone):
             )
 
 
-def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
-        build_norm(norm_cfg, channels),
-        nn.ReLU(inplace=True),
-    )
-
-
 def _add_patches(pyramid: Tensor, patches: Tensor, shapes: Shapes) -> Tensor:
     """Add patch tokens ``(N, h * w, C)`` to the middle level of the pyramid ``(N, S, C)``."""
     fine, middle, coarse = pyramid.split([h * w for h, w in shapes], dim=1)
     return torch.cat((fine, middle + patches, coarse), dim=1)
-
-
-def _resize(level: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a map bilinearly; of the same size it stays as it is."""
-    if tuple(level.shape[2:]) == size:
-        return level
-    return F.interpolate(level, size=size, mode='bilinear', align_corners=False)
 
 
 def _per_stage(name: str, value: bool | Sequence[bool], count: int) -> tuple[bool, ...]:
@@ -568,16 +465,3 @@ def _per_stage(name: str, value: bool | Sequence[bool], count: int) -> tuple[boo
     if len(value) != count:
         raise ValueError(f'{name} has {len(value)} entries for {count} stages: {list(value)}')
     return tuple(value)
-
-
-def _init_layer(module: nn.Module) -> None:
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        nn.init.zeros_(module.bias)
-    elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
-        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
-        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
-    elif isinstance(module, MSDeformAttention):
-        module.reset_parameters()

@@ -8,6 +8,7 @@ moves no memory that the convolution would not have moved anyway.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 Shapes = Sequence[tuple[int, int]]
@@ -36,3 +37,10 @@ def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
         x = (torch.arange(w, device=device, dtype=torch.float32) + 0.5) / w
         points.append(torch.stack((x.repeat(h), y.repeat_interleave(w)), dim=-1))
     return torch.cat(points)
+
+
+def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a map ``(N, C, h, w)`` bilinearly; of the same size it stays as it is."""
+    if tuple(level.shape[2:]) == size:
+        return level
+    return F.interpolate(level, size=size, mode='bilinear', align_corners=False)

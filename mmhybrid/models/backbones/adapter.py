@@ -1,0 +1,88 @@
+"""What the adapters of a plain ViT share: how they wrap it, and how their new layers begin."""
+
+import math
+from collections.abc import Sequence
+from types import SimpleNamespace
+
+from torch import nn
+
+from ..layers import MSDeformAttention
+from .base import Backbone
+from .vit import ViT
+
+
+def wrap_vit(
+    adapter: Backbone, arch: SimpleNamespace, overrides: dict, drop_path_rate: float
+) -> ViT:
+    """Build the ViT that an adapter wraps: patch size 16, no class token, LayerScale from 1.0.
+
+    Args:
+        adapter: lends its ``in_channels``, ``with_cp`` and ``frozen_stages``.
+        arch: its ``embed_dims``, ``depth``, ``num_heads``, ``mlp_ratio`` and ``windows``, which are
+            repeated to the depth.
+        overrides: what the caller wants otherwise, arguments of :class:`ViT`.
+        drop_path_rate: of the last block.
+    """
+    windows = arch.windows
+    if not isinstance(windows, int) and len(windows) < arch.depth:
+        windows = tuple(windows) * (arch.depth // len(windows))
+    sizes = ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')
+    settings = dict(
+        arch={key: getattr(arch, key) for key in sizes},
+        in_channels=adapter.in_channels,
+        windows=windows,
+        class_token=False,
+        layer_scale=1.0,
+        drop_path_rate=drop_path_rate,
+        with_cp=adapter.with_cp,
+        frozen_stages=adapter.frozen_stages,
+    )
+    vit = ViT(**{**settings, **overrides})
+    if vit.patch_size != 16:
+        raise ValueError(
+            f'{type(adapter).__name__} joins a ViT of patch size 16 to its stride 16, got {vit.patch_size}; '
+            'set vit=dict(patch_size=16): patch embeddings are resized on loading'
+        )
+    if (vit.embed_dims, vit.depth) != (arch.embed_dims, arch.depth):
+        raise ValueError(
+            f'the ViT has {vit.depth} blocks of width {vit.embed_dims}, but arch says '
+            f'{arch.depth} of width {arch.embed_dims}; give the same size to both'
+        )
+    return vit
+
+
+def group_blocks(
+    depth: int, interaction_indexes: Sequence[Sequence[int]] | None
+) -> tuple[tuple[int, int], ...]:
+    """First and last block of each stage: as given, or four equal groups."""
+    groups = interaction_indexes
+    if groups is None:
+        if depth % 4:
+            raise ValueError(
+                f'{depth} blocks do not make four equal stages; give interaction_indexes'
+            )
+        step = depth // 4
+        groups = [(first, first + step - 1) for first in range(0, depth, step)]
+    groups = tuple((group[0], group[-1]) for group in groups)
+    covered = [block for first, last in groups for block in range(first, last + 1)]
+    if covered != list(range(depth)):
+        raise ValueError(
+            f'interaction_indexes={list(groups)} do not cover the {depth} blocks of the ViT one '
+            f'after another; expected first and last blocks such as '
+            f'[(0, {depth // 2 - 1}), ({depth // 2}, {depth - 1})]'
+        )
+    return groups
+
+
+def init_layer(module: nn.Module) -> None:
+    """Initial values of one layer of an adapter, as in ViT-Adapter; for ``Module.apply``."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
+        nn.init.zeros_(module.bias)
+    elif isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        fan_out = math.prod(module.kernel_size) * module.out_channels // module.groups
+        nn.init.normal_(module.weight, std=math.sqrt(2 / fan_out))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+    elif isinstance(module, MSDeformAttention):
+        module.reset_parameters()

@@ -1,0 +1,56 @@
+"""The convolutional branch beside a plain ViT."""
+
+from torch import Tensor, nn
+
+from .norm import build_norm
+
+
+class ConvPyramid(nn.Module):
+    """Maps of width ``embed_dims`` at strides 4, 8, 16 and 32 of an image ``(N, C, H, W)``.
+
+    The spatial prior of ViT-Adapter (arXiv 2205.08534) and the convolutional branch of ViT-CoMer:
+    a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, and a projection
+    of each of the four maps. Without ``with_finest`` None stands in place of the first.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        stem_channels: int,
+        embed_dims: int,
+        norm_cfg: dict,
+        with_finest: bool = True,
+    ):
+        super().__init__()
+        c = stem_channels
+        self.stem = nn.Sequential(
+            _conv_norm_relu(in_channels, c, 2, norm_cfg),
+            _conv_norm_relu(c, c, 1, norm_cfg),
+            _conv_norm_relu(c, c, 1, norm_cfg),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
+        widths = (c, 2 * c, 4 * c, 4 * c)
+        self.stages = nn.ModuleList(
+            _conv_norm_relu(fine, coarse, 2, norm_cfg)
+            for fine, coarse in zip(widths[:-1], widths[1:], strict=True)
+        )
+        self.projections = nn.ModuleList(nn.Conv2d(width, embed_dims, 1) for width in widths)
+        if not with_finest:
+            self.projections[0] = None
+
+    def forward(self, image: Tensor) -> list[Tensor | None]:
+        maps = [self.stem(image)]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return [
+            project(m) if project is not None else None
+            for project, m in zip(self.projections, maps, strict=True)
+        ]
+
+
+def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
+        build_norm(norm_cfg, channels),
+        nn.ReLU(inplace=True),
+    )
