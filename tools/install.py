@@ -206,9 +206,8 @@ class Runner:
                 break
             except subprocess.TimeoutExpired:
                 text = f'  {clock(time.monotonic() - start)}  {activity(self.environment)}'
-                width = shutil.get_terminal_size().columns - 1
-                print(f'\r\033[K{text[:width]}' if live else text, end='' if live else '\n')
-                sys.stdout.flush()
+                text = text[: shutil.get_terminal_size().columns - 1]
+                print(f'\r\033[K{text}' if live else text, end='' if live else '\n', flush=True)
         if live:
             print('\r\033[K', end='')
 
@@ -436,7 +435,7 @@ def examine_and_mend(environment: Environment, runner: Runner) -> None:
         tried.add(problem['id'])
         print(f'Mending: {problem["title"]}. {problem["why"]}', flush=True)
         for command in problem['commands']:
-            runner.run(f'  {command}', 'named by the doctor', ['/bin/sh', '-c', command])
+            runner.run(command, 'the doctor says so', ['/bin/sh', '-c', command])
 
 
 def describe(problems: list[dict]) -> str:
@@ -474,6 +473,8 @@ def install(environment: Environment, runner: Runner) -> None:
         print(f'Ready: {environment.path} holds the {STACK_TITLES[environment.stack]}.')
     elif not environment.has_checkout():
         install_checkout(environment, runner)
+    else:
+        print(f'{environment.path} is up to date.')
 
 
 @contextlib.contextmanager
