@@ -105,6 +105,7 @@ def load_weights(
         rgb_channels=rgb_channels,
         extra_channels=extra_channels,
     )
+    _drop_optional(fitted, wanted, source.optional)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
 
@@ -139,6 +140,16 @@ def _own_names(model, parts):
         family: frozenset(n.removeprefix(part) for n in names if n.startswith(part))
         for family, part in parts.items()
     }
+
+
+def _drop_optional(fitted, wanted, optional):
+    """Drop what the model was built without, noting the option that leaves it out."""
+    for name in [name for name in fitted.state_dict if name not in wanted]:
+        for pattern, option in optional.items():
+            if re.match(pattern, name):
+                del fitted.state_dict[name]
+                fitted.dropped[name] = option
+                break
 
 
 def _fill_neutral(state_dict, wanted, pattern):

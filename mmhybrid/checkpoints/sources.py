@@ -5,11 +5,11 @@ A new source is one file with a pure function and one line in ``SOURCES``.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
-from . import plain_vit, vit_comer
+from . import plain_vit, vit_adapter, vit_comer
 from .errors import CheckpointError
 
 
@@ -34,6 +34,7 @@ class Source:
     convert: Callable[[dict], dict]
     unused: str | None = None
     neutral: str | None = None
+    optional: Mapping[str, str] = field(default_factory=dict)
 
 
 def _is_vit_comer(keys):
@@ -47,6 +48,9 @@ LAYER_SCALE = r'blocks\.\d+\.ls[12]\.gamma'
 
 # The first that matches is taken: the most particular come first.
 SOURCES = (
+    Source(
+        'ViT-Adapter', 'vit_adapter', vit_adapter.is_vit_adapter, vit_adapter.convert_vit_adapter
+    ),
     Source('ViT-CoMer', 'vit_comer', _is_vit_comer, vit_comer.convert_vit_comer),
     Source(
         'BEiT', 'vit', plain_vit.is_beit, plain_vit.convert_beit,
@@ -169,7 +173,13 @@ def _own_source(family, names):
     def matches(keys):
         return 2 * len(names & keys) >= len(names | keys) > 0
 
-    return Source('mmhybrid', family, matches, dict, unused=r'head\.')
+    optional = {}
+    for source in SOURCES:
+        if source.family == family:
+            optional |= source.optional
+    has_head = any(name.startswith('head.') for name in names)
+    unused = None if has_head or optional else r'head\.'
+    return Source('mmhybrid', family, matches, dict, unused=unused, optional=optional)
 
 
 def _open_entry(checkpoint, entry):

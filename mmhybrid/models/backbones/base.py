@@ -27,6 +27,10 @@ class Backbone(BaseModule):
     Map i is ``(N, out_channels[i], ceil(H / out_strides[i]), ceil(W / out_strides[i]))``. Any image
     of at least 32x32 pixels will do: a backbone pads it at the right and bottom and crops its maps.
 
+    A backbone whose original is a classifier also takes ``num_classes``: 0, the default, builds no
+    classification head; with it the class logits ``(N, num_classes)`` come out after the maps,
+    where mmpretrain's ``ClsHead`` takes them.
+
     A subclass declares ``family``, ``arch_settings``, ``arch_defaults`` and ``pretrained_parts``,
     and sets ``out_channels`` and ``out_strides`` in its constructor. It overrides
     :meth:`frozen_modules` and :meth:`get_layer_depth` as far as they have something to say.
