@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 DEIT = 'https://dl.fbaipublicfiles.com/deit/'
+MAE = 'https://dl.fbaipublicfiles.com/mae/pretrain/'
 DINOV2 = 'https://dl.fbaipublicfiles.com/dinov2/'
 DINOV3_REQUEST = 'https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/'
 
@@ -51,6 +52,12 @@ OFFICIAL_FILES = {
         ('deit_base_distilled_patch16_224', 'df68dfff'),
         ('deit_base_patch16_384', '8de9b5d1'),
     )
+}
+OFFICIAL_FILES |= {
+    f'mae_pretrain_vit_{size}': OfficialFile(
+        f'mae_pretrain_vit_{size}.pth', f'{MAE}mae_pretrain_vit_{size}.pth'
+    )
+    for size in ('base', 'large', 'huge')
 }
 OFFICIAL_FILES |= {
     f'dinov2_vit{size}14{registers}': _dinov2(size, registers)

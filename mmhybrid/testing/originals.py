@@ -6,7 +6,7 @@ know is an error: a reference must not pass by being half described.
 
 from math import isqrt
 
-from mmhybrid.models.backbones import ViT, ViTCoMer
+from mmhybrid.models.backbones import ViT, ViTAdapter, ViTCoMer
 
 REQUIRED = object()
 
@@ -75,6 +75,8 @@ def build_timm_vit(args, shapes):
     else:
         rows = next(s[0] for k, s in shapes.items() if k.endswith('relative_position_bias_table'))
         side = (isqrt(rows) + 1) // 2
+    # timm's SwiGLU: fc1 makes both halves, so its ratio counts twice what ours takes as 2/3.
+    gated = shapes['blocks.0.mlp.fc1.weight'][0] == 2 * shapes['blocks.0.mlp.fc2.weight'][1]
     args.ignore('model', 'img_size', 'num_classes', 'init_values', 'qkv_bias', 'reg_tokens')
     args.ignore(
         'class_token', 'no_embed_class', 'global_pool', 'dynamic_img_size', 'drop_path_rate'
@@ -84,7 +86,7 @@ def build_timm_vit(args, shapes):
             embed_dims=args.take('embed_dim'),
             depth=args.take('depth'),
             num_heads=args.take('num_heads'),
-            mlp_ratio=args.take('mlp_ratio', 4),
+            mlp_ratio=args.take('mlp_ratio', 4) * (0.75 if gated else 1),
         ),
         patch_size=patch_size,
         pretrain_size=side * patch_size,
@@ -98,6 +100,7 @@ def build_timm_vit(args, shapes):
         qkv_bias=any(key.endswith(('.attn.qkv.bias', '.attn.q_bias')) for key in shapes),
         mask_key_bias=relative,
         layer_scale=_layer_scale(shapes),
+        ffn='swiglu' if gated else 'mlp',
         norm_cfg=dict(type='LN', eps=args.take('norm_eps', 1e-6)),
     )
 
@@ -216,11 +219,46 @@ def build_vit_comer(args, shapes):
     )
 
 
+def build_vit_adapter(args, shapes):
+    """ViTAdapter of czczup/ViT-Adapter, both trees."""
+    tree = args.take('tree', 'segmentation' if 'segmentation' in args.source else 'detection')
+    depth = args.take('depth', 12)
+    args.expect(residual_indices=[])
+    args.ignore('img_size', 'init_values', 'drop_rate', 'attn_drop_rate', 'drop_path_rate')
+    args.ignore('with_cp', 'pretrained', 'layer_scale', 'num_classes')
+    vit_features = 'last' if tree == 'detection' else 'stages'
+    return ViTAdapter(
+        dict(
+            embed_dims=args.take('embed_dim', 768),
+            depth=depth,
+            num_heads=args.take('num_heads', 12),
+            mlp_ratio=args.take('mlp_ratio', 4),
+        ),
+        vit=dict(
+            patch_size=args.take('patch_size', 16),
+            pretrain_size=args.take('pretrain_size', 224),
+            qkv_bias=args.take('qkv_bias', True),
+            layer_scale=_layer_scale(shapes),
+        ),
+        windows=_windows(args.take('window_attn', False), args.take('window_size', 14), depth),
+        in_channels=args.take('in_chans', 3),
+        stem_channels=args.take('conv_inplane', 64),
+        num_points=args.take('n_points', 4),
+        deform_heads=args.take('deform_num_heads', 6),
+        deform_ratio=args.take('deform_ratio', 1.0),
+        ffn_ratio=args.take('cffn_ratio', 0.25) if args.take('with_cffn', True) else 0,
+        interaction_indexes=args.take('interaction_indexes'),
+        extra_extractors=2 if args.take('use_extra_extractor', True) else 0,
+        vit_features=vit_features if args.take('add_vit_feature', True) else 'none',
+    )
+
+
 BUILDERS = {
     'timm': build_timm_vit,
     'facebookresearch/dinov2': build_dinov2,
     'facebookresearch/dinov3': build_dinov3,
     'Traffic-X/ViT-CoMer': build_vit_comer,
+    'czczup/ViT-Adapter': build_vit_adapter,
 }
 
 
