@@ -271,7 +271,7 @@ def test_unknown_weights_are_refused():
     resnet = published.tensors({'conv1.weight': (4, 3, 7, 7), 'layer1.0.bn1.weight': (4,)})
     message = refused(build_vit(), resnet)
     assert 'of no known source' in message and 'conv1.weight' in message and 'DINOv2' in message
-    names = [f'interactions.{i}.injector.attn.proj{j}.weight' for i in range(4) for j in range(12)]
+    names = [f'interactions.{i}.mixer.attn.proj{j}.weight' for i in range(4) for j in range(12)]
     adapter = published.tensors({'spm.stem.0.weight': (4, 3, 3, 3)} | dict.fromkeys(names, (1,)))
     adapter |= published.deit()
     assert 'of no known source' in refused(build_vit(), adapter)

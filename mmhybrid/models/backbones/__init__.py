@@ -1,12 +1,14 @@
 from fnmatch import fnmatch
 
 from .base import Backbone
+from .cvt import CvT
 from .vit import ViT
+from .vit_adapter import ViTAdapter
 from .vit_comer import ViTCoMer
 
-__all__ = ['Backbone', 'ViT', 'ViTCoMer', 'build_backbone', 'list_backbones']
+__all__ = ['Backbone', 'CvT', 'ViT', 'ViTAdapter', 'ViTCoMer', 'build_backbone', 'list_backbones']
 
-BACKBONES = (ViT, ViTCoMer)
+BACKBONES = (CvT, ViT, ViTAdapter, ViTCoMer)
 
 
 def _names() -> dict[str, tuple[type[Backbone], str]]:

@@ -40,8 +40,9 @@ def wrap_vit(
     vit = ViT(**{**settings, **overrides})
     if vit.patch_size != 16:
         raise ValueError(
-            f'{type(adapter).__name__} joins a ViT of patch size 16 to its stride 16, got {vit.patch_size}; '
-            'set vit=dict(patch_size=16): patch embeddings are resized on loading'
+            f'{type(adapter).__name__} joins a ViT of patch size 16 to its stride 16, got '
+            f'{vit.patch_size}; set vit=dict(patch_size=16): patch embeddings are resized on '
+            'loading'
         )
     if (vit.embed_dims, vit.depth) != (arch.embed_dims, arch.depth):
         raise ValueError(

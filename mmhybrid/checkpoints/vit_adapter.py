@@ -1,0 +1,23 @@
+"""Checkpoints of the official ViT-Adapter, ``czczup/ViT-Adapter``, detection and segmentation."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .adapter import convert_adapter
+from .plain_vit import any_key
+
+STAGE_RULES = (
+    (r'^extra_extractors\.', 'extra.'),
+    (r'feat_norm\.', 'value_norm.'),
+    (r'ffn\.dwconv\.dwconv\.', 'ffn.dwconv.'),
+)
+
+
+def convert_vit_adapter(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names of :class:`mmhybrid.models.backbones.ViTAdapter` for the original's."""
+    return convert_adapter(state_dict, STAGE_RULES)
+
+
+def is_vit_adapter(keys):
+    return any_key(keys, r'spm\.') and any_key(keys, r'interactions\.\d+\.(injector|extractor)\.')
