@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from . import plain_vit, vit_adapter, vit_comer
+from . import cvt, plain_vit, vit_adapter, vit_comer
 from .errors import CheckpointError
 
 
@@ -52,6 +52,12 @@ SOURCES = (
         'ViT-Adapter', 'vit_adapter', vit_adapter.is_vit_adapter, vit_adapter.convert_vit_adapter
     ),
     Source('ViT-CoMer', 'vit_comer', _is_vit_comer, vit_comer.convert_vit_comer),
+    Source(
+        'CvT', 'cvt', cvt.is_cvt, cvt.convert_cvt,
+        optional={
+            r'(norm|head)\.': 'num_classes=0', r'stages\.\d+\.cls_token': 'class_token=False',
+        },
+    ),
     Source(
         'BEiT', 'vit', plain_vit.is_beit, plain_vit.convert_beit,
         unused=r'(head|fc_norm|lm_head)\.|mask_token$|.*relative_position_index$',

@@ -6,7 +6,7 @@ know is an error: a reference must not pass by being half described.
 
 from math import isqrt
 
-from mmhybrid.models.backbones import ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import CvT, ViT, ViTAdapter, ViTCoMer
 
 REQUIRED = object()
 
@@ -253,12 +253,45 @@ def build_vit_adapter(args, shapes):
     )
 
 
+def build_cvt(args, shapes):
+    """ConvolutionalVisionTransformer of microsoft/CvT, with the activation of its configs."""
+    args.ignore('INIT', 'NUM_STAGES', 'ATTN_DROP_RATE', 'DROP_RATE', 'DROP_PATH_RATE')
+    args.ignore('POS_EMBED')  # read by nothing
+    kernels = args.take('KERNEL_QKV')
+    stages = len(kernels)
+    args.expect(
+        STRIDE_Q=[1] * stages,
+        PADDING_Q=[kernel // 2 for kernel in kernels],
+        PADDING_KV=[kernel // 2 for kernel in kernels],
+    )
+    return CvT(
+        dict(
+            embed_dims=args.take('DIM_EMBED'),
+            depths=args.take('DEPTH'),
+            num_heads=args.take('NUM_HEADS'),
+            mlp_ratio=args.take('MLP_RATIO'),
+        ),
+        in_channels=args.take('in_chans', 3),
+        out_indices=range(stages),
+        patch_sizes=args.take('PATCH_SIZE'),
+        patch_strides=args.take('PATCH_STRIDE'),
+        patch_paddings=args.take('PATCH_PADDING'),
+        projection=args.take('QKV_PROJ_METHOD'),
+        qkv_kernel=kernels,
+        kv_stride=args.take('STRIDE_KV'),
+        qkv_bias=args.take('QKV_BIAS'),
+        class_token=args.take('CLS_TOKEN'),
+        num_classes=_num_classes(args, shapes, 'head.weight'),
+    )
+
+
 BUILDERS = {
     'timm': build_timm_vit,
     'facebookresearch/dinov2': build_dinov2,
     'facebookresearch/dinov3': build_dinov3,
     'Traffic-X/ViT-CoMer': build_vit_comer,
     'czczup/ViT-Adapter': build_vit_adapter,
+    'microsoft/CvT': build_cvt,
 }
 
 
@@ -266,6 +299,12 @@ def _layer_scale(shapes):
     """1 where the original has LayerScale under any of its names; the load brings the values."""
     scaled = any(key.endswith(('ls1.gamma', 'gamma_1', 'gamma1')) for key in shapes)
     return 1.0 if scaled else None
+
+
+def _num_classes(args, shapes, key):
+    """Rows of the classification head, 0 where there is none."""
+    args.ignore('num_classes')
+    return shapes.get(key, (0,))[0]
 
 
 def _windows(used, sizes, depth):

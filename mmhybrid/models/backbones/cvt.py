@@ -1,0 +1,421 @@
+"""CvT: a Transformer with convolutional token embeddings and convolutional projections."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmhybrid.registry import MODELS
+
+from ..layers import DropPath, build_norm
+from .base import REQUIRED, Backbone
+
+Grid = tuple[int, int]
+
+
+class ConvEmbed(nn.Module):
+    """Convolutional token embedding: an overlapping, strided convolution and a layer norm.
+
+    ``(N, C, H, W)`` to ``(N, D, ceil(H / stride), ceil(W / stride))``. Where the original would
+    drop the last rows or columns, the input is padded with zeros; elsewhere nothing changes.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        kernel: int,
+        stride: int,
+        padding: int,
+        norm_cfg: dict,
+    ):
+        super().__init__()
+        if not 1 <= kernel - 2 * padding <= stride:
+            raise ValueError(
+                f'a token embedding of patch_size {kernel}, patch_stride {stride} and '
+                f'patch_padding {padding} does not divide an image by {stride}; expected '
+                f'1 <= patch_size - 2 * patch_padding <= patch_stride'
+            )
+        self.stride = stride
+        self.proj = nn.Conv2d(in_channels, embed_dims, kernel, stride=stride, padding=padding)
+        self.norm = build_norm(norm_cfg, embed_dims)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """Tokens ``(N, h * w, D)`` and their grid."""
+        x = self.proj(Backbone.pad_image(x, self.stride))
+        grid = (x.shape[2], x.shape[3])
+        return self.norm(x.flatten(2).transpose(1, 2)), grid  # (N, D, h, w) -> (N, h w, D)
+
+
+def conv_projection(
+    method: str, channels: int, kernel: int, stride: int, norm_cfg: dict
+) -> nn.Module:
+    """What stands before the linear projection of queries, keys or values."""
+    if method == 'dw_bn':
+        conv = nn.Conv2d(
+            channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False
+        )
+        return nn.Sequential(OrderedDict(conv=conv, norm=build_norm(norm_cfg, channels)))
+    if method == 'avg':
+        return nn.AvgPool2d(kernel, stride, kernel // 2, ceil_mode=True)
+    return nn.Identity()
+
+
+class ConvAttention(nn.Module):
+    """Self-attention with convolutional projections, over ``(N, P + H * W, C)`` tokens.
+
+    Queries, keys and values of the patches each pass a depth-wise convolution on their grid, that
+    of keys and values strided, before their linear projection; the P = 0 or 1 class tokens do not.
+
+    Args:
+        method: ``'dw_bn'``, a depth-wise convolution and a batch norm; ``'avg'``, average pooling
+            of keys and values alone; ``'linear'``, neither. The original's forward fails on the
+            last.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        num_heads: int,
+        *,
+        method: str,
+        kernel: int,
+        kv_stride: int,
+        qkv_bias: bool,
+        norm_cfg: dict,
+    ):
+        super().__init__()
+        self.num_heads = num_heads
+        # Of the full width, not of a head's, as in the original: its weights are trained so.
+        self.scale = embed_dims**-0.5
+        query_method = 'linear' if method == 'avg' else method
+        self.conv_proj_q = conv_projection(query_method, embed_dims, kernel, 1, norm_cfg)
+        self.conv_proj_k = conv_projection(method, embed_dims, kernel, kv_stride, norm_cfg)
+        self.conv_proj_v = conv_projection(method, embed_dims, kernel, kv_stride, norm_cfg)
+        self.proj_q = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.proj_k = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.proj_v = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.proj = nn.Linear(embed_dims, embed_dims)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        prefix, patches = x.tensor_split((x.shape[1] - grid[0] * grid[1],), dim=1)
+        maps = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
+        q = self._project(maps, prefix, self.conv_proj_q, self.proj_q)
+        k = self._project(maps, prefix, self.conv_proj_k, self.proj_k)
+        v = self._project(maps, prefix, self.conv_proj_v, self.proj_v)
+        x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
+        return self.proj(x.transpose(1, 2).flatten(2))  # (N, heads, L, D) -> (N, L, C)
+
+    def _project(self, maps: Tensor, prefix: Tensor, conv: nn.Module, linear: nn.Linear) -> Tensor:
+        patches = conv(maps).flatten(2).transpose(1, 2)  # (N, C, h, w) -> (N, h w, C)
+        tokens = torch.cat((prefix.to(patches.dtype), patches), dim=1)
+        # (N, L, C) -> (N, heads, L, C / heads)
+        return linear(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+class Mlp(nn.Module):
+    """Two linear layers with QuickGELU between them, the sigmoid approximation of GELU."""
+
+    def __init__(self, embed_dims: int, hidden_dims: int):
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.fc1(x)
+        return self.fc2(x * torch.sigmoid(1.702 * x))
+
+
+class Block(nn.Module):
+    """Convolutional Transformer block: pre-norm attention and feed-forward network."""
+
+    def __init__(
+        self,
+        embed_dims: int,
+        hidden_dims: int,
+        *,
+        attention: dict,
+        norm_cfg: dict,
+        drop_path_rate: float,
+    ):
+        super().__init__()
+        self.norm1 = build_norm(norm_cfg, embed_dims)
+        self.attn = ConvAttention(embed_dims, **attention)
+        self.norm2 = build_norm(norm_cfg, embed_dims)
+        self.mlp = Mlp(embed_dims, hidden_dims)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        x = x + self.drop_path(self.attn(self.norm1(x), grid))
+        return x + self.drop_path(self.mlp(self.norm2(x)))
+
+
+class Stage(nn.Module):
+    """A token embedding, a class token or None, and blocks; :class:`CvT` runs them."""
+
+    def __init__(self, patch_embed: ConvEmbed, class_token: bool, blocks: list[Block]):
+        super().__init__()
+        self.patch_embed = patch_embed
+        self.cls_token = None
+        if class_token:
+            dims = patch_embed.proj.out_channels
+            self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dims), std=0.02))
+        self.blocks = nn.ModuleList(blocks)
+
+
+@MODELS.register_module()
+class CvT(Backbone):
+    """Convolutional vision Transformer: three stages of strides 4, 8 and 16.
+
+    CvT: Introducing Convolutions to Vision Transformers, arXiv 2103.15808, ``microsoft/CvT``.
+    Differences from it: where its strided convolutions would drop the last rows or columns of a
+    map, the map is padded; the projection ``'linear'`` runs. There is no position embedding.
+
+    Args:
+        arch: ``'13' '21' 'w24'`` or ``dict(embed_dims, depths, num_heads, mlp_ratio=4)``, to which
+            any of the arguments marked * can be added. One value stands for all stages, a sequence
+            sets each.
+        in_channels: channels of the image.
+        out_indices: stages whose output comes out, without its class token and without a norm.
+        patch_sizes, patch_strides, patch_paddings: * the token embeddings' convolutions, default
+            (7, 3, 3), (4, 2, 2) and (2, 1, 1).
+        projection: * ``'dw_bn'`` (default), ``'avg'`` or ``'linear'``, see :class:`ConvAttention`.
+        qkv_kernel: * side of the convolutional projection, odd, default 3.
+        kv_stride: * stride of keys and values, default 2.
+        qkv_bias: * bias of the linear projections, default True.
+        class_token: * whether the last stage has a class token, default True: the maps of published
+            weights need it. A sequence sets each stage.
+        num_classes: classes of the original's head, 0 for none. It reads the class token, or the
+            mean of the patches where there is none.
+        proj_norm_cfg: norms of the convolutional projection, default ``dict(type='BN')``.
+        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-5)``.
+        drop_path_rate: stochastic depth of the last stage's last block; in that stage it grows
+            linearly from 0, the stages before have none, as published.
+        with_cp: recompute blocks in the backward pass to save memory.
+        frozen_stages: -1 nothing, 0 the first token embedding, i the first i stages.
+        norm_eval: keep batch norms in evaluation mode while training.
+        init_cfg: see :class:`Backbone`.
+
+    Shapes:
+        ``(N, in_channels, H, W)`` to ``(N, embed_dims[i], ceil(H / s), ceil(W / s))``, s = 4, 8
+        and 16; with ``num_classes``, logits ``(N, num_classes)`` after them.
+
+    Raises:
+        ValueError: unknown arch, inconsistent settings, or an unfit image.
+    """
+
+    family = 'cvt'
+    arch_settings = {
+        '13': dict(embed_dims=(64, 192, 384), depths=(1, 2, 10), num_heads=(1, 3, 6)),
+        '21': dict(embed_dims=(64, 192, 384), depths=(1, 4, 16), num_heads=(1, 3, 6)),
+        'w24': dict(embed_dims=(192, 768, 1024), depths=(2, 2, 20), num_heads=(3, 12, 16)),
+    }
+    arch_defaults = dict(
+        embed_dims=REQUIRED,
+        depths=REQUIRED,
+        num_heads=REQUIRED,
+        mlp_ratio=4,
+        patch_sizes=(7, 3, 3),
+        patch_strides=(4, 2, 2),
+        patch_paddings=(2, 1, 1),
+        projection='dw_bn',
+        qkv_kernel=3,
+        kv_stride=2,
+        qkv_bias=True,
+        class_token=True,
+        norm_cfg=dict(type='LN', eps=1e-5),
+    )
+    pretrained_parts = {'cvt': ''}
+
+    def __init__(
+        self,
+        arch: str | dict = '13',
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (0, 1, 2),
+        patch_sizes: Sequence[int] | None = None,
+        patch_strides: Sequence[int] | None = None,
+        patch_paddings: Sequence[int] | None = None,
+        projection: Literal['dw_bn', 'avg', 'linear'] | Sequence[str] | None = None,
+        qkv_kernel: int | Sequence[int] | None = None,
+        kv_stride: int | Sequence[int] | None = None,
+        qkv_bias: bool | Sequence[bool] | None = None,
+        class_token: bool | Sequence[bool] | None = None,
+        num_classes: int = 0,
+        proj_norm_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            in_channels=in_channels,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
+        )
+        arch = self.resolve_arch(
+            arch,
+            patch_sizes=patch_sizes,
+            patch_strides=patch_strides,
+            patch_paddings=patch_paddings,
+            projection=projection,
+            qkv_kernel=qkv_kernel,
+            kv_stride=kv_stride,
+            qkv_bias=qkv_bias,
+            class_token=class_token,
+            norm_cfg=norm_cfg,
+        )
+        self.num_stages = len(arch.depths)
+        if isinstance(arch.class_token, bool):
+            arch.class_token = (False,) * (self.num_stages - 1) + (arch.class_token,)
+        settings = [self._stage_settings(arch, i) for i in range(self.num_stages)]
+        self._check(settings)
+
+        proj_norm_cfg = dict(type='BN') if proj_norm_cfg is None else proj_norm_cfg
+        self.stages = nn.ModuleList()
+        channels = in_channels
+        for i, stage in enumerate(settings):
+            rate = drop_path_rate if i == self.num_stages - 1 else 0.0
+            self.stages.append(_build_stage(channels, stage, proj_norm_cfg, arch.norm_cfg, rate))
+            channels = stage.embed_dims
+        self.norm = build_norm(arch.norm_cfg, channels) if num_classes else None
+        self.head = nn.Linear(channels, num_classes) if num_classes else None
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=0.02)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+        self.levels = self.resolve_indices(self.num_stages)
+        strides = [settings[0].patch_strides]
+        for stage in settings[1:]:
+            strides.append(strides[-1] * stage.patch_strides)
+        self.out_channels = tuple(settings[level].embed_dims for level in self.levels)
+        self.out_strides = tuple(strides[level] for level in self.levels)
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.check_image(x)
+        outs = []
+        for level, stage in enumerate(self.stages):
+            tokens, grid = stage.patch_embed(x)
+            if stage.cls_token is not None:
+                cls_token = stage.cls_token.expand(len(tokens), -1, -1)
+                tokens = torch.cat((cls_token.to(tokens.dtype), tokens), dim=1)
+            for block in stage.blocks:
+                tokens = self.run(block, tokens, grid)
+            cls_token, patches = tokens.tensor_split((tokens.shape[1] - grid[0] * grid[1],), dim=1)
+            x = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
+            if level in self.levels:
+                outs.append(x)
+        if self.head is not None:
+            pooled = cls_token if cls_token.shape[1] else patches
+            outs.append(self.head(self.norm(pooled).mean(dim=1)))
+        return tuple(outs)
+
+    # Training
+
+    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        if self.frozen_stages < 0:
+            return []
+        return [self.stages[0].patch_embed, *self.stages[: self.frozen_stages]]
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """0 for the first embedding, ``i + 1`` for block i of all stages, the last for the head.
+
+        The embedding and the class token of a later stage go with its first block.
+        """
+        counts = [len(stage.blocks) for stage in self.stages]
+        last = sum(counts) + 1
+        if not param_name.startswith(f'{prefix}stages.'):
+            return last, last + 1
+        _, stage, part, index, *_ = f'{param_name.removeprefix(prefix)}.'.split('.')
+        before = sum(counts[: int(stage)])
+        if part == 'blocks':
+            return before + int(index) + 1, last + 1
+        return before + 1 if before else 0, last + 1
+
+    # Settings
+
+    def _stage_settings(self, arch: SimpleNamespace, index: int) -> SimpleNamespace:
+        """The settings of one stage."""
+        settings = {key: value for key, value in vars(arch).items() if key != 'norm_cfg'}
+        return SimpleNamespace(
+            **{key: self._of_stage(key, value, index) for key, value in settings.items()}
+        )
+
+    def _of_stage(self, name: str, value: Any, index: int) -> Any:
+        if isinstance(value, str) or not isinstance(value, Sequence):
+            return value
+        if len(value) != self.num_stages:
+            raise ValueError(
+                f'{name}={value} has {len(value)} entries for {self.num_stages} stages (as many as '
+                'depths has); give one a stage'
+            )
+        return value[index]
+
+    def _check(self, settings: list[SimpleNamespace]) -> None:
+        for stage in settings:
+            if stage.embed_dims % stage.num_heads:
+                raise ValueError(
+                    f'num_heads={stage.num_heads} does not divide embed_dims={stage.embed_dims}'
+                )
+            if stage.projection not in ('dw_bn', 'avg', 'linear'):
+                raise ValueError(
+                    f"projection={stage.projection!r}: expected 'dw_bn', 'avg' or 'linear'"
+                )
+            if stage.qkv_kernel % 2 == 0:
+                raise ValueError(
+                    f'qkv_kernel={stage.qkv_kernel}: an even convolution has no centre; use an odd '
+                    'one'
+                )
+        if self.frozen_stages > self.num_stages:
+            raise ValueError(
+                f'frozen_stages={self.frozen_stages}: CvT has {self.num_stages} stages; use -1 '
+                f'(nothing) to {self.num_stages}'
+            )
+
+
+def _build_stage(
+    in_channels: int,
+    stage: SimpleNamespace,
+    proj_norm_cfg: dict,
+    norm_cfg: dict,
+    drop_path_rate: float,
+) -> Stage:
+    embed = ConvEmbed(
+        in_channels,
+        stage.embed_dims,
+        stage.patch_sizes,
+        stage.patch_strides,
+        stage.patch_paddings,
+        norm_cfg,
+    )
+    attention = dict(
+        num_heads=stage.num_heads,
+        method=stage.projection,
+        kernel=stage.qkv_kernel,
+        kv_stride=stage.kv_stride,
+        qkv_bias=stage.qkv_bias,
+        norm_cfg=proj_norm_cfg,
+    )
+    blocks = [
+        Block(
+            stage.embed_dims,
+            int(stage.embed_dims * stage.mlp_ratio),
+            attention=attention,
+            norm_cfg=norm_cfg,
+            drop_path_rate=drop_path_rate * i / max(stage.depths - 1, 1),
+        )
+        for i in range(stage.depths)
+    ]
+    return Stage(embed, stage.class_token, blocks)
