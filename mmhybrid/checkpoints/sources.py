@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from . import cvt, plain_vit, vit_adapter, vit_comer
+from . import cmt, cvt, plain_vit, vit_adapter, vit_comer
 from .errors import CheckpointError
 
 
@@ -48,6 +48,7 @@ LAYER_SCALE = r'blocks\.\d+\.ls[12]\.gamma'
 
 # The first that matches is taken: the most particular come first.
 SOURCES = (
+    Source('CMT', 'cmt', cmt.is_cmt, cmt.convert_cmt, optional={r'head\.': 'num_classes=0'}),
     Source(
         'ViT-Adapter', 'vit_adapter', vit_adapter.is_vit_adapter, vit_adapter.convert_vit_adapter
     ),

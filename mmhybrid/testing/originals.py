@@ -6,7 +6,7 @@ know is an error: a reference must not pass by being half described.
 
 from math import isqrt
 
-from mmhybrid.models.backbones import CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import CMT, CvT, ViT, ViTAdapter, ViTCoMer
 
 REQUIRED = object()
 
@@ -285,7 +285,32 @@ def build_cvt(args, shapes):
     )
 
 
+def build_cmt(args, shapes):
+    """CMT of ggjy/CMT.pytorch. Its stem takes three channels whatever in_chans says."""
+    args.expect(representation_size=None, norm_layer=None)
+    args.ignore(
+        'in_chans', 'hybrid_backbone', 'drop_rate', 'attn_drop_rate', 'drop_path_rate', 'dp'
+    )
+    return CMT(
+        dict(
+            embed_dims=args.take('embed_dims', (46, 92, 184, 368)),
+            stem_channels=args.take('stem_channel', 16),
+            depths=args.take('depths', (2, 2, 10, 2)),
+            num_heads=args.take('num_heads', (1, 2, 4, 8)),
+            sr_ratios=args.take('sr_ratios', (8, 4, 2, 1)),
+            mlp_ratio=args.take('mlp_ratios', (3.6, 3.6, 3.6, 3.6)),
+        ),
+        qkv_bias=args.take('qkv_bias', True),
+        qk_scale=args.take('qk_scale', None),
+        qk_ratio=args.take('qk_ratio', 1),
+        pretrain_size=args.take('img_size', 224),
+        num_classes=_num_classes(args, shapes, 'head.weight'),
+        head_dims=args.take('fc_dim', 1280),
+    )
+
+
 BUILDERS = {
+    'ggjy/CMT.pytorch': build_cmt,
     'timm': build_timm_vit,
     'facebookresearch/dinov2': build_dinov2,
     'facebookresearch/dinov3': build_dinov3,

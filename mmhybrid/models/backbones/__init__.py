@@ -1,14 +1,24 @@
 from fnmatch import fnmatch
 
 from .base import Backbone
+from .cmt import CMT
 from .cvt import CvT
 from .vit import ViT
 from .vit_adapter import ViTAdapter
 from .vit_comer import ViTCoMer
 
-__all__ = ['Backbone', 'CvT', 'ViT', 'ViTAdapter', 'ViTCoMer', 'build_backbone', 'list_backbones']
+__all__ = [
+    'CMT',
+    'Backbone',
+    'CvT',
+    'ViT',
+    'ViTAdapter',
+    'ViTCoMer',
+    'build_backbone',
+    'list_backbones',
+]
 
-BACKBONES = (CvT, ViT, ViTAdapter, ViTCoMer)
+BACKBONES = (CMT, CvT, ViT, ViTAdapter, ViTCoMer)
 
 
 def _names() -> dict[str, tuple[type[Backbone], str]]:

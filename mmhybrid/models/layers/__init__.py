@@ -5,7 +5,9 @@ from .deformable_attention import MSDeformAttention, deformable_attention
 from .drop import DropPath
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm
+from .pair_bias import GridBias, PairBias, biased_attention
 from .patch_embed import PatchEmbed
+from .pointwise_conv import PointwiseConv
 from .position import RelativePositionBias, resize_positions, rotary_positions
 from .pyramid import join_levels, reference_points, resize_map, split_levels
 
@@ -14,12 +16,16 @@ __all__ = [
     'ConvFFN',
     'ConvPyramid',
     'DropPath',
+    'GridBias',
     'LayerScale',
     'MSDeformAttention',
     'Mlp',
+    'PairBias',
     'PatchEmbed',
+    'PointwiseConv',
     'RelativePositionBias',
     'SwiGLU',
+    'biased_attention',
     'build_norm',
     'deformable_attention',
     'join_levels',

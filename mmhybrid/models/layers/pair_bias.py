@@ -1,0 +1,210 @@
+"""A learned bias for each pair of a query and a key position, for grids of any size."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from functools import partial
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Grid = tuple[int, int]
+
+MAX_WHOLE = 2**27
+"""Largest bias that is resized in one piece; larger ones are resized band by band."""
+MAX_CACHED = 2**26
+"""Elements of resized biases that a module keeps in evaluation mode, over all sizes."""
+MAX_BAND = 2**24
+"""Elements of bias, or in training of attention, that are worked on at a time."""
+
+
+class GridBias:
+    """The bias of one query and key grid, in bands of query rows.
+
+    Either ``whole``, ``(heads, H * W, keys)``, is at hand, or ``resize_rows(first, last)`` makes
+    the rows asked for, ``(heads, (last - first) * W, keys)``.
+    """
+
+    def __init__(
+        self,
+        query_grid: Grid,
+        shape: tuple[int, int, int],
+        *,
+        whole: Tensor | None = None,
+        resize_rows: Callable[[int, int], Tensor] | None = None,
+    ):
+        self.query_grid = query_grid
+        self.shape = shape
+        self.whole = whole
+        self._resize_rows = resize_rows
+
+    def bands(self, rows: int) -> list[Callable[[], Tensor]]:
+        """For each band of so many query rows, the function that gives its bias."""
+        h, w = self.query_grid
+        if self.whole is not None:
+            return [partial(_identity, band) for band in self.whole.split(rows * w, dim=1)]
+        return [
+            partial(self._resize_rows, first, min(first + rows, h)) for first in range(0, h, rows)
+        ]
+
+
+class PairBias(nn.Module):
+    """Bias ``(heads, queries, keys)`` of one training size, resized to any other.
+
+    The table is a function of two places, one on the query grid and one on the key grid.
+    ``resize='separable'`` resamples it along each of the four sides, bicubic. ``'flat'`` treats the
+    flattened table as one image, as the CMT paper's sentence can be read: it scrambles columns as
+    soon as the width changes, and is there to reproduce such runs.
+
+    In evaluation mode, where no gradient is recorded, the last sizes' resized tables are kept, up
+    to ``MAX_CACHED`` elements. They are dropped when the table changes and by ``train()`` and
+    ``eval()``. Only writing through ``table.data`` in evaluation mode goes unseen: call ``eval()``
+    after it.
+
+    Args:
+        query_grid, key_grid: ``(h, w)`` of the training size.
+        num_heads: heads.
+        resize: ``'separable'`` or ``'flat'``.
+    """
+
+    def __init__(
+        self,
+        query_grid: Grid,
+        key_grid: Grid,
+        num_heads: int,
+        *,
+        resize: Literal['separable', 'flat'] = 'separable',
+    ):
+        super().__init__()
+        if resize not in ('separable', 'flat'):
+            raise ValueError(f"bias_resize={resize!r}: expected 'separable' or 'flat'")
+        self.query_grid, self.key_grid = query_grid, key_grid
+        self.resize = resize
+        queries, keys = query_grid[0] * query_grid[1], key_grid[0] * key_grid[1]
+        self.table = nn.Parameter(torch.randn(num_heads, queries, keys))
+        self._cache: OrderedDict[tuple[Grid, Grid], Tensor] = OrderedDict()
+        self._cached_state = None
+
+    def forward(self, query_grid: Grid, key_grid: Grid) -> GridBias:
+        shape = (
+            len(self.table),
+            query_grid[0] * query_grid[1],
+            key_grid[0] * key_grid[1],
+        )
+        size = shape[0] * shape[1] * shape[2]
+        whole, resize_rows = None, None
+        if (query_grid, key_grid) == (self.query_grid, self.key_grid):
+            whole = self.table
+        elif size > MAX_WHOLE and self.resize == 'separable':
+            resize_rows = self._row_resizer(query_grid, key_grid)
+        elif self.training or torch.is_grad_enabled() or self.table.is_inference():
+            whole = self._resize(query_grid, key_grid)
+        else:
+            whole = self._cached(query_grid, key_grid)
+        return GridBias(query_grid, shape, whole=whole, resize_rows=resize_rows)
+
+    def train(self, mode: bool = True):
+        self._cache.clear()
+        return super().train(mode)
+
+    def _resize(self, query_grid: Grid, key_grid: Grid) -> Tensor:
+        if self.resize == 'flat':
+            size = (query_grid[0] * query_grid[1], key_grid[0] * key_grid[1])
+            return F.interpolate(self.table[None].float(), size=size, mode='bicubic')[0]
+        return self._row_resizer(query_grid, key_grid)(0, query_grid[0])
+
+    def _row_resizer(self, query_grid: Grid, key_grid: Grid) -> Callable[[int, int], Tensor]:
+        """The key grid is resized at once, the larger query grid as rows are asked for."""
+        with torch.autocast(self.table.device.type, enabled=False):
+            table = self.table.float()
+            maps = table.view(-1, 1, *self.key_grid)  # (heads, Q, K) -> (heads Q, 1, h, w)
+            maps = F.interpolate(maps, size=key_grid, mode='bicubic')
+            # (heads Q, 1, h', w') -> (heads, h, w K')
+            table = maps.reshape(len(table), self.query_grid[0], -1)
+        to_rows = _bicubic(self.query_grid[0], query_grid[0], table)
+        to_columns = _bicubic(self.query_grid[1], query_grid[1], table)
+
+        def resize_rows(first: int, last: int) -> Tensor:
+            with torch.autocast(table.device.type, enabled=False):
+                rows = to_rows[first:last] @ table  # (heads, rows, w K')
+                # (heads, rows, w K') -> (heads, rows, w, K') -> (heads, rows, w', K')
+                rows = to_columns @ rows.unflatten(2, (self.query_grid[1], -1))
+                return rows.flatten(1, 2)  # (heads, rows, w', K') -> (heads, rows w', K')
+
+        return resize_rows
+
+    def _cached(self, query_grid: Grid, key_grid: Grid) -> Tensor:
+        table = self.table
+        state = (table.data_ptr(), table._version, table.device, table.dtype)
+        if state != self._cached_state:
+            self._cache.clear()
+            self._cached_state = state
+        key = (query_grid, key_grid)
+        if key in self._cache:
+            self._cache.move_to_end(key)
+            return self._cache[key]
+        # Outside inference mode, or a later forward pass that records gradients could not use it.
+        with torch.inference_mode(False), torch.no_grad():
+            whole = self._resize(query_grid, key_grid)
+        if whole.numel() <= MAX_CACHED:
+            self._cache[key] = whole
+            while sum(kept.numel() for kept in self._cache.values()) > MAX_CACHED:
+                self._cache.popitem(last=False)
+        return whole
+
+    def __getstate__(self):
+        """Copies and pickles go without the cache."""
+        return {**super().__getstate__(), '_cache': OrderedDict(), '_cached_state': None}
+
+    def extra_repr(self) -> str:
+        (h, w), (key_h, key_w) = self.query_grid, self.key_grid
+        return f'{h}x{w} queries, {key_h}x{key_w} keys, resize={self.resize!r}'
+
+
+def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: float) -> Tensor:
+    """``softmax(scale * q k^T + bias) v`` through the fused kernel, without its matrix in memory.
+
+    Kernels that cannot give the gradient of a bias hold the matrix; where it is larger than
+    ``MAX_BAND`` elements, bands of queries are attended to one after another and again in the
+    backward pass.
+
+    Args:
+        q: ``(N, heads, queries, D)``; k, v: ``(N, heads, keys, D)``.
+        bias: of the same heads, queries and keys.
+        scale: factor of the products.
+
+    Returns:
+        ``(N, heads, queries, D)``
+    """
+    h, w = bias.query_grid
+    heads, queries, keys = bias.shape
+    recorded = torch.is_grad_enabled()
+    if not recorded and bias.whole is not None:
+        rows = h
+    else:
+        row = (len(q) if recorded else 1) * heads * w * keys
+        rows = max(MAX_BAND // row, 1)
+    if rows >= h:
+        return _attend(q, k, v, bias.bands(h)[0], scale)
+    run = partial(checkpoint, _attend, use_reentrant=False) if recorded else _attend
+    bands = zip(q.split(rows * w, dim=2), bias.bands(rows), strict=True)
+    return torch.cat([run(band, k, v, band_bias, scale) for band, band_bias in bands], dim=2)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Callable[[], Tensor], scale: float) -> Tensor:
+    mask = bias()[None].to(q.dtype)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+
+
+def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
+    """Matrix ``(new, old)`` that resizes one side as ``F.interpolate`` does."""
+    units = torch.eye(old, device=like.device, dtype=like.dtype)
+    # A line of unit values a channel: (old, old) -> (1, old, old, 1) -> (1, old, new, 1)
+    lines = F.interpolate(units[None, :, :, None], size=(new, 1), mode='bicubic')
+    return lines[0, :, :, 0].T
+
+
+def _identity(tensor: Tensor) -> Tensor:
+    return tensor
