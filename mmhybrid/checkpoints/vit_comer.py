@@ -26,12 +26,18 @@ def convert_vit_comer(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Names of :class:`mmhybrid.models.backbones.ViTCoMer` for the original's.
 
     Parameters that the original never uses are left out: the norms around a CNN-branch interaction
-    that is not there.
+    that is not there, and the MRFP of a stage without CTI to the ViT.
     """
     converted = convert_adapter(state_dict, STAGE_RULES)
     return {key: value for key, value in converted.items() if not _unused(key, converted)}
 
 
 def _unused(key: str, converted: Mapping[str, Tensor]) -> bool:
-    block, found, _ = key.partition('.interaction.outer_')
-    return bool(found) and f'{block}.interaction.attn.value_proj.weight' not in converted
+    for part, needed in (
+        ('.interaction.outer_', '.interaction.attn.value_proj.weight'),
+        ('.mrfp.', '.to_vit.gamma'),
+    ):
+        owner, found, _ = key.partition(part)
+        if found:
+            return owner + needed not in converted
+    return False

@@ -6,7 +6,7 @@ know is an error: a reference must not pass by being half described.
 
 from math import isqrt
 
-from mmhybrid.models.backbones import CMT, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import CMT, ConvStemViT, CvT, SPACH, ViT, ViTAdapter, ViTCoMer
 
 REQUIRED = object()
 
@@ -208,7 +208,8 @@ def build_vit_comer(args, shapes):
         num_points=args.take('n_points', 4),
         deform_heads=args.take('deform_num_heads', 6),
         deform_ratio=args.take('deform_ratio', 1.0),
-        ffn_ratio=args.take('cffn_ratio', 0.25) if args.take('with_cffn', True) else 0,
+        ffn_ratio=args.take('cffn_ratio', 0.25),
+        cnn_ffn=args.take('with_cffn', True),
         interaction_indexes=args.take('interaction_indexes'),
         mrfp_ratio=args.take('mrfp_ratio', mrfp_ratio),
         cti_to_vit=args.take('use_CTI_toV', True),
@@ -250,6 +251,33 @@ def build_vit_adapter(args, shapes):
         interaction_indexes=args.take('interaction_indexes'),
         extra_extractors=2 if args.take('use_extra_extractor', True) else 0,
         vit_features=vit_features if args.take('add_vit_feature', True) else 'none',
+    )
+
+
+def build_conv_stem_vit(args, shapes):
+    """ViT of facebookresearch/pycls; the stem's last convolution is not among the arguments."""
+    dims = args.take('hidden_dim')
+    channels = args.take('stem_dims', [])
+    positions = shapes['pos_embedding'][0]
+    class_token = 'class_token' in shapes
+    patch_size = args.take('patch_size', 16)
+    args.ignore('image_size', 'stem_type', 'cls_type', 'classifier_type')
+    return ConvStemViT(
+        dict(
+            embed_dims=dims,
+            depth=args.take('num_layers'),
+            num_heads=args.take('num_heads'),
+            mlp_ratio=args.take('mlp_dim') / dims,
+        ),
+        in_channels=args.take('in_chans', 3),
+        out_indices=args.take('out_indices'),
+        stem_channels=channels,
+        stem_kernels=args.take('stem_kernels', [3] * len(channels)),
+        stem_strides=args.take('stem_strides', [2] * len(channels)),
+        patch_size=patch_size,
+        pretrain_size=isqrt(positions - class_token) * patch_size,
+        class_token=class_token,
+        num_classes=_num_classes(args, shapes, 'head.head_fc.weight'),
     )
 
 
@@ -309,6 +337,35 @@ def build_cmt(args, shapes):
     )
 
 
+def build_spach(args, shapes):
+    """Spach and SpachMS of microsoft/SPACH."""
+    args.expect(qk_scale=None)
+    args.ignore('init_values', 'drop_path_rate', 'drop_rate', 'attn_drop', 'proj_drop')
+    kinds = {'pass': 'conv', 'attn': 'attn', 'mlp': 'mlp'}
+    net_arch = args.take('net_arch')
+    if isinstance(net_arch[0][0], str):  # a single stage is not nested
+        net_arch = [net_arch]
+    size = args.take('img_size', 224)
+    return SPACH(
+        dict(
+            embed_dims=args.take('hidden_dim', 384),
+            num_heads=args.take('num_heads', 12),
+            stages=[[(kinds[kind], depth) for kind, depth in stage] for stage in net_arch],
+            patch_size=args.take('patch_size', 16),
+            stem={'conv1': 'patch', 'conv4': 'conv'}[args.take('stem_type', 'conv1')],
+            token_ratio=args.take('token_ratio', 0.5),
+            channel_ratio=args.take('channel_ratio', 2.0),
+            image_size=size if isinstance(size, int) else tuple(size),
+            conv_bypass=args.take('cpe', True),
+            layer_scale=1e-4 if args.take('scaled', True) else None,
+            shared_mixing=args.take('shared_spatial_func', False),
+            qkv_bias=args.take('qkv_bias', True),
+        ),
+        in_channels=args.take('in_chans', 3),
+        num_classes=0 if args.take('downstream', False) else args.take('num_classes', 1000),
+    )
+
+
 BUILDERS = {
     'ggjy/CMT.pytorch': build_cmt,
     'timm': build_timm_vit,
@@ -316,6 +373,8 @@ BUILDERS = {
     'facebookresearch/dinov3': build_dinov3,
     'Traffic-X/ViT-CoMer': build_vit_comer,
     'czczup/ViT-Adapter': build_vit_adapter,
+    'microsoft/SPACH': build_spach,
+    'facebookresearch/pycls': build_conv_stem_vit,
     'microsoft/CvT': build_cvt,
 }
 

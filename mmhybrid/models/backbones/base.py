@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
+from mmengine.logging import MMLogger
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -189,7 +190,12 @@ class Backbone(BaseModule):
                 child.init_weights()
         for step in pretrained:
             options = {key: value for key, value in step.items() if key != 'type'}
-            load_pretrained(self, parts=self.pretrained_parts, **options)
+            load_pretrained(
+                self,
+                parts=self.pretrained_parts,
+                logger=MMLogger.get_current_instance(),
+                **options,
+            )
         self.is_init = True
 
     # Training

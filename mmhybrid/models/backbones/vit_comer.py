@@ -211,8 +211,10 @@ class ViTCoMer(Backbone):
         num_points, deform_heads, deform_ratio: * sampling points a level, heads (default 6) and
             value width over ``embed_dims`` of deformable attention.
         deform_backend: see :func:`~mmhybrid.models.layers.deformable_attention`.
-        ffn_ratio: * hidden width of the CTI's feed-forward networks over ``embed_dims``, 0 for
-            none where the original can go without; default 0.25.
+        ffn_ratio: * hidden width of the CTI's feed-forward networks over ``embed_dims``, default
+            0.25.
+        cnn_ffn: * whether CTI to the CNN and the extra blocks have such networks, default True; CTI
+            to the ViT always has.
         norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
         drop_path_rate: stochastic depth: of the ViT growing to this, of every CTI just this.
         with_cp: recompute ViT blocks, MRFP and CTI in the backward pass to save memory.
@@ -257,6 +259,7 @@ class ViTCoMer(Backbone):
         deform_heads=6,
         deform_ratio=1.0,
         ffn_ratio=0.25,
+        cnn_ffn=True,
     )
     pretrained_parts = {'vit': 'vit.', 'vit_comer': ''}
 
@@ -281,6 +284,7 @@ class ViTCoMer(Backbone):
         deform_ratio: float | None = None,
         deform_backend: str = 'auto',
         ffn_ratio: float | None = None,
+        cnn_ffn: bool | None = None,
         norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
         with_cp: bool = False,
@@ -312,6 +316,7 @@ class ViTCoMer(Backbone):
             deform_heads=deform_heads,
             deform_ratio=deform_ratio,
             ffn_ratio=ffn_ratio,
+            cnn_ffn=cnn_ffn,
         )
         if freeze not in (None, 'vit'):
             raise ValueError(f"freeze={freeze!r}: expected None or 'vit'")
@@ -398,11 +403,11 @@ class ViTCoMer(Backbone):
         to_cnn = _per_stage('cti_to_cnn', arch.cti_to_cnn, count)
         interaction = _per_stage('cnn_interaction', arch.cnn_interaction, count)
         mrfp_dims = int(dims * arch.mrfp_ratio)
-        self._check_stages(arch, to_cnn[-1], mrfp_dims)
+        ffn_dims = int(dims * arch.ffn_ratio)
+        self._check_stages(arch, to_cnn[-1], mrfp_dims, ffn_dims)
 
         common = dict(
             embed_dims=dims,
-            ffn_dims=int(dims * arch.ffn_ratio),
             attention=dict(
                 num_heads=arch.deform_heads,
                 num_levels=3,
@@ -413,25 +418,34 @@ class ViTCoMer(Backbone):
             norm_cfg=dict(type='LN', eps=1e-6),
             drop_path_rate=drop_path_rate,
         )
+        cnn_ffn_dims = ffn_dims if arch.cnn_ffn else 0
+
+        def to_cnn_block(i: int, own_ffn: bool) -> CTIToCNN:
+            return CTIToCNN(
+                ffn_dims=cnn_ffn_dims, own_ffn=own_ffn, interaction=interaction[i], **common
+            )
+
         stages = nn.ModuleList()
         for i in range(count):
             extra = arch.extra_cti if i == count - 1 else 0
             stages.append(
                 Stage(
                     mrfp=MRFP(dims, mrfp_dims, 3, norm_cfg) if to_vit[i] else None,
-                    to_vit=CTIToViT(**common) if to_vit[i] else None,
-                    to_cnn=CTIToCNN(**common, own_ffn=False, interaction=interaction[i])
-                    if to_cnn[i]
-                    else None,
-                    extra=[
-                        CTIToCNN(**common, own_ffn=True, interaction=interaction[i])
-                        for _ in range(extra)
-                    ],
+                    to_vit=CTIToViT(ffn_dims=ffn_dims, **common) if to_vit[i] else None,
+                    to_cnn=to_cnn_block(i, own_ffn=False) if to_cnn[i] else None,
+                    extra=[to_cnn_block(i, own_ffn=True) for _ in range(extra)],
                 )
             )
         return stages
 
-    def _check_stages(self, arch: SimpleNamespace, last_to_cnn: bool, mrfp_dims: int) -> None:
+    def _check_stages(
+        self, arch: SimpleNamespace, last_to_cnn: bool, mrfp_dims: int, ffn_dims: int
+    ) -> None:
+        if ffn_dims < 1:
+            raise ValueError(
+                f'ffn_ratio={arch.ffn_ratio} leaves the feed-forward networks of CTI no channel; '
+                'to do without those on the side of the CNN set cnn_ffn=False'
+            )
         if mrfp_dims < 2 or mrfp_dims % 2:
             raise ValueError(
                 f'mrfp_ratio={arch.mrfp_ratio} gives MRFP {mrfp_dims} hidden channels; it needs an '

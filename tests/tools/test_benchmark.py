@@ -1,0 +1,60 @@
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmhybrid.testing.tasks import ConfigTask
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope='module')
+def benchmark():
+    spec = importlib.util.spec_from_file_location('benchmark', ROOT / 'tools/benchmark.py')
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_two_models_take_turns(benchmark, tmp_path, capsys):
+    file = tmp_path / 'report.json'
+    arguments = ['vit_t', 'vitcomer_t', '--size', '64', '96', '--rounds', '1', '--threads', '1']
+    benchmark.main([*arguments, '--device', 'cpu', '--json', str(file)])
+    report = json.loads(file.read_text())
+    assert [result['name'] for result in report['results']] == ['vit_t', 'vitcomer_t']
+    for result in report['results']:
+        assert set(result) == {'name', 'infer_ms', 'train_ms', 'peak_mb', 'params_m', 'gflops'}
+        assert all(result[key] > 0 for key in result if key != 'name')
+    vit, comer = report['results']
+    assert vit['params_m'] < comer['params_m'] == pytest.approx(8.739, abs=1e-3)
+    assert report['machine']['size'] == [64, 96]
+    out = capsys.readouterr().out
+    assert '(1.00x)' in out
+    assert '64x96, batch 1, fp32' in out
+
+
+def test_unknown_names_end_it(benchmark):
+    with pytest.raises(SystemExit, match='vit_xxl could not be measured'):
+        benchmark.main(['vit_xxl', '--rounds', '1'])
+
+
+@pytest.mark.parametrize(
+    'arguments', [['--mode', 'inference'], ['--size', '16', '64'], ['--rounds', '0']]
+)
+def test_bad_arguments(benchmark, arguments, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main(['vit_t', *arguments])
+    assert 'error' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'config',
+    ['demo_maskrcnn_vitcomer_t.py', 'demo_upernet_vitcomer_t.py', 'demo_linear_vitcomer_t.py'],
+)
+def test_whole_models_have_a_task(config):
+    task = ConfigTask(str(ROOT / 'configs' / config), 2, (64, 96), torch.device('cpu'))
+    assert task.macs() > 0
+    task.model.train()
+    assert task.loss().isfinite()

@@ -1,0 +1,263 @@
+"""Time, memory and cost of backbones and whole models, side by side.
+
+    python tools/benchmark.py timm:vit_small_patch16_224 vitcomer_s --size 512 512
+
+A NAME is one of `mmhybrid.list_backbones()`, `timm:` and a name of timm, or a config file, whose
+whole model is measured. Every NAME has a process of its own. They take turns, round after round, so
+that other work on the machine slows all of them alike; the medians of the rounds are compared.
+`--json` writes the figures to a file: `infer_ms` and `train_ms` a batch, `peak_mb` the highest
+resident (CPU) or allocated (GPU) memory of the process, `params_m` millions of parameters, `gflops`
+billions of multiply-adds of one inference.
+"""
+
+import argparse
+import json
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # a clone works without being installed
+    sys.path.insert(0, str(ROOT))
+
+DTYPES = ('fp32', 'bf16', 'fp16')
+MODES = ('infer', 'train')
+
+
+def parse_args(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('names', nargs='+', metavar='NAME')
+    parser.add_argument('--size', nargs=2, type=int, default=(512, 512), metavar=('H', 'W'))
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--device', default=None, help='cpu or cuda; a GPU if there is one')
+    parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='by autocast')
+    parser.add_argument('--mode', default='infer,train', help='infer, train or both, by comma')
+    parser.add_argument('--compile', action='store_true', help='torch.compile the model')
+    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--threads', type=int, default=None, help='of the CPU')
+    parser.add_argument('--json', type=Path, metavar='FILE')
+    parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
+    args = parser.parse_args(argv)
+    args.mode = args.mode.split(',')
+    unknown = [mode for mode in args.mode if mode not in MODES]
+    if unknown:
+        parser.error(f'--mode {unknown[0]}: expected {" or ".join(MODES)}')
+    if args.batch < 1 or args.rounds < 1 or min(args.size) < 32:
+        parser.error('--batch and --rounds are at least 1, --size at least 32 32')
+    return args
+
+
+# A worker: one model in one process, told what to do line by line.
+
+
+def work(args) -> None:
+    import torch
+
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = torch.device(args.device or ('cuda' if torch.cuda.is_available() else 'cpu'))
+    task = build(args.names[0], args.batch, tuple(args.size), device)
+    model = task.model
+    params = sum(p.numel() for p in model.parameters())
+    macs = task.macs()
+    if args.compile:
+        model.compile()
+    dtype = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)[args.dtype]
+    machine = describe_machine(device, args)
+    answer(params_m=params / 1e6, gflops=macs / 1e9, machine=machine)
+    for line in sys.stdin:
+        mode = line.strip()
+        model.train(mode == 'train')
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+        start = time.perf_counter()
+        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+            if mode == 'train':
+                loss = task.loss()
+            else:
+                with torch.inference_mode():
+                    task.infer()
+        if mode == 'train':
+            loss.backward()
+            model.zero_grad(set_to_none=True)
+        if device.type == 'cuda':
+            torch.cuda.synchronize()
+        answer(ms=(time.perf_counter() - start) * 1e3, peak_mb=peak_memory(device))
+
+
+def build(name: str, batch: int, size: tuple[int, int], device):
+    """The task that a NAME stands for."""
+    from mmhybrid.testing.tasks import BackboneTask, ConfigTask
+
+    if name.endswith('.py'):
+        return ConfigTask(name, batch, size, device)
+    if name.startswith('timm:'):
+        import timm
+
+        name = name.removeprefix('timm:')
+        options = dict(pretrained=False, num_classes=0, global_pool='')
+        if timm.is_model(name) and 'vit' in name:
+            options['dynamic_img_size'] = True
+        model = timm.create_model(name, **options)
+    else:
+        import mmhybrid
+
+        model = mmhybrid.build_backbone(name)
+    return BackboneTask(model, batch, size, device)
+
+
+def peak_memory(device) -> float:
+    """Highest memory of this process so far, in MB: allocated on a GPU, resident otherwise."""
+    if device.type == 'cuda':
+        import torch
+
+        return torch.cuda.max_memory_allocated() / 2**20
+    status = Path('/proc/self/status')
+    if status.exists():
+        (line,) = (s for s in status.read_text().splitlines() if s.startswith('VmHWM'))
+        return int(line.split()[1]) / 1024
+    import resource
+
+    unit = 2**20 if sys.platform == 'darwin' else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def describe_machine(device, args) -> dict:
+    import torch
+
+    on_gpu = device.type == 'cuda'
+    return dict(
+        device=torch.cuda.get_device_name() if on_gpu else _cpu_name(),
+        threads=torch.get_num_threads(),
+        torch=torch.__version__,
+        python=platform.python_version(),
+        size=list(args.size),
+        batch=args.batch,
+        dtype=args.dtype,
+        compile=args.compile,
+        rounds=args.rounds,
+    )
+
+
+def _cpu_name() -> str:
+    info = Path('/proc/cpuinfo')
+    names = info.read_text().splitlines() if info.exists() else []
+    names = [line.partition(':')[2].strip() for line in names if line.startswith('model name')]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def answer(**values) -> None:
+    print('@' + json.dumps(values), flush=True)
+
+
+# The parent: starts the workers and gives them turns.
+
+
+class Worker:
+    def __init__(self, name: str, options: list[str]):
+        self.name = name
+        self.times: dict[str, list[float]] = {}
+        self.peak = 0.0
+        command = [sys.executable, __file__, name, '--worker', *options]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.facts = self._listen()
+
+    def turn(self, mode: str, *, warm_up: bool = False) -> None:
+        self.process.stdin.write(mode + '\n')
+        self.process.stdin.flush()
+        told = self._listen()
+        self.peak = max(self.peak, told['peak_mb'])
+        if not warm_up:
+            self.times.setdefault(mode, []).append(told['ms'])
+
+    def stop(self) -> None:
+        """Close the process's input, which ends it."""
+        with self.process:
+            pass
+
+    def _listen(self) -> dict:
+        for line in self.process.stdout:
+            if line.startswith('@'):
+                return json.loads(line[1:])
+        self.stop()
+        sys.exit(f'error: {self.name} could not be measured (see above)')
+
+    def result(self) -> dict:
+        medians = {f'{mode}_ms': statistics.median(ms) for mode, ms in self.times.items()}
+        return dict(
+            name=self.name,
+            **{f'{mode}_ms': medians.get(f'{mode}_ms') for mode in MODES},
+            peak_mb=self.peak,
+            params_m=self.facts['params_m'],
+            gflops=self.facts['gflops'],
+        )
+
+
+def main(argv=None) -> dict:
+    argv = sys.argv[1:] if argv is None else argv
+    args = parse_args(argv)
+    if args.worker:
+        return work(args)
+    options = ['--size', *map(str, args.size), '--batch', str(args.batch), '--dtype', args.dtype]
+    options += ['--rounds', str(args.rounds)]
+    for name in ('device', 'threads'):
+        if getattr(args, name):
+            options += [f'--{name}', str(getattr(args, name))]
+    if args.compile:
+        options.append('--compile')
+
+    workers = []
+    for name in args.names:
+        print(f'starting {name}', file=sys.stderr)
+        workers.append(Worker(name, options))
+    for mode in args.mode:
+        for round_ in range(-1, args.rounds):  # the first one warms up
+            print(f'\r{mode}: round {round_ + 1} of {args.rounds} ', end='', file=sys.stderr)
+            for worker in workers:
+                worker.turn(mode, warm_up=round_ < 0)
+        print(file=sys.stderr)
+    report = dict(
+        machine=workers[0].facts['machine'], results=[worker.result() for worker in workers]
+    )
+    for worker in workers:
+        worker.stop()
+    print(table(report))
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + '\n')
+    return report
+
+
+def table(report: dict) -> str:
+    """The report as text; in brackets the ratio to the first row."""
+    machine, results = report['machine'], report['results']
+    columns = dict(infer_ms='infer ms', train_ms='train ms', peak_mb='peak MB')
+    columns |= dict(params_m='params M', gflops='GMACs')
+    batch = machine['batch']
+    rows = [['', *columns.values(), 'images/s']]
+    for result in results:
+        row = [result['name']]
+        for key in columns:
+            value, base = result[key], results[0][key]
+            row.append('-' if value is None else f'{value:.1f} ({value / base:.2f}x)')
+        infer = result['infer_ms']
+        rows.append([*row, '-' if infer is None else f'{1e3 * batch / infer:.2f}'])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ['  '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
+    size = 'x'.join(map(str, machine['size']))
+    about = (
+        f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
+        f'{size}, batch {batch}, {machine["dtype"]}{", compiled" if machine["compile"] else ""}, '
+        f'median of {machine["rounds"]} interleaved rounds'
+    )
+    return '\n'.join([about, '', *(line.rstrip() for line in lines)])
+
+
+if __name__ == '__main__':
+    main()
