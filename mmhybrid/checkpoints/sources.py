@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from . import cmt, cvt, plain_vit, vit_adapter, vit_comer
+from . import cmt, conv_stem_vit, cvt, plain_vit, spach, vit_adapter, vit_comer
 from .errors import CheckpointError
 
 
@@ -54,10 +54,19 @@ SOURCES = (
     ),
     Source('ViT-CoMer', 'vit_comer', _is_vit_comer, vit_comer.convert_vit_comer),
     Source(
+        'ViT_C and ViT_P', 'conv_stem_vit', conv_stem_vit.is_conv_stem_vit,
+        conv_stem_vit.convert_conv_stem_vit,
+        optional={r'head\.': 'num_classes=0'},
+    ),
+    Source(
         'CvT', 'cvt', cvt.is_cvt, cvt.convert_cvt,
         optional={
             r'(norm|head)\.': 'num_classes=0', r'stages\.\d+\.cls_token': 'class_token=False',
         },
+    ),
+    Source(
+        'SPACH', 'spach', spach.is_spach, spach.convert_spach,
+        optional={r'(norm|head)\.': 'num_classes=0'},
     ),
     Source(
         'BEiT', 'vit', plain_vit.is_beit, plain_vit.convert_beit,

@@ -6,7 +6,7 @@ know is an error: a reference must not pass by being half described.
 
 from math import isqrt
 
-from mmhybrid.models.backbones import CMT, ConvStemViT, CvT, SPACH, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
 
 REQUIRED = object()
 

@@ -2,7 +2,9 @@ from fnmatch import fnmatch
 
 from .base import Backbone
 from .cmt import CMT
+from .conv_stem_vit import ConvStemViT
 from .cvt import CvT
+from .spach import SPACH
 from .vit import ViT
 from .vit_adapter import ViTAdapter
 from .vit_comer import ViTCoMer
@@ -10,7 +12,9 @@ from .vit_comer import ViTCoMer
 __all__ = [
     'CMT',
     'Backbone',
+    'ConvStemViT',
     'CvT',
+    'SPACH',
     'ViT',
     'ViTAdapter',
     'ViTCoMer',
@@ -18,7 +22,7 @@ __all__ = [
     'list_backbones',
 ]
 
-BACKBONES = (CMT, CvT, ViT, ViTAdapter, ViTCoMer)
+BACKBONES = (CMT, ConvStemViT, CvT, SPACH, ViT, ViTAdapter, ViTCoMer)
 
 
 def _names() -> dict[str, tuple[type[Backbone], str]]:

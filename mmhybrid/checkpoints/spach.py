@@ -1,0 +1,39 @@
+"""Checkpoints of the official SPACH, ``microsoft/SPACH``, multi-stage and single-stage."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .plain_vit import any_key
+
+RULES = (
+    (r'^norm1\.', 'stem.norm.'),
+    (r'^norm2\.', 'norm.'),
+    (r'^blocks\.', 'stages.0.blocks.'),
+    (r'^layer1\.', 'stages.0.blocks.'),
+    (r'^layer(\d)\.0\.net\.1\.0\.', lambda m: f'stages.{int(m[1]) - 1}.downsample.conv.'),
+    (r'^layer(\d)\.0\.net\.1\.1\.', lambda m: f'stages.{int(m[1]) - 1}.downsample.norm.'),
+    # From the second on, the downsampling is the first entry of a layer.
+    (r'^layer(\d)\.(\d+)\.', lambda m: f'stages.{int(m[1]) - 1}.blocks.{int(m[2]) - 1}.'),
+    (r'\.spatial_func\.', '.mixing.'),
+    (r'\.channel_func\.', '.mlp.'),
+    (r'\.cpe_net\.net\.1\.', '.conv.'),
+    (r'\.gamma_1$', '.layer_scale.gamma'),
+)
+
+
+def is_spach(keys: frozenset[str]) -> bool:
+    return any_key(keys, r'(layer\d\.\d+|blocks\.\d+)\.channel_func\.fc1\.weight$')
+
+
+def convert_spach(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names of :class:`mmhybrid.models.backbones.SPACH` for the original's."""
+    converted = {}
+    for key, value in state_dict.items():
+        if key.endswith('.gamma_1'):
+            value = value.flatten()  # (1, 1, C) -> (C)
+        for pattern, replacement in RULES:
+            key = re.sub(pattern, replacement, key)
+        converted[key] = value
+    return converted

@@ -1,0 +1,467 @@
+"""SPACH: one frame, in which convolution, attention or an MLP mixes the tokens of an image."""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmhybrid.registry import MODELS
+
+from ..layers import Attention, DropPath, LayerScale, Mlp, build_norm
+from .base import REQUIRED, Backbone
+
+Grid = tuple[int, int]
+MIXINGS = ('conv', 'attn', 'mlp')
+
+
+class Stem(nn.Module):
+    """Patch embedding ``(N, C, H, W)`` to ``(N, D, H / patch_size, W / patch_size)``, and a norm.
+
+    Args:
+        kind: ``'patch'``, one convolution; ``'conv'``, the deep stem of S+: a 7x7 convolution of
+            stride 2, two of 3x3, and one that embeds patches of half the size.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        patch_size: int,
+        kind: str,
+        conv_norm_cfg: dict,
+        norm_cfg: dict,
+    ):
+        super().__init__()
+        if kind == 'patch':
+            self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
+        else:
+            c, half = 64, patch_size // 2
+            self.proj = nn.Sequential(
+                nn.Conv2d(in_channels, c, 7, stride=2, padding=3, bias=False),
+                build_norm(conv_norm_cfg, c),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(c, c, 3, padding=1, bias=False),
+                build_norm(conv_norm_cfg, c),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(c, c, 3, padding=1, bias=False),
+                build_norm(conv_norm_cfg, c),
+                nn.ReLU(inplace=True),
+                nn.Conv2d(c, embed_dims, half, stride=half),
+            )
+        self.norm = build_norm(norm_cfg, embed_dims)
+
+    def forward(self, image: Tensor) -> Tensor:
+        x = self.proj(image)
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # (N, D, h, w), and back
+
+
+class Downsample(nn.Module):
+    """``(N, C, H, W)`` to ``(N, D, ceil(H / 2), ceil(W / 2))``; odd sides are padded with zeros."""
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, channels, 2, stride=2, bias=False)
+        self.norm = nn.GroupNorm(1, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(Backbone.pad_image(x, 2)))
+
+
+class SpatialMlp(nn.Module):
+    """Two linear layers over the tokens of each channel: ``(N, num_tokens, C)``, in and out."""
+
+    def __init__(self, num_tokens: int, hidden_tokens: int):
+        super().__init__()
+        self.fc1 = nn.Linear(num_tokens, hidden_tokens)
+        self.fc2 = nn.Linear(hidden_tokens, num_tokens)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        x = x.transpose(1, 2)  # (N, L, C) -> (N, C, L)
+        return self.fc2(F.gelu(self.fc1(x))).transpose(1, 2)
+
+
+class MixingBlock(nn.Module):
+    """Tokens ``(N, H * W, C)`` of a grid pass a spatial mixing, then a channel MLP.
+
+    As in the original the 3x3 depth-wise convolution is a bypass beside the mixing: it reads what
+    comes in, without a norm, and is neither scaled nor dropped. It is all that a block without a
+    mixing has.
+
+    Args:
+        mixing: module that takes tokens and grid, or None.
+        layer_scale: initial value of the mixing's LayerScale, None for none.
+        conv_bypass: whether there is that convolution.
+    """
+
+    def __init__(
+        self,
+        embed_dims: int,
+        hidden_dims: int,
+        *,
+        mixing: nn.Module | None,
+        layer_scale: float | None,
+        conv_bypass: bool,
+        norm_cfg: dict,
+        drop_path_rate: float,
+    ):
+        super().__init__()
+        self.mixing = mixing
+        if mixing is not None:
+            self.norm1 = build_norm(norm_cfg, embed_dims)
+            scaled = layer_scale is not None
+            self.layer_scale = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
+        self.conv = None
+        if conv_bypass:
+            self.conv = nn.Conv2d(embed_dims, embed_dims, 3, padding=1, groups=embed_dims)
+        self.norm2 = build_norm(norm_cfg, embed_dims)
+        self.mlp = Mlp(embed_dims, hidden_dims)
+        self.drop_path = DropPath(drop_path_rate)
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        out = x
+        if self.mixing is not None:
+            out = out + self.drop_path(self.layer_scale(self.mixing(self.norm1(x), grid)))
+        if self.conv is not None:
+            maps = x.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
+            out = out + self.conv(maps).flatten(2).transpose(1, 2)  # (N, C, H, W) -> (N, H W, C)
+        return out + self.drop_path(self.mlp(self.norm2(out)))
+
+
+class Stage(nn.Module):
+    """A downsampling (None in the first stage) and blocks; :class:`SPACH` runs them."""
+
+    def __init__(self, downsample: Downsample | None, blocks: list[MixingBlock]):
+        super().__init__()
+        self.downsample = downsample
+        self.blocks = nn.ModuleList(blocks)
+
+
+def _stages(kind: str, depths: Sequence[int]) -> tuple:
+    """Stages of one kind of mixing; the first of several is always convolution."""
+    first = kind if len(depths) == 1 else 'conv'
+    return tuple(((kind if i else first, depth),) for i, depth in enumerate(depths))
+
+
+def _multi_stage(embed_dims: int, channel_ratio: int, stages: tuple) -> dict:
+    """Patches of 4 pixels, and as many heads as 32 divides the first stage's width."""
+    return dict(
+        embed_dims=embed_dims,
+        num_heads=embed_dims // 32,
+        channel_ratio=channel_ratio,
+        stages=stages,
+    )
+
+
+def _single_stage(embed_dims: int, channel_ratio: int, stages: tuple) -> dict:
+    return _multi_stage(embed_dims, channel_ratio, stages) | dict(patch_size=16)
+
+
+XXS, XS = (2, 2, 6, 2), (3, 4, 12, 3)
+HYBRID_XS = (
+    (('conv', 3),),
+    (('conv', 4),),
+    (('conv', 2), ('attn', 10)),
+    (('conv', 1), ('attn', 2)),
+)
+HYBRID_S = (
+    (('conv', 3),),
+    (('conv', 2), ('attn', 2)),
+    (('conv', 2), ('attn', 10)),
+    (('conv', 1), ('attn', 2)),
+)
+
+
+@MODELS.register_module()
+class SPACH(Backbone):
+    """SPACH: stages of blocks that mix tokens by convolution, attention or an MLP.
+
+    A Battle of Network Structures: An Empirical Study of CNN, Transformer, and MLP, arXiv
+    2108.13002, ``microsoft/SPACH``, its multi-stage and single-stage models. Differences from it:
+    any image size, square or not (odd sides are padded before they are halved), where it takes
+    square ones of one size. An architecture with MLP mixing stays tied to its ``image_size``.
+
+    Args:
+        arch: ``'ms_xxs_conv' 'ms_xxs_attn' 'ms_xxs_mlp'``, the same of ``ms_xs`` and ``ms_s``,
+            ``'ms_xs_hybrid' 'ms_s_hybrid' 'ms_splus_hybrid'``, the single-stage ones
+            (``'xxs_conv'`` and so on), or ``dict(embed_dims, num_heads, stages)``, to which any of
+            the arguments marked * can be added. ``embed_dims`` is the width of the first stage and
+            doubles with each, ``num_heads`` is that of all stages, as in the original; ``stages``
+            gives each stage's blocks in order, such as ``[[('conv', 2), ('attn', 10)], ...]``.
+        in_channels: channels of the image.
+        out_indices: stages whose output comes out, before the final norm; None, the default, for
+            all.
+        patch_size: * side of a patch of the stem in pixels, default 4.
+        stem: * ``'patch'`` (default) or ``'conv'``, see :class:`Stem`.
+        token_ratio, channel_ratio: * hidden width of the MLPs over their number of tokens and of
+            channels, default 0.5 and 2.
+        image_size: * side or (height, width) of the images that MLP mixing is tied to, default 224;
+            nothing else reads it.
+        conv_bypass: * whether each block has the depth-wise convolution, default True.
+        layer_scale: * initial value of the mixing's LayerScale, default 1e-4; in ``arch`` None is
+            none.
+        shared_mixing: * whether the blocks of a stage share one mixing; default False. As in the
+            original, the first of several stages shares nothing.
+        qkv_bias: * bias of the attention's projection, default True.
+        num_classes: classes of the original's head, 0 for none.
+        stem_norm_cfg: norms of the convolutional stem, default ``dict(type='BN')``.
+        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-6)``.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0, except in
+            single-stage models, where all blocks have it.
+        with_cp: recompute blocks in the backward pass to save memory.
+        frozen_stages: -1 nothing, 0 the stem, i also the first i stages.
+        norm_eval: keep batch norms in evaluation mode while training.
+        init_cfg: see :class:`Backbone`.
+
+    Shapes:
+        ``(N, in_channels, H, W)`` to ``(N, embed_dims * 2**i, ceil(H / s), ceil(W / s))``, s =
+        ``patch_size * 2**i``; with ``num_classes``, logits ``(N, num_classes)`` after them.
+
+    Raises:
+        ValueError: unknown arch, inconsistent settings, or an unfit image; with MLP mixing, of
+            another size.
+    """
+
+    family = 'spach'
+    arch_settings = {
+        'ms_xxs_conv': _multi_stage(64, 2, _stages('conv', XXS)),
+        'ms_xxs_attn': _multi_stage(32, 2, _stages('attn', XXS)),
+        'ms_xxs_mlp': _multi_stage(64, 2, _stages('mlp', XXS)),
+        'ms_xs_conv': _multi_stage(96, 2, _stages('conv', XS)),
+        'ms_xs_attn': _multi_stage(64, 2, _stages('attn', XS)),
+        'ms_xs_mlp': _multi_stage(96, 2, _stages('mlp', XS)),
+        'ms_xs_hybrid': _multi_stage(96, 2, HYBRID_XS),
+        'ms_s_conv': _multi_stage(128, 3, _stages('conv', XS)),
+        'ms_s_attn': _multi_stage(96, 3, _stages('attn', XS)),
+        'ms_s_mlp': _multi_stage(128, 3, _stages('mlp', XS)),
+        'ms_s_hybrid': _multi_stage(128, 3, HYBRID_S),
+        'ms_splus_hybrid': _multi_stage(128, 3, HYBRID_S) | dict(stem='conv'),
+        'xxs_conv': _single_stage(384, 2, _stages('conv', [12])),
+        'xxs_attn': _single_stage(192, 2, _stages('attn', [12])),
+        'xxs_mlp': _single_stage(384, 2, _stages('mlp', [12])),
+        'xs_conv': _single_stage(384, 2, _stages('conv', [24])),
+        'xs_attn': _single_stage(384, 2, _stages('attn', [12])),
+        'xs_mlp': _single_stage(384, 2, _stages('mlp', [24])),
+        's_conv': _single_stage(512, 3, _stages('conv', [24])),
+        's_attn': _single_stage(512, 3, _stages('attn', [12])),
+        's_mlp': _single_stage(512, 3, _stages('mlp', [24])),
+    }
+    arch_defaults = dict(
+        embed_dims=REQUIRED,
+        num_heads=REQUIRED,
+        stages=REQUIRED,
+        patch_size=4,
+        stem='patch',
+        token_ratio=0.5,
+        channel_ratio=2,
+        image_size=224,
+        conv_bypass=True,
+        layer_scale=1e-4,
+        shared_mixing=False,
+        qkv_bias=True,
+        norm_cfg=dict(type='LN', eps=1e-6),
+    )
+    pretrained_parts = {'spach': ''}
+
+    def __init__(
+        self,
+        arch: str | dict = 'ms_s_hybrid',
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] | None = None,
+        patch_size: int | None = None,
+        stem: Literal['patch', 'conv'] | None = None,
+        token_ratio: float | None = None,
+        channel_ratio: float | None = None,
+        image_size: int | tuple[int, int] | None = None,
+        conv_bypass: bool | None = None,
+        layer_scale: float | None = None,
+        shared_mixing: bool | None = None,
+        qkv_bias: bool | None = None,
+        num_classes: int = 0,
+        stem_norm_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
+        arch = self.resolve_arch(
+            arch,
+            patch_size=patch_size,
+            stem=stem,
+            token_ratio=token_ratio,
+            channel_ratio=channel_ratio,
+            image_size=image_size,
+            conv_bypass=conv_bypass,
+            layer_scale=layer_scale,
+            shared_mixing=shared_mixing,
+            qkv_bias=qkv_bias,
+            norm_cfg=norm_cfg,
+        )
+        num_stages = len(arch.stages)
+        super().__init__(
+            in_channels=in_channels,
+            out_indices=range(num_stages) if out_indices is None else out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
+        )
+        self.num_stages = num_stages
+        self._check(arch)
+        self.patch_size = arch.patch_size
+        size = arch.image_size
+        self.image_size = (size, size) if isinstance(size, int) else tuple(size)
+        self.tied_to_size = any(kind == 'mlp' for stage in arch.stages for kind, _ in stage)
+
+        stem_norm_cfg = dict(type='BN') if stem_norm_cfg is None else stem_norm_cfg
+        dims = arch.embed_dims
+        self.stem = Stem(
+            in_channels, dims, arch.patch_size, arch.stem, stem_norm_cfg, arch.norm_cfg
+        )
+        widths = [dims * 2**i for i in range(self.num_stages)]
+        self.stages = self._build_stages(arch, widths, drop_path_rate)
+        self.norm = build_norm(arch.norm_cfg, widths[-1]) if num_classes else None
+        self.head = nn.Linear(widths[-1], num_classes) if num_classes else None
+        self.apply(_init_layer)
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)
+
+        self.levels = self.resolve_indices(self.num_stages)
+        self.out_channels = tuple(widths[level] for level in self.levels)
+        self.out_strides = tuple(arch.patch_size * 2**level for level in self.levels)
+        self.freeze()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.check_image(x)
+        self._check_size(x)
+        x = self.run(self.stem, self.pad_image(x, self.patch_size))
+        outs = []
+        for level, stage in enumerate(self.stages):
+            if stage.downsample is not None:
+                x = self.run(stage.downsample, x)
+            grid = (x.shape[2], x.shape[3])
+            tokens = x.flatten(2).transpose(1, 2)  # (N, C, H, W) -> (N, H W, C)
+            for block in stage.blocks:
+                tokens = self.run(block, tokens, grid)
+            x = tokens.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
+            if level in self.levels:
+                outs.append(x)
+        if self.head is not None:
+            outs.append(self.head(self.norm(tokens).mean(dim=1)))
+        return tuple(outs)
+
+    # Training
+
+    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        return [self.stem, *self.stages[: self.frozen_stages]] if self.frozen_stages >= 0 else []
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """0 for the stem, ``i + 1`` for block i of all stages, the last for the head.
+
+        A downsampling goes with the first block after it.
+        """
+        counts = [len(stage.blocks) for stage in self.stages]
+        last = sum(counts) + 1
+        if param_name.startswith(f'{prefix}stem.'):
+            return 0, last + 1
+        if not param_name.startswith(f'{prefix}stages.'):
+            return last, last + 1
+        _, stage, part, index, *_ = param_name.removeprefix(prefix).split('.')
+        return sum(counts[: int(stage)]) + (int(index) if part == 'blocks' else 0) + 1, last + 1
+
+    # Building
+
+    def _check(self, arch: SimpleNamespace) -> None:
+        kinds = {kind for stage in arch.stages for kind, _ in stage}
+        if not kinds <= set(MIXINGS):
+            raise ValueError(
+                f'stages={arch.stages}: expected for each stage pairs of a mixing, one of '
+                f'{MIXINGS}, and a number of blocks'
+            )
+        if arch.stem not in ('patch', 'conv'):
+            raise ValueError(f"stem={arch.stem!r}: expected 'patch' or 'conv'")
+        if arch.stem == 'conv' and arch.patch_size % 2:
+            raise ValueError(
+                f"patch_size={arch.patch_size}: stem='conv' halves the image first; give an even "
+                'number'
+            )
+        if 'attn' in kinds and arch.embed_dims % arch.num_heads:
+            raise ValueError(
+                f'num_heads={arch.num_heads} does not divide embed_dims={arch.embed_dims}'
+            )
+        if self.frozen_stages > self.num_stages:
+            raise ValueError(
+                f'frozen_stages={self.frozen_stages}: this SPACH has {self.num_stages} stages; use '
+                f'-1 (nothing) to {self.num_stages}'
+            )
+
+    def _build_stages(
+        self, arch: SimpleNamespace, widths: Sequence[int], drop_path_rate: float
+    ) -> nn.ModuleList:
+        several = self.num_stages > 1
+        last = max(sum(depth for stage in arch.stages for _, depth in stage) - 1, 1)
+        grid = self._grid(self.image_size)
+        stages, index = nn.ModuleList(), 0
+        for i, (kinds, dims) in enumerate(zip(arch.stages, widths, strict=True)):
+            if i > 0:
+                grid = (-(-grid[0] // 2), -(-grid[1] // 2))
+            num_tokens = grid[0] * grid[1]
+            blocks = []
+            for kind, depth in kinds:
+                mixing = None
+                for _ in range(depth):
+                    if mixing is None or not arch.shared_mixing or (several and i == 0):
+                        mixing = _build_mixing(kind, arch, dims, num_tokens)
+                    blocks.append(
+                        MixingBlock(
+                            dims,
+                            int(dims * arch.channel_ratio),
+                            mixing=mixing,
+                            layer_scale=arch.layer_scale,
+                            conv_bypass=arch.conv_bypass,
+                            norm_cfg=arch.norm_cfg,
+                            drop_path_rate=drop_path_rate * (index / last if several else 1),
+                        )
+                    )
+                    index += 1
+            downsample = Downsample(widths[i - 1], dims) if i > 0 else None
+            stages.append(Stage(downsample, blocks))
+        return stages
+
+    # MLP mixing
+
+    def _grid(self, size: Sequence[int]) -> Grid:
+        """Tokens of an image after the stem."""
+        return (-(-size[0] // self.patch_size), -(-size[1] // self.patch_size))
+
+    def _check_size(self, image: Tensor) -> None:
+        size = tuple(image.shape[2:])
+        if self.tied_to_size and self._grid(size) != self._grid(self.image_size):
+            raise ValueError(
+                'MLP mixing is tied to its number of tokens: this SPACH was built for images of '
+                '{}x{} pixels, got {}x{}; crop or resize the images to that size, or set '
+                'image_size={}, for which weights of another size will not fit'.format(
+                    *self.image_size, *size, size
+                )
+            )
+
+
+def _build_mixing(kind: str, arch: SimpleNamespace, dims: int, num_tokens: int) -> nn.Module | None:
+    if kind == 'attn':
+        return Attention(dims, arch.num_heads, qkv_bias=arch.qkv_bias)
+    if kind == 'mlp':
+        return SpatialMlp(num_tokens, int(num_tokens * arch.token_ratio))
+    return None  # the block's own convolution does it
+
+
+def _init_layer(module: nn.Module) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.xavier_uniform_(module.weight)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode='fan_out', nonlinearity='relu')
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
+        nn.init.zeros_(module.bias)
