@@ -119,9 +119,9 @@ def any_key(keys, pattern):
 
 
 def is_plain_vit(keys):
-    """A ViT's blocks at the root and no adapter beside them."""
+    """A ViT's blocks at the root, and no adapter and no stem of another kind beside them."""
     return any_key(keys, r'blocks\.(\d+\.)+attn\.qkv\.weight') and not any_key(
-        keys, r'(spm|interactions)\.'
+        keys, r'(spm|interactions|stem)\.'
     )
 
 

@@ -1,0 +1,42 @@
+"""Checkpoints of ViT_C and ViT_P in ``facebookresearch/pycls``."""
+
+import re
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from .plain_vit import any_key
+
+RULES = (
+    (r'stem\.cstem(\d+)_conv\.', r'stem.layers.\1.0.'),
+    (r'stem\.cstem(\d+)_bn\.', r'stem.layers.\1.1.'),
+    (r'stem\.(cstem_last_conv|patchify)\.', 'stem.proj.'),
+    (r'encoder\.block_(\d+)\.', r'blocks.\1.'),
+    (r'(blocks\.\d+)\.ln_([12])\.', r'\1.norm\2.'),
+    (r'(blocks\.\d+)\.self_attention\.block\.in_proj_', r'\1.attn.qkv.'),
+    (r'(blocks\.\d+)\.self_attention\.block\.out_proj\.', r'\1.attn.proj.'),
+    (r'(blocks\.\d+)\.mlp_block\.linear_([12])\.', r'\1.mlp.fc\2.'),
+    (r'encoder\.ln\.', 'norm.'),
+    (r'head\.head_fc\.', 'head.'),
+    (r'class_token$', 'cls_token'),
+)
+
+
+def is_conv_stem_vit(keys: frozenset[str]) -> bool:
+    return any_key(keys, r'encoder\.block_\d+\.self_attention\.block\.in_proj_weight$')
+
+
+def convert_conv_stem_vit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names of :class:`mmhybrid.models.backbones.ConvStemViT` for the original's.
+
+    The original's tokens, and so its positions ``(L, 1, C)``, have the batch second.
+    """
+    converted = {}
+    for key, value in state_dict.items():
+        for pattern, replacement in RULES:
+            key = re.sub(f'^{pattern}', replacement, key)
+        converted[key] = value
+    positions = converted.pop('pos_embedding', None)
+    if positions is not None:
+        converted['pos_embed'] = positions.transpose(0, 1)  # (L, 1, C) -> (1, L, C)
+    return converted

@@ -1,0 +1,373 @@
+"""ViT_C and ViT_P: a plain Vision Transformer behind a convolutional or a patchify stem."""
+
+from collections.abc import Sequence
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from mmhybrid.registry import MODELS
+
+from ..layers import build_norm, resize_positions
+from .base import REQUIRED, Backbone
+from .vit import Block
+
+Grid = tuple[int, int]
+
+
+class ConvStem(nn.Module):
+    """Convolutions, each with a norm and ReLU, then a plain one to ``embed_dims``.
+
+    The last one takes what stride is left to ``patch_size``, without overlap: a 1x1 convolution
+    in the paper's convolutional stem, the whole patch where there is nothing before it (patchify).
+
+    Args:
+        channels, kernels, strides: of the convolutions before the last. One whose kernel equals its
+            stride is a patchify layer, not padded; the others are centred.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        embed_dims: int,
+        patch_size: int,
+        *,
+        channels: Sequence[int],
+        kernels: Sequence[int],
+        strides: Sequence[int],
+        norm_cfg: dict,
+    ):
+        super().__init__()
+        self.layers = nn.ModuleList()
+        left = patch_size
+        for width, kernel, stride in zip(channels, kernels, strides, strict=True):
+            padding = kernel // 2 if kernel > stride else 0
+            conv = nn.Conv2d(in_channels, width, kernel, stride, padding, bias=False)
+            nn.init.normal_(conv.weight, std=(2.0 / width) ** 0.5)
+            self.layers.append(nn.Sequential(conv, build_norm(norm_cfg, width), nn.ReLU()))
+            in_channels, left = width, left // stride
+        self.proj = nn.Conv2d(in_channels, embed_dims, left, left)
+        if channels:
+            nn.init.normal_(self.proj.weight, std=embed_dims**-0.5)
+        else:
+            nn.init.trunc_normal_(self.proj.weight, std=self.proj.weight[0].numel() ** -0.5)
+        nn.init.zeros_(self.proj.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
+        """``(N, C, H, W)`` to tokens ``(N, h * w, D)`` and their grid."""
+        for layer in self.layers:
+            x = layer(x)
+        x = self.proj(x)
+        grid = (x.shape[2], x.shape[3])
+        return x.flatten(2).transpose(1, 2), grid  # (N, D, h, w) -> (N, h w, D)
+
+
+SIZES = {
+    '1gf': dict(embed_dims=192, num_heads=3, mlp_ratio=3),
+    '4gf': dict(embed_dims=384, num_heads=6, mlp_ratio=3),
+    '18gf': dict(embed_dims=768, num_heads=12),
+    '36gf': dict(embed_dims=1024, num_heads=16),
+}
+FOUR_CONVS = dict(stem_strides=(2, 2, 2, 2))
+SIX_CONVS = dict(stem_channels=(64, 128, 128, 256, 256, 512), stem_strides=(2, 2, 1, 2, 1, 2))
+# Table 3 of the paper, at 4 GF: between the convolutional and the patchify stem lie stems that end
+# with a patchify layer of 2, 4, 8 or 16 pixels. It prints 42 for S1's first width, but its FLOPs
+# (422 M) and parameters are those of 52, which is also what doubling would give.
+STEMS = {
+    's1': dict(
+        stem_channels=(52, 104, 208, 416), stem_kernels=(3, 3, 3, 2), stem_strides=(2, 2, 2, 2)
+    ),
+    's2': dict(
+        stem_channels=(32, 64, 128, 256), stem_kernels=(3, 3, 3, 4), stem_strides=(2, 2, 1, 4)
+    ),
+    's3': dict(
+        stem_channels=(17, 34, 68, 136), stem_kernels=(3, 3, 3, 8), stem_strides=(2, 1, 1, 8)
+    ),
+    's4': dict(
+        stem_channels=(8, 16, 32, 64), stem_kernels=(3, 3, 3, 16), stem_strides=(1, 1, 1, 16)
+    ),
+}
+
+
+@MODELS.register_module()
+class ConvStemViT(Backbone):
+    """ViT_C and ViT_P: the maps of a plain ViT's patch tokens after some of its blocks.
+
+    Early Convolutions Help Transformers See Better, arXiv 2106.14881, ``facebookresearch/pycls``.
+    ViT_C replaces the 16x16 patch convolution by a few 3x3 ones, and has one block fewer than
+    ViT_P. Differences from the original: other image sizes, with resized positions.
+
+    Like the plain :class:`ViT` it answers what an adapter asks: :meth:`embed`, :meth:`run_blocks`,
+    and its widths (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
+
+    Args:
+        arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, the paper's stem ablations
+            ``'s1_4gf'`` to ``'s4_4gf'``, or ``dict(embed_dims, depth, num_heads, mlp_ratio=4)``, to
+            which any of the arguments marked * can be added.
+        in_channels: channels of the image.
+        out_indices: the blocks whose output comes out; negative ones count from the last.
+        stem_channels, stem_kernels, stem_strides: * the stem's convolutions before its last, see
+            :class:`ConvStem`; default none, and kernels of 3.
+        stem_norm_cfg: * norms of the stem, default ``dict(type='BN')``; the paper tries
+            ``dict(type='LN2d')`` too.
+        patch_size: * stride of the whole stem, default 16.
+        pretrain_size: * side in pixels of the image for which positions are learned, default 224.
+            For other images they are resized.
+        class_token: * whether the sequence begins with one, default True.
+        windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
+        final_norm: normalise the tokens of each output.
+        num_classes: classes of the original's head, 0 for none. It reads the class token, or the
+            mean of the patches where there is none.
+        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-5)``.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
+        with_cp: recompute blocks in the backward pass to save memory.
+        frozen_stages: -1 nothing, 0 the stem and positions, i also the first i blocks.
+        norm_eval: keep the stem's batch norms in evaluation mode while training.
+        init_cfg: see :class:`Backbone`.
+
+    Shapes:
+        ``(N, in_channels, H, W)`` to a tuple of ``(N, embed_dims, ceil(H / patch_size),
+        ceil(W / patch_size))``, all of stride ``patch_size``; with ``num_classes``, logits
+        ``(N, num_classes)`` after them.
+
+    Raises:
+        ValueError: unknown arch, inconsistent settings, or an unfit image.
+    """
+
+    family = 'vit'
+    arch_settings = {
+        'c_1gf': SIZES['1gf'] | FOUR_CONVS | dict(depth=11, stem_channels=(24, 48, 96, 192)),
+        'c_4gf': SIZES['4gf'] | FOUR_CONVS | dict(depth=11, stem_channels=(48, 96, 192, 384)),
+        'c_18gf': SIZES['18gf'] | SIX_CONVS | dict(depth=11),
+        'c_36gf': SIZES['36gf'] | SIX_CONVS | dict(depth=13),
+        'p_1gf': SIZES['1gf'] | dict(depth=12),
+        'p_4gf': SIZES['4gf'] | dict(depth=12),
+        'p_18gf': SIZES['18gf'] | dict(depth=12),
+        'p_36gf': SIZES['36gf'] | dict(depth=14),
+        **{f'{name}_4gf': SIZES['4gf'] | stem | dict(depth=11) for name, stem in STEMS.items()},
+    }
+    arch_defaults = dict(
+        embed_dims=REQUIRED,
+        depth=REQUIRED,
+        num_heads=REQUIRED,
+        mlp_ratio=4,
+        stem_channels=(),
+        stem_kernels=None,
+        stem_strides=(),
+        stem_norm_cfg=dict(type='BN'),
+        patch_size=16,
+        pretrain_size=224,
+        class_token=True,
+        norm_cfg=dict(type='LN', eps=1e-5),
+    )
+    pretrained_parts = {'conv_stem_vit': ''}
+
+    def __init__(
+        self,
+        arch: str | dict = 'c_4gf',
+        *,
+        in_channels: int = 3,
+        out_indices: Sequence[int] = (-1,),
+        stem_channels: Sequence[int] | None = None,
+        stem_kernels: Sequence[int] | None = None,
+        stem_strides: Sequence[int] | None = None,
+        stem_norm_cfg: dict | None = None,
+        patch_size: int | None = None,
+        pretrain_size: int | None = None,
+        class_token: bool | None = None,
+        windows: int | Sequence[int | None] = 0,
+        final_norm: bool = False,
+        num_classes: int = 0,
+        norm_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        with_cp: bool = False,
+        frozen_stages: int = -1,
+        norm_eval: bool = False,
+        init_cfg: dict | list | None = None,
+    ):
+        super().__init__(
+            in_channels=in_channels,
+            out_indices=out_indices,
+            frozen_stages=frozen_stages,
+            norm_eval=norm_eval,
+            with_cp=with_cp,
+            init_cfg=init_cfg,
+        )
+        arch = self.resolve_arch(
+            arch,
+            stem_channels=stem_channels,
+            stem_kernels=stem_kernels,
+            stem_strides=stem_strides,
+            stem_norm_cfg=stem_norm_cfg,
+            patch_size=patch_size,
+            pretrain_size=pretrain_size,
+            class_token=class_token,
+            norm_cfg=norm_cfg,
+        )
+        if arch.stem_kernels is None:
+            arch.stem_kernels = (3,) * len(arch.stem_channels)
+        self._check(arch)
+        dims, side = arch.embed_dims, arch.pretrain_size // arch.patch_size
+        self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
+        self.patch_size = arch.patch_size
+        self.position_grid = (side, side)
+        self.num_prefix_tokens = self.num_prefix_positions = int(arch.class_token)
+        self.final_norm = final_norm
+        windows = self._windows(windows)
+
+        self.stem = ConvStem(
+            in_channels,
+            dims,
+            arch.patch_size,
+            channels=arch.stem_channels,
+            kernels=arch.stem_kernels,
+            strides=arch.stem_strides,
+            norm_cfg=arch.stem_norm_cfg,
+        )
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, dims)) if arch.class_token else None
+        self.pos_embed = nn.Parameter(torch.empty(1, self.num_prefix_tokens + side * side, dims))
+        self.blocks = nn.ModuleList(
+            Block(
+                dims,
+                arch.num_heads,
+                int(dims * arch.mlp_ratio),
+                window=window,
+                qkv_bias=True,
+                mask_key_bias=False,
+                layer_scale=None,
+                ffn='mlp',
+                norm_cfg=arch.norm_cfg,
+                drop_path_rate=drop_path_rate * i / max(arch.depth - 1, 1),
+                relative_grid=None,
+                relative_class_token=False,
+            )
+            for i, window in enumerate(windows)
+        )
+        self.norm = build_norm(arch.norm_cfg, dims) if final_norm or num_classes else None
+        self.head = nn.Linear(dims, num_classes) if num_classes else None
+        self.reset_parameters()
+
+        self.levels = self.resolve_indices(arch.depth)
+        self.out_channels = (dims,) * len(self.levels)
+        self.out_strides = (arch.patch_size,) * len(self.levels)
+        self.freeze()
+
+    def reset_parameters(self) -> None:
+        """The original's initialisation; the stem does its own."""
+        nn.init.normal_(self.pos_embed, std=0.02)
+        for block in self.blocks:
+            nn.init.xavier_uniform_(block.attn.qkv.weight)
+            nn.init.zeros_(block.attn.qkv.bias)
+            nn.init.zeros_(block.attn.proj.bias)
+            for linear in (block.mlp.fc1, block.mlp.fc2):
+                nn.init.xavier_uniform_(linear.weight)
+                nn.init.normal_(linear.bias, std=1e-6)
+        if self.head is not None:
+            nn.init.zeros_(self.head.weight)
+            nn.init.zeros_(self.head.bias)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        self.check_image(x)
+        size = tuple(x.shape[2:])
+        tokens, grid = self.embed(self.pad_image(x, self.patch_size))
+        outs, start = [], 0
+        for level in self.levels:
+            tokens = self.run_blocks(tokens, grid, start, level + 1)
+            start = level + 1
+            patches = tokens[:, self.num_prefix_tokens :]
+            if self.final_norm:
+                patches = self.norm(patches)
+            out = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
+            outs.append(self.crop_map(out, size, self.patch_size))
+        if self.head is not None:
+            tokens = self.norm(self.run_blocks(tokens, grid, start, self.depth))
+            pooled = tokens[:, 0] if self.cls_token is not None else tokens.mean(dim=1)
+            outs.append(self.head(pooled))
+        return tuple(outs)
+
+    # What an adapter asks for
+
+    def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
+        """Tokens ``(N, num_prefix_tokens + h * w, C)`` with positions, and their grid ``(h, w)``.
+
+        Both sides of the image must be multiples of ``patch_size``.
+        """
+        tokens, grid = self.stem(image)
+        prefix, positions = self.pos_embed.tensor_split((self.num_prefix_tokens,), dim=1)
+        tokens = tokens + resize_positions(positions, self.position_grid, grid)
+        if self.cls_token is not None:
+            cls_token = (self.cls_token + prefix).expand(len(tokens), -1, -1)
+            tokens = torch.cat((cls_token.to(tokens.dtype), tokens), dim=1)
+        return tokens, grid
+
+    def run_blocks(self, tokens: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
+        """Tokens after blocks ``start`` to ``stop - 1``."""
+        for block in self.blocks[start:stop]:
+            tokens = self.run(block, tokens, grid, None)
+        return tokens
+
+    # Training
+
+    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        if self.frozen_stages < 0:
+            return []
+        cls_token = [] if self.cls_token is None else [self.cls_token]
+        return [self.stem, self.pos_embed, *cls_token, *self.blocks[: self.frozen_stages]]
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """0 for stem and positions, ``i + 1`` for block i, ``depth + 1`` for all that follows."""
+        count = self.depth + 2
+        name = param_name.removeprefix(prefix)
+        if param_name.startswith(prefix):
+            if name.startswith('blocks.'):
+                return int(name.split('.')[1]) + 1, count
+            if name.startswith(('stem.', 'pos_embed', 'cls_token')):
+                return 0, count
+        return count - 1, count
+
+    # Settings
+
+    def _check(self, arch) -> None:
+        if arch.embed_dims % arch.num_heads:
+            raise ValueError(
+                f'num_heads={arch.num_heads} does not divide embed_dims={arch.embed_dims}'
+            )
+        counts = {len(arch.stem_channels), len(arch.stem_kernels), len(arch.stem_strides)}
+        if len(counts) > 1:
+            raise ValueError(
+                f'stem_channels={arch.stem_channels}, stem_kernels={arch.stem_kernels} and '
+                f'stem_strides={arch.stem_strides} differ in length; give each convolution one of '
+                'each'
+            )
+        if arch.patch_size % prod(arch.stem_strides):
+            raise ValueError(
+                f'stem_strides={arch.stem_strides} multiply to {prod(arch.stem_strides)}, which '
+                f'does not divide patch_size={arch.patch_size}'
+            )
+        for kernel, stride in zip(arch.stem_kernels, arch.stem_strides, strict=True):
+            if kernel != stride and (kernel < stride or kernel % 2 == 0):
+                raise ValueError(
+                    f'a convolution of the stem has kernel {kernel} and stride {stride}; expected '
+                    'an odd kernel larger than its stride, or equal ones (a patchify layer)'
+                )
+        if self.frozen_stages > arch.depth:
+            raise ValueError(
+                f'frozen_stages={self.frozen_stages}: the ViT has {arch.depth} blocks; use -1 '
+                f'(nothing) to {arch.depth}'
+            )
+
+    def _windows(self, windows: int | Sequence[int | None]) -> tuple[int, ...]:
+        """One window a block."""
+        windows = (windows,) * self.depth if isinstance(windows, int) else windows
+        windows = tuple(window or 0 for window in windows)
+        if len(windows) != self.depth:
+            raise ValueError(
+                f'windows has {len(windows)} entries for {self.depth} blocks; give one a block, or '
+                'a single number'
+            )
+        if any(windows) and self.num_prefix_tokens:
+            raise ValueError(
+                'window attention has no place for the class token; set class_token=False, or '
+                'windows=0'
+            )
+        return windows
