@@ -1,3 +1,3 @@
-from . import backbones
+from . import backbones, necks
 
-__all__ = ['backbones']
+__all__ = ['backbones', 'necks']
