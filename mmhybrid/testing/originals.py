@@ -247,7 +247,7 @@ def build_vit_adapter(args, shapes):
         num_points=args.take('n_points', 4),
         deform_heads=args.take('deform_num_heads', 6),
         deform_ratio=args.take('deform_ratio', 1.0),
-        ffn_ratio=args.take('cffn_ratio', 0.25) if args.take('with_cffn', True) else 0,
+        ffn_ratio=args.take('cffn_ratio', 0.25) * args.take('with_cffn', True),
         interaction_indexes=args.take('interaction_indexes'),
         extra_extractors=2 if args.take('use_extra_extractor', True) else 0,
         vit_features=vit_features if args.take('add_vit_feature', True) else 'none',

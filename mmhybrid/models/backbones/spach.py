@@ -201,8 +201,7 @@ class SPACH(Backbone):
         conv_bypass: * whether each block has the depth-wise convolution, default True.
         layer_scale: * initial value of the mixing's LayerScale, default 1e-4; in ``arch`` None is
             none.
-        shared_mixing: * whether the blocks of a stage share one mixing; default False. As in the
-            original, the first of several stages shares nothing.
+        shared_mixing: * whether a stage's blocks of one kind share one mixing, default False.
         qkv_bias: * bias of the attention's projection, default True.
         num_classes: classes of the original's head, 0 for none.
         stem_norm_cfg: norms of the convolutional stem, default ``dict(type='BN')``.
@@ -414,7 +413,7 @@ class SPACH(Backbone):
             for kind, depth in kinds:
                 mixing = None
                 for _ in range(depth):
-                    if mixing is None or not arch.shared_mixing or (several and i == 0):
+                    if mixing is None or not arch.shared_mixing:
                         mixing = _build_mixing(kind, arch, dims, num_tokens)
                     blocks.append(
                         MixingBlock(
