@@ -340,7 +340,9 @@ def build_cmt(args, shapes):
 def build_spach(args, shapes):
     """Spach and SpachMS of microsoft/SPACH."""
     args.expect(qk_scale=None)
-    args.ignore('init_values', 'drop_path_rate', 'drop_rate', 'attn_drop', 'proj_drop')
+    args.ignore(
+        'init_values', 'drop_path_rate', 'drop_rate', 'attn_drop', 'proj_drop', 'downstream'
+    )
     kinds = {'pass': 'conv', 'attn': 'attn', 'mlp': 'mlp'}
     net_arch = args.take('net_arch')
     if isinstance(net_arch[0][0], str):  # a single stage is not nested
@@ -362,7 +364,7 @@ def build_spach(args, shapes):
             qkv_bias=args.take('qkv_bias', True),
         ),
         in_channels=args.take('in_chans', 3),
-        num_classes=0 if args.take('downstream', False) else args.take('num_classes', 1000),
+        num_classes=_num_classes(args, shapes, 'head.weight'),
     )
 
 
