@@ -5,6 +5,8 @@ from dataclasses import dataclass
 DEIT = 'https://dl.fbaipublicfiles.com/deit/'
 MAE = 'https://dl.fbaipublicfiles.com/mae/pretrain/'
 DINOV2 = 'https://dl.fbaipublicfiles.com/dinov2/'
+TIMM = 'https://huggingface.co/timm/'
+SPACH = 'https://github.com/microsoft/SPACH/releases/download/v1.0/'
 DINOV3_REQUEST = 'https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/'
 
 
@@ -78,3 +80,14 @@ OFFICIAL_FILES |= {
 }
 OFFICIAL_FILES['dinov3_vitl16_sat493m'] = _dinov3('vitl16', 'eadcf0ff', 'sat493m')
 OFFICIAL_FILES['dinov3_vit7b16_sat493m'] = _dinov3('vit7b16', 'a6675841', 'sat493m')
+OFFICIAL_FILES['augreg_vit_large_patch16_384'] = OfficialFile(
+    'vit_large_patch16_384.augreg_in21k_ft_in1k.safetensors',
+    f'{TIMM}vit_large_patch16_384.augreg_in21k_ft_in1k/resolve/main/model.safetensors',
+)
+OFFICIAL_FILES |= {
+    f'spach_ms_{model}': OfficialFile(f'spach_ms_{model}.pth', f'{SPACH}spach_ms_{model}.pth')
+    for model in (
+        *('conv_xxs', 'trans_xxs', 'mlp_xxs'),
+        *('conv_s', 'trans_s', 'mlp_s', 'hybrid_s', 'hybrid_s+'),
+    )
+}

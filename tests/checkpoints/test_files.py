@@ -252,9 +252,11 @@ def test_other_addresses():
 
 def test_official_names(cache):
     for name, official in OFFICIAL_FILES.items():
-        assert official.file_name.endswith('.pth') and (official.url or official.request)
+        assert official.file_name.endswith(('.pth', '.safetensors'))
+        assert official.url or official.request
         if official.url:
-            assert official.url.endswith('/' + official.file_name)
+            # timm's files are all of one name, each in a folder of its own.
+            assert official.url.endswith((f'/{official.file_name}', '/model.safetensors'))
         if name.startswith('deit'):
             assert official.file_name == f'{name}-{official.sha256}.pth'
     save(cache / 'dinov2_vits14_reg4_pretrain.pth')

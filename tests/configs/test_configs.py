@@ -9,9 +9,13 @@ from mmengine.registry import MODELS, DefaultScope
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
+PYRAMIDS = {'cmt': 'CMT', 'spach': 'SPACH', 'vitadapter': 'ViTAdapter', 'vitcomer': 'ViTCoMer'}
+BACKBONES = PYRAMIDS | {'cvt': 'CvT', 'vit': 'ViT', 'vitc': 'ConvStemViT', 'vitp': 'ConvStemViT'}
+# {head}_{backbone}_{size}[_{weights}][_{schedule}][_{data}].py
 NAME = re.compile(
-    r'(demo_)?(maskrcnn|upernet|linear)_vitcomer_[tsbl](_[a-z0-9]+)*\.py'
-)  # {head}_{backbone}_{size}[_{weights}][_{schedule}][_{data}].py
+    rf'(demo_)?(linear|maskrcnn|retinanet|upernet)_({"|".join(BACKBONES)})_[a-z0-9]+'
+    r'(_[a-z0-9]+)*\.py'
+)
 
 
 def build_model(cfg):
@@ -26,22 +30,32 @@ def test_there_are_configs():
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_builds(name):
-    assert NAME.fullmatch(name)
+    match = NAME.fullmatch(name)
+    assert match
     cfg = Config.fromfile(ROOT / 'configs' / name)
     assert cfg.default_scope in ('mmdet', 'mmseg', 'mmpretrain')
     assert cfg.default_hooks.checkpoint.type == 'mmhybrid.AtomicCheckpointHook'
     for split in ('train', 'val', 'test'):
         assert {f'{split}_cfg', f'{split}_dataloader'} <= set(cfg)
     model = build_model(cfg)
-    assert type(model.backbone).__name__ == 'ViTCoMer'
-    assert list(model.backbone.out_strides) == [4, 8, 16, 32]
+    assert type(model.backbone).__name__ == BACKBONES[match[3]]
+    if match[3] in PYRAMIDS:
+        channels = list(model.backbone.out_channels)
+        assert list(model.backbone.out_strides) == [4, 8, 16, 32]
+        for part in ('neck', 'decode_head'):
+            assert cfg.model.get(part, {}).get('in_channels', channels) == channels
 
 
 @pytest.mark.parametrize(
-    'size, millions', [('t', 28.84), ('s', 50.31), ('b', 128.84), ('l', 362.85)]
+    'name, millions',
+    [
+        *[('vitcomer_t', 28.84), ('vitcomer_s', 50.31), ('vitcomer_b', 128.84)],
+        *[('vitcomer_l', 362.85), ('vitadapter_t', 28.07), ('vitadapter_s', 47.80)],
+        *[('vitadapter_b', 120.19), ('vitadapter_l', 347.54)],
+    ],
 )
-def test_published_detectors_have_the_published_size(size, millions):
-    model = build_model(Config.fromfile(ROOT / f'configs/maskrcnn_vitcomer_{size}.py'))
+def test_published_detectors_have_the_published_size(name, millions):
+    model = build_model(Config.fromfile(ROOT / f'configs/maskrcnn_{name}.py'))
     positions = model.backbone.vit.pos_embed  # the published count is at 224 pixels: 14 x 14
     count = sum(p.numel() for p in model.parameters())
     count -= positions.numel() - 196 * positions.shape[-1]
