@@ -1,7 +1,7 @@
 # SPACH-Hybrid-MS-S on ImageNet at 224 pixels, as published: 83.7 top-1, 300 epochs of 1024 images a
 # step (8 GPUs x 128). The paper prints ten times the learning rate; this is that of the authors' code.
 #
-#   torchrun --nproc_per_node 8 tools/train.py configs/linear_spach_s_imagenet.py --launcher pytorch
+#   torchrun --nproc_per_node 8 tools/train.py configs/imagenet_spach_s.py --launcher pytorch
 _base_ = [
     './_base_/models/imagenet_classifier.py',
     './_base_/datasets/imagenet.py',

@@ -13,7 +13,7 @@ PYRAMIDS = {'cmt': 'CMT', 'spach': 'SPACH', 'vitadapter': 'ViTAdapter', 'vitcome
 BACKBONES = PYRAMIDS | {'cvt': 'CvT', 'vit': 'ViT', 'vitc': 'ConvStemViT', 'vitp': 'ConvStemViT'}
 # {head}_{backbone}_{size}[_{weights}][_{schedule}][_{data}].py
 NAME = re.compile(
-    rf'(demo_)?(linear|maskrcnn|retinanet|upernet)_({"|".join(BACKBONES)})_[a-z0-9]+'
+    rf'(demo_)?(imagenet|linear|maskrcnn|retinanet|upernet)_({"|".join(BACKBONES)})_[a-z0-9]+'
     r'(_[a-z0-9]+)*\.py'
 )
 
