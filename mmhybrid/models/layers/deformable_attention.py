@@ -109,10 +109,10 @@ def _sample_embedding_bag(
 
 
 class _EmbeddingBagSampling(torch.autograd.Function):
-    """The embedding bag with a backward pass of its own.
+    """An embedding bag for each of the four pixels around the points, and their backward pass.
 
-    It keeps the inputs alone and finds the corners again, and it sums the gradient of the values by
-    another embedding bag, over the transposed matrix: autograd's own is several times slower.
+    It keeps the inputs alone and finds the pixels again, and it sums the gradient of the values by
+    embedding bags too, over the transposed matrix: autograd's own is several times slower.
     """
 
     @staticmethod
@@ -120,12 +120,11 @@ class _EmbeddingBagSampling(torch.autograd.Function):
         ctx.save_for_backward(value, locations, weights)
         ctx.shapes = shapes
         n, _, heads, dims = value.shape
-        corners = _Corners(value, shapes, locations)
-        out = F.embedding_bag(
-            corners.rows,
-            value.reshape(-1, dims),
-            mode='sum',
-            per_sample_weights=corners.combine(weights).to(value.dtype),
+        pixels = _Pixels(shapes, locations)
+        table = _add_border(value, shapes)
+        out = sum(
+            F.embedding_bag(rows, table, mode='sum', per_sample_weights=w.to(value.dtype))
+            for rows, w in zip(pixels.rows(), pixels.weights(weights), strict=True)
         )
         return out.view(n, locations.shape[1], heads * dims)
 
@@ -133,104 +132,144 @@ class _EmbeddingBagSampling(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         value, locations, weights = ctx.saved_tensors
-        table = value.reshape(-1, value.shape[-1])
-        grad = grad.reshape(-1, value.shape[-1]).to(value.dtype)  # (N Q heads, D)
-        corners = _Corners(value, ctx.shapes, locations)
+        n, _, heads, dims = value.shape
+        grad = grad.reshape(-1, dims).to(value.dtype)  # (N Q heads, D)
+        pixels = _Pixels(ctx.shapes, locations)
         grad_value = grad_locations = grad_weights = None
         if ctx.needs_input_grad[0]:
-            combined = corners.combine(weights).to(value.dtype)
-            grad_value = _transposed_bag(corners.rows, combined, grad, len(table))
-            grad_value = grad_value.view_as(value)
+            grad_value = _scatter(pixels, pixels.weights(weights), grad, n, heads)
         if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-            products = _row_products(corners.rows, table, grad).float()
-            grad_locations, grad_weights = corners.gradients(products, weights)
+            table = _add_border(value, ctx.shapes)
+            products = [_row_products(rows, table, grad) for rows in pixels.rows()]
+            grad_locations, grad_weights = pixels.gradients(products, weights)
         return grad_value, None, grad_locations, grad_weights
 
 
-class _Corners:
-    """The four pixels around each sampling point.
+class _Pixels:
+    """The four pixels around each sampling point, in levels with a border of zeros.
 
-    Attributes:
-        rows: their rows in the matrix ``(N * S * heads, D)`` of values, ``(N * Q * heads,
-            levels * points * 4)``.
+    The border, one pixel wide, spares all tests of what is inside: a point far outside is moved to
+    it, where only zeros are near. All tensors have the shape ``(N * Q, heads * levels * points)``,
+    so that what is constant for a query is one row that all of them share.
     """
 
-    def __init__(self, value: Tensor, shapes: Shapes, locations: Tensor):
-        n, tokens, heads, _ = value.shape
-        device = value.device
-        size = torch.tensor([(w, h) for h, w in shapes], device=device).float()
-        self.width, self.height = size[:, :1], size[:, 1:]  # (levels, 1)
-        area = (self.width * self.height).flatten()
-        first = (area.cumsum(0) - area).unsqueeze(1)  # a level's first token
+    def __init__(self, shapes: Shapes, locations: Tensor):
+        n, queries, heads, levels, points, _ = locations.shape
+        device = locations.device
+        self.shapes = shapes
+        self.bags = (n * queries * heads, levels * points)
 
-        x, y = (locations * size.unsqueeze(1) - 0.5).unbind(-1)  # (N, Q, heads, levels, points)
-        columns, self.column_weights, self.column_inside = _neighbours(x, self.width)
-        rows, self.row_weights, self.row_inside = _neighbours(y, self.height)
-        token = torch.stack([r * self.width + first + c for r in rows for c in columns], dim=-1)
-        image = torch.arange(n, device=device).view(n, 1, 1, 1, 1, 1)
-        head = torch.arange(heads, device=device).view(heads, 1, 1, 1)
-        index = (token.long() + image * tokens) * heads + head
-        self.shape = index.shape
-        self.rows = index.flatten(0, 2).flatten(1)
+        def per_query(values: list) -> Tensor:
+            """A value of each level, repeated for all samples of a query."""
+            values = torch.tensor(values, device=device)
+            values = values.view(1, levels, 1, -1).expand(heads, levels, points, -1)
+            return values.reshape(heads * levels * points, -1).squeeze(-1)
 
-    def combine(self, weights: Tensor) -> Tensor:
-        """Weights of all corners in the sum, of the shape of ``rows``."""
-        rows = [row * weights for row in self.row_weights]
-        combined = torch.stack([row * c for row in rows for c in self.column_weights], dim=-1)
-        return combined.view(self.rows.shape)
+        self.size = per_query([(float(w), float(h)) for h, w in shapes])
+        position = locations.reshape(n * queries, heads * levels * points, 2) * self.size - 0.5
+        moved = torch.minimum(position.clamp(min=-1), self.size)
+        self.is_inside = position == moved
+        # Not a number becomes a valid pixel here, and stays not a number in the weights.
+        low = torch.minimum(moved.floor().int(), self.size.int() - 1).clamp(min=-1)
+        self.fraction_x, self.fraction_y = (moved - low).unbind(-1)
 
-    def gradients(self, grad: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of locations and weights, from that of the combined weights."""
-        top_left, top_right, bottom_left, bottom_right = grad.view(self.shape).unbind(-1)
-        left, right = self.column_weights
-        top = top_left * left + top_right * right
-        bottom = bottom_left * left + bottom_right * right
-        grad_weights = top * self.row_weights[0] + bottom * self.row_weights[1]
+        # Rows of one pixel's heads lie together.
+        areas = [(h + 2) * (w + 2) for h, w in shapes]
+        first = per_query([sum(areas[:i]) + w + 3 for i, (_, w) in enumerate(shapes)])
+        head = torch.arange(heads, device=device).repeat_interleave(levels * points)
+        image = torch.arange(n, device=device).repeat_interleave(queries).unsqueeze(-1)
+        x, y = low.unbind(-1)
+        width = per_query([w + 2 for _, w in shapes])
+        row = (first * heads + head).int() + x * heads
+        row += y * (width * heads).int()
+        row += (image * (sum(areas) * heads)).int()
+        self.top_left = row
+        self.right = heads
+        self.below = (width * heads).int()
 
-        # A corner's weight grows towards it by one a pixel.
-        above, below = self.row_inside
-        grad_y = (bottom * below - top * above) * weights * self.height
-        before, after = self.column_inside
-        left = top_left * self.row_weights[0] + bottom_left * self.row_weights[1]
-        right = top_right * self.row_weights[0] + bottom_right * self.row_weights[1]
-        grad_x = (right * after - left * before) * weights * self.width
-        return torch.stack((grad_x, grad_y), dim=-1), grad_weights
+    def rows(self) -> list[Tensor]:
+        """Numbers of the top left, top right, bottom left and bottom right pixels, int32.
+
+        They count all images', levels', pixels' and heads' values; ``(N * Q * heads, levels *
+        points)``.
+        """
+        top, bottom = self.top_left, self.top_left + self.below
+        rows = (top, top + self.right, bottom, bottom + self.right)
+        return [row.view(self.bags) for row in rows]
+
+    def weights(self, weights: Tensor) -> list[Tensor]:
+        """Weights of the same pixels, of the same shape."""
+        bottom = self.fraction_y * weights.reshape(self.top_left.shape)
+        top = weights.reshape(self.top_left.shape) - bottom
+        both = []
+        for row in (top, bottom):
+            right = row * self.fraction_x
+            both += [row - right, right]
+        return [weight.view(self.bags) for weight in both]
+
+    def gradients(self, grads: list[Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of locations and weights, from those of the pixels' weights."""
+        grads = [grad.view(self.top_left.shape).float() for grad in grads]
+        top_left, top_right, bottom_left, bottom_right = grads
+        top = torch.lerp(top_left, top_right, self.fraction_x)
+        bottom = torch.lerp(bottom_left, bottom_right, self.fraction_x)
+        left = torch.lerp(top_left, bottom_left, self.fraction_y)
+        right = torch.lerp(top_right, bottom_right, self.fraction_y)
+        grad_weights = torch.lerp(top, bottom, self.fraction_y).view(weights.shape)
+        slope = torch.stack((right - left, bottom - top), dim=-1) * self.size * self.is_inside
+        return slope.view(*weights.shape, 2) * weights.unsqueeze(-1), grad_weights
 
 
-def _neighbours(x: Tensor, size: Tensor) -> tuple[list[Tensor], list[Tensor], list[Tensor]]:
-    """The pixels before and after coordinates x.
+def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
+    """Rows ``(N * S' * heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
+    n, _, heads, dims = value.shape
+    table = value.new_zeros(n, sum((h + 2) * (w + 2) for h, w in shapes), heads, dims)
+    bordered = _levels(table, [(h + 2, w + 2) for h, w in shapes])
+    for inner, level in zip(bordered, _levels(value, shapes), strict=True):
+        inner[:, 1:-1, 1:-1] = level
+    return table.view(-1, dims)
 
-    Returns:
-        The two pixels, moved inside; their linear weights, 0 outside; whether they are inside.
+
+def _scatter(pixels: _Pixels, weights: list[Tensor], grad: Tensor, n: int, heads: int) -> Tensor:
+    """Gradient of the values ``(N, S, heads, D)``.
+
+    One sorting by the top left pixel serves all four: each sums what it gets as if it were the top
+    left one, and the four sums are shifted to their places.
     """
-    low = x.floor()
-    pixels, weights, insides = [], [], []
-    for pixel, weight in ((low, low + 1 - x), (low + 1, x - low)):
-        inside = (pixel >= 0) & (pixel < size)
-        pixels.append(torch.minimum(pixel.clamp(min=0), size - 1))
-        weights.append(weight * inside)
-        insides.append(inside)
-    return pixels, weights, insides
+    bordered = [(h + 2, w + 2) for h, w in pixels.shapes]
+    tokens = sum(h * w for h, w in bordered)
+    rows, order = pixels.top_left.flatten().sort()
+    row = torch.arange(n * tokens * heads, device=rows.device, dtype=rows.dtype)
+    starts = torch.searchsorted(rows, row)
+    bags = order.div(pixels.bags[1], rounding_mode='trunc')
+    summed = [
+        F.embedding_bag(
+            bags, grad, starts, mode='sum', per_sample_weights=weight.flatten()[order].to(grad)
+        ).view(n, tokens, heads, grad.shape[-1])
+        for weight in weights
+    ]
+    levels = []
+    for four in zip(*(_levels(part, bordered) for part in summed), strict=True):
+        top_left, top_right, bottom_left, bottom_right = four
+        level = top_left[:, 1:-1, 1:-1] + top_right[:, 1:-1, :-2]
+        level += bottom_left[:, :-2, 1:-1]
+        level += bottom_right[:, :-2, :-2]
+        levels.append(level.flatten(1, 2))
+    return torch.cat(levels, dim=1)
 
 
-def _transposed_bag(rows: Tensor, weights: Tensor, grad: Tensor, count: int) -> Tensor:
-    """Gradient ``(count, D)`` of the matrix that an embedding bag summed rows of."""
-    order = rows.flatten().argsort()
-    bags = order // rows.shape[1]
-    row = torch.arange(count, device=rows.device)
-    starts = torch.searchsorted(rows.flatten()[order], row)
-    return F.embedding_bag(
-        bags, grad, starts, mode='sum', per_sample_weights=weights.flatten()[order]
-    )
+def _levels(value: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Views ``(N, h, w, heads, D)`` of each level of ``(N, S, heads, D)``."""
+    levels = value.split([h * w for h, w in shapes], dim=1)
+    return [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
 
 
 def _row_products(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
     """Products of each bag's gradient with each of its rows, of the shape of ``rows``."""
     bags, length = rows.shape
-    starts = torch.arange(0, bags * length, length, device=rows.device)
-    bag = torch.arange(bags, device=rows.device).repeat_interleave(length)
+    bag = torch.arange(bags, device=rows.device, dtype=rows.dtype)
     products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        grad, table, rows.flatten(), starts, bag, 0, -1
+        grad, table, rows.flatten(), bag * length, bag.repeat_interleave(length), 0, -1
     )
     return products.view(bags, length)
 
