@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
@@ -19,7 +20,8 @@ NAME = re.compile(
 
 
 def build_model(cfg):
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+    """Without memory for its weights."""
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
         return MODELS.build(cfg.model)
 
 
