@@ -14,7 +14,7 @@ RULES = (
     (r'patch_embed_([a-d])\.proj\.', lambda m: f'stages.{_stage(m)}.patch_embed.0.'),
     (r'patch_embed_([a-d])\.norm\.', lambda m: f'stages.{_stage(m)}.patch_embed.1.'),
     (r'blocks_([a-d])\.', lambda m: f'stages.{_stage(m)}.blocks.'),
-    (r'(stages\.\d\.blocks\.\d+\.)proj\.', r'\1lpu.dwconv.'),
+    (r'(stages\.\d\.blocks\.\d+\.)proj\.', r'\1lpu.'),
     (r'(stages\.\d\.blocks\.\d+\.attn\.)sr\.', r'\1reduce.'),
     (r'(stages\.\d\.blocks\.\d+\.)mlp\.conv1\.0\.', r'\1ffn.expand.'),
     (r'(stages\.\d\.blocks\.\d+\.)mlp\.conv1\.2\.', r'\1ffn.expand_norm.'),

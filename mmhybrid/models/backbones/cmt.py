@@ -16,21 +16,11 @@ from ..layers import (
     GridBias,
     PairBias,
     PointwiseConv,
+    ResidualDWConv,
     biased_attention,
     build_norm,
 )
 from .base import REQUIRED, Backbone
-
-
-class LPU(nn.Module):
-    """Local perception unit: a map plus its 3x3 depth-wise convolution."""
-
-    def __init__(self, dims: int):
-        super().__init__()
-        self.dwconv = nn.Conv2d(dims, dims, 3, padding=1, groups=dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.dwconv(x)
 
 
 class LMHSA(nn.Module):
@@ -63,29 +53,29 @@ class LMHSA(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scale = scale
-        self.q = nn.Linear(dims, qk_dims, bias=qkv_bias)
-        self.k = nn.Linear(dims, qk_dims, bias=qkv_bias)
-        self.v = nn.Linear(dims, dims, bias=qkv_bias)
+        self.q = PointwiseConv(dims, qk_dims, bias=qkv_bias)
+        self.k = PointwiseConv(dims, qk_dims, bias=qkv_bias)
+        self.v = PointwiseConv(dims, dims, bias=qkv_bias)
         self.reduce = None
         if sr_ratio > 1:
             self.reduce = nn.Sequential(
                 nn.Conv2d(dims, dims, sr_ratio, stride=sr_ratio, groups=dims),
                 build_norm(norm_cfg, dims),
             )
-        self.proj = nn.Linear(dims, dims)
+        self.proj = PointwiseConv(dims, dims)
 
     def forward(self, x: Tensor, bias: GridBias) -> Tensor:
         """``(N, C, H, W)`` in and out, with the bias of its positions and those of reduced map."""
         source = x if self.reduce is None else self.reduce(x)
-        tokens, source = _tokens(x), _tokens(source)
         q, k, v = (
-            # (N, L, C) -> (N, heads, L, C / heads)
-            t.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for t in (self.q(tokens), self.k(source), self.v(source))
+            # (N, C, h, w) -> (N, L, heads, C / heads) -> (N, heads, L, C / heads)
+            m.flatten(2).transpose(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for m in (self.q(x), self.k(source), self.v(source))
         )
         out = biased_attention(q, k, v, bias, self.scale)
-        out = self.proj(out.transpose(1, 2).flatten(2))  # (N, heads, L, D) -> (N, L, C)
-        return out.transpose(1, 2).unflatten(2, x.shape[2:])  # (N, L, C) -> (N, C, H, W)
+        # (N, heads, L, D) -> (N, L, C) -> (N, C, H, W)
+        out = out.transpose(1, 2).flatten(2).transpose(1, 2).unflatten(2, x.shape[2:])
+        return self.proj(out)
 
 
 class IRFFN(nn.Module):
@@ -96,23 +86,28 @@ class IRFFN(nn.Module):
 
     def __init__(self, dims: int, hidden_dims: int, *, shortcut: bool, norm_cfg: dict):
         super().__init__()
-        self.shortcut = shortcut
         self.expand = PointwiseConv(dims, hidden_dims)
         self.expand_norm = build_norm(norm_cfg, hidden_dims)
-        self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
+        self.dwconv = (
+            ResidualDWConv(hidden_dims)
+            if shortcut
+            else nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
+        )
         self.dw_norm = build_norm(norm_cfg, hidden_dims)
         self.project = PointwiseConv(hidden_dims, dims)
         self.project_norm = build_norm(norm_cfg, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.expand_norm(F.gelu(self.expand(x)))
-        x = x + self.dwconv(x) if self.shortcut else self.dwconv(x)
-        x = self.dw_norm(F.gelu(x))
+        x = self.expand_norm(_gelu(self.expand(x)))
+        x = self.dw_norm(_gelu(self.dwconv(x)))
         return self.project_norm(self.project(x))
 
 
 class Block(nn.Module):
-    """LPU, then LMHSA and IRFFN as pre-norm residual branches; ``(N, C, H, W)`` in and out."""
+    """LPU, then LMHSA and IRFFN as pre-norm residual branches; ``(N, C, H, W)`` in and out.
+
+    The LPU, local perception unit, is a depth-wise convolution with a shortcut.
+    """
 
     def __init__(
         self,
@@ -127,7 +122,7 @@ class Block(nn.Module):
         **attention: Any,
     ):
         super().__init__()
-        self.lpu = LPU(dims) if lpu else nn.Identity()
+        self.lpu = ResidualDWConv(dims) if lpu else nn.Identity()
         self.norm1 = build_norm(dict(type='LN2d', eps=1e-6), dims)
         self.attn = LMHSA(dims, num_heads, norm_cfg=norm_cfg, **attention)
         self.norm2 = build_norm(dict(type='LN2d', eps=1e-6), dims)
@@ -508,8 +503,9 @@ class CMT(Backbone):
             )
 
 
-def _tokens(x: Tensor) -> Tensor:
-    return x.flatten(2).transpose(1, 2)  # (N, C, H, W) -> (N, H W, C)
+def _gelu(x: Tensor) -> Tensor:
+    """GELU, in the place of its input where no gradient is recorded: maps are large here."""
+    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
 
 
 def _stem(in_channels: int, channels: int, norm_cfg: dict) -> nn.Sequential:
@@ -533,10 +529,15 @@ def _per_stage(name: str, value: Any, count: int) -> tuple:
 
 
 def _init_layer(module: nn.Module) -> None:
-    if isinstance(module, (nn.Conv2d, PointwiseConv)):
-        nn.init.kaiming_normal_(module.weight, mode='fan_out')
-    elif isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
+    elif isinstance(module, nn.Conv2d):
+        nn.init.kaiming_normal_(module.weight, mode='fan_out')
+    elif isinstance(module, (IRFFN, Head)):  # after their layers, which are convolutions to them
+        for layer in module.children():
+            if isinstance(layer, PointwiseConv):
+                nn.init.kaiming_normal_(layer.weight, mode='fan_out')
+        return
     else:
         return
     if module.bias is not None:

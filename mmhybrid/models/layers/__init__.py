@@ -7,7 +7,7 @@ from .mlp import Mlp, SwiGLU
 from .norm import build_norm
 from .pair_bias import GridBias, PairBias, biased_attention
 from .patch_embed import PatchEmbed
-from .pointwise_conv import PointwiseConv
+from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .position import RelativePositionBias, resize_positions, rotary_positions
 from .pyramid import join_levels, reference_points, resize_map, split_levels
 
@@ -24,6 +24,7 @@ __all__ = [
     'PatchEmbed',
     'PointwiseConv',
     'RelativePositionBias',
+    'ResidualDWConv',
     'SwiGLU',
     'biased_attention',
     'build_norm',

@@ -8,6 +8,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 Grid = tuple[int, int]
@@ -166,9 +167,8 @@ class PairBias(nn.Module):
 def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: float) -> Tensor:
     """``softmax(scale * q k^T + bias) v`` through the fused kernel, without its matrix in memory.
 
-    Kernels that cannot give the gradient of a bias hold the matrix; where it is larger than
-    ``MAX_BAND`` elements, bands of queries are attended to one after another and again in the
-    backward pass.
+    Backward passes that give the gradient of a bias hold the matrix; of more than ``MAX_BAND``
+    elements, bands of queries are attended to one after another.
 
     Args:
         q: ``(N, heads, queries, D)``; k, v: ``(N, heads, keys, D)``.
@@ -179,23 +179,52 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: flo
         ``(N, heads, queries, D)``
     """
     h, w = bias.query_grid
-    heads, queries, keys = bias.shape
+    heads, _, keys = bias.shape
     recorded = torch.is_grad_enabled()
-    if not recorded and bias.whole is not None:
-        rows = h
-    else:
-        row = (len(q) if recorded else 1) * heads * w * keys
-        rows = max(MAX_BAND // row, 1)
+    rows = h
+    if recorded or bias.whole is None:
+        rows = max(MAX_BAND // ((len(q) if recorded else 1) * heads * w * keys), 1)
     if rows >= h:
         return _attend(q, k, v, bias.bands(h)[0], scale)
-    run = partial(checkpoint, _attend, use_reentrant=False) if recorded else _attend
+    attend = _attend
+    if recorded and bias.whole is None:  # keep no band's bias, resize it again
+        attend = partial(checkpoint, _attend, use_reentrant=False)
     bands = zip(q.split(rows * w, dim=2), bias.bands(rows), strict=True)
-    return torch.cat([run(band, k, v, band_bias, scale) for band, band_bias in bands], dim=2)
+    return torch.cat([attend(band, k, v, band_bias, scale) for band, band_bias in bands], dim=2)
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Callable[[], Tensor], scale: float) -> Tensor:
-    mask = bias()[None].to(q.dtype)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
+    bias = bias()[None].to(q.dtype)
+    if bias.requires_grad and not bias.is_cuda:
+        return BiasedAttention.apply(q, k, v, bias, scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+
+
+class BiasedAttention(torch.autograd.Function):
+    """The fused kernel with the gradient of its bias, which torch has for CUDA alone.
+
+    The backward pass makes the attention matrix anew, so that none is kept.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+        ctx.save_for_backward(q, k, v, bias, out)
+        ctx.scale = scale
+        return out
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        q, k, v, bias, out = ctx.saved_tensors
+        scores = (q * ctx.scale @ k.transpose(2, 3)).add_(bias)
+        weights = scores.softmax(dim=-1)  # (N, heads, queries, keys), as all that follow
+        grad_v = weights.transpose(2, 3) @ grad
+        grad_scores = grad @ v.transpose(2, 3)
+        grad_scores = grad_scores.sub_((grad * out).sum(-1, keepdim=True)).mul_(weights)
+        grad_q = (grad_scores @ k).mul_(ctx.scale)
+        grad_k = (grad_scores.transpose(2, 3) @ q).mul_(ctx.scale)
+        return grad_q, grad_k, grad_v, grad_scores.sum(0, keepdim=True), None
 
 
 def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
