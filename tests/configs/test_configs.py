@@ -11,7 +11,11 @@ from mmengine.registry import MODELS, DefaultScope
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
 PYRAMIDS = {'cmt': 'CMT', 'spach': 'SPACH', 'vitadapter': 'ViTAdapter', 'vitcomer': 'ViTCoMer'}
-BACKBONES = PYRAMIDS | {'cvt': 'CvT', 'vit': 'ViT', 'vitc': 'ConvStemViT', 'vitp': 'ConvStemViT'}
+HOSTS = {'convnext': 'ConvNeXt', 'resnetrs': 'TIMMBackbone'}
+BACKBONES = PYRAMIDS | HOSTS | {
+    'cvt': 'CvT', 'vit': 'ViT', 'vitc': 'ConvStemViT', 'vitp': 'ConvStemViT'
+}  # fmt: skip
+LADDER = [name for name in CONFIGS if name.startswith('imagenet_resnetrs_200_')]
 # {head}_{backbone}_{size}[_{weights}][_{schedule}][_{data}].py
 NAME = re.compile(
     rf'(demo_)?(imagenet|linear|maskrcnn|retinanet|upernet)_({"|".join(BACKBONES)})_[a-z0-9]+'
@@ -20,8 +24,10 @@ NAME = re.compile(
 
 
 def build_model(cfg):
-    """Without memory for its weights."""
-    with DefaultScope.overwrite_default_scope(cfg.default_scope), torch.device('meta'):
+    """Without memory for weights, unless a host's backbone computes while it is built."""
+    ours = cfg.model.get('backbone', {}).get('type', '').startswith('mmhybrid.')
+    device = torch.device('meta' if ours else 'cpu')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope), device:
         return MODELS.build(cfg.model)
 
 
@@ -39,7 +45,12 @@ def test_config_builds(name):
     assert cfg.default_hooks.checkpoint.type == 'mmhybrid.AtomicCheckpointHook'
     for split in ('train', 'val', 'test'):
         assert {f'{split}_cfg', f'{split}_dataloader'} <= set(cfg)
+    if name in LADDER[1:-1]:
+        return  # the steps between: see the ladder's own test
     model = build_model(cfg)
+    if name in LADDER:
+        assert type(model).__name__ == 'TimmClassifier'
+        return
     assert type(model.backbone).__name__ == BACKBONES[match[3]]
     if match[3] in PYRAMIDS:
         channels = list(model.backbone.out_channels)
@@ -62,6 +73,47 @@ def test_published_detectors_have_the_published_size(name, millions):
     count = sum(p.numel() for p in model.parameters())
     count -= positions.numel() - 196 * positions.shape[-1]
     assert count / 1e6 == pytest.approx(millions, abs=0.005)
+
+
+def test_pyramids_of_plain_vits_fit_them():
+    names = [name for name in CONFIGS if re.match(r'(maskrcnn|retinanet|upernet)_vitc?_', name)]
+    assert len(names) >= 12
+    for name in names:
+        cfg = Config.fromfile(ROOT / 'configs' / name)
+        backbone = build_model(cfg).backbone
+        assert cfg.model.neck.type == 'mmhybrid.SimplePyramid'
+        assert (cfg.model.neck.in_channels,) == backbone.out_channels
+        anchors = cfg.model.get('rpn_head', cfg.model.get('bbox_head', {})).get('anchor_generator')
+        if anchors:
+            assert list(cfg.model.neck.strides) == list(anchors.strides)
+
+
+def test_every_step_of_the_ladder_changes_one_thing():
+    assert len(LADDER) == 11
+    steps = [Config.fromfile(ROOT / 'configs' / name).to_dict() for name in LADDER]
+    changes = []
+    for before, after in zip(steps, steps[1:], strict=False):
+        keys = {key for key in before | after if before.get(key) != after.get(key)}
+        # An epoch count and its schedule go together, and a pipeline stands where it is used too.
+        changes.append(keys - {'train_cfg', 'train_pipeline'})
+    assert changes == [
+        {'param_scheduler'},
+        {'param_scheduler'},
+        {'custom_hooks'},
+        {'model'},
+        {'model'},
+        {'train_dataloader'},
+        {'model'},
+        {'optim_wrapper'},
+        {'model'},
+        {'model'},
+    ]
+    assert steps[-1]['model']['model_name'] == 'resnetrs200'
+
+
+def test_the_ladder_ends_at_resnet_rs():
+    model = build_model(Config.fromfile(ROOT / 'configs' / LADDER[-1]))
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(93.21, abs=0.005)
 
 
 def test_base_files_are_our_own():

@@ -1,0 +1,4 @@
+# ResNet-RS-101.
+_base_ = './retinanet_resnetrs_50.py'
+
+model = dict(backbone=dict(model_name='resnetrs101'))

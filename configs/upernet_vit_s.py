@@ -1,0 +1,11 @@
+# Plain ViT-S with DeiT weights, ADE20K.
+_base_ = './upernet_vit_b.py'
+
+model = dict(
+    backbone=dict(
+        arch='s',
+        drop_path_rate=0.2,
+        init_cfg=dict(type='Pretrained', checkpoint='deit_small_patch16_224'),
+    ),
+    neck=dict(in_channels=384),
+)
