@@ -7,5 +7,5 @@ model = dict(
         drop_path_rate=0.3,
         init_cfg=dict(type='Pretrained', checkpoint='deit_base_patch16_224'),
     ),
-    neck=dict(in_channels=[768] * 4),
+    neck=dict(in_channels=[768] * 3),
 )

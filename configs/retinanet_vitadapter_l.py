@@ -9,6 +9,6 @@ model = dict(
         drop_path_rate=0.4,
         init_cfg=dict(type='Pretrained', checkpoint='augreg_vit_large_patch16_384'),
     ),
-    neck=dict(in_channels=[1024] * 4),
+    neck=dict(in_channels=[1024] * 3),
 )
 optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.80, no_decay=()))

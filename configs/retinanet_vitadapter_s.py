@@ -7,5 +7,5 @@ model = dict(
         drop_path_rate=0.2,
         init_cfg=dict(type='Pretrained', checkpoint='deit_small_patch16_224'),
     ),
-    neck=dict(in_channels=[384] * 4),
+    neck=dict(in_channels=[384] * 3),
 )

@@ -11,11 +11,12 @@ model = dict(
     backbone=dict(
         type='mmhybrid.ViTAdapter',
         arch='t',
+        out_indices=[1, 2, 3],  # the head begins at stride 8
         drop_path_rate=0.1,
         norm_cfg=dict(type='SyncBN', requires_grad=True),
         init_cfg=dict(type='Pretrained', checkpoint='deit_tiny_patch16_224'),
     ),
-    neck=dict(in_channels=[192] * 4),
+    neck=dict(in_channels=[192] * 3, start_level=0),
 )
 optim_wrapper = dict(
     paramwise_cfg=dict(layer_decay_rate=1.0, no_decay=('pos_embed', 'level_embed'))
