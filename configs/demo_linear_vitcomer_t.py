@@ -7,7 +7,7 @@ model = dict(
     data_preprocessor=dict(
         mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375], to_rgb=True
     ),
-    backbone=dict(type='mmhybrid.ViTCoMer', arch='t'),
+    backbone=dict(type='mmhybrid.ViTCoMer', arch='t', windows=0),
     neck=dict(type='GlobalAveragePooling'),
     head=dict(
         type='LinearClsHead',

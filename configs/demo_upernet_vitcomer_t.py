@@ -7,7 +7,7 @@ _base_ = [
 
 norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
-    data_preprocessor=dict(size=(128, 160)),
+    data_preprocessor=dict(size=(96, 96)),
     backbone=dict(type='mmhybrid.ViTCoMer', arch='t_seg'),
     decode_head=dict(in_channels=[192] * 4, channels=64, num_classes=7, norm_cfg=norm_cfg),
     auxiliary_head=dict(in_channels=192, channels=32, num_classes=7, norm_cfg=norm_cfg),

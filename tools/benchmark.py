@@ -2,8 +2,8 @@
 
     python tools/benchmark.py timm:vit_small_patch16_224 vitcomer_s --size 512 512
 
-A NAME is one of `mmhybrid.list_backbones()`, `timm:` and a name of timm, or a config file, whose
-whole model is measured. Every NAME has a process of its own. They take turns, round after round, so
+A NAME is one of `mmhybrid.list_backbones()`, perhaps with arguments (`vitcomer_s,freeze=vit`),
+`timm:` and a name of timm, or a config file, whose whole model is measured. Every NAME has a process of its own. They take turns, round after round, so
 that other work on the machine slows all of them alike; the medians of the rounds are compared.
 `--json` writes the figures to a file: `infer_ms` and `train_ms` a batch, `peak_mb` the highest
 resident (CPU) or allocated (GPU) memory of the process, `params_m` millions of parameters, `gflops`
@@ -11,6 +11,7 @@ billions of multiply-adds of one inference.
 """
 
 import argparse
+import ast
 import json
 import platform
 import statistics
@@ -107,8 +108,18 @@ def build(name: str, batch: int, size: tuple[int, int], device):
     else:
         import mmhybrid
 
-        model = mmhybrid.build_backbone(name)
+        name, *options = name.split(',')
+        model = mmhybrid.build_backbone(name, **dict(map(read_option, options)))
     return BackboneTask(model, batch, size, device)
+
+
+def read_option(text: str) -> tuple[str, object]:
+    """Name and value of `name=value`; a value that is no Python literal is a string."""
+    name, _, value = text.partition('=')
+    try:
+        return name, ast.literal_eval(value)
+    except (SyntaxError, ValueError):
+        return name, value
 
 
 def peak_memory(device) -> float:

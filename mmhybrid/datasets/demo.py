@@ -1,6 +1,6 @@
 """The embedded demo data set: paper cut-outs on patterned cloth, drawn by code in seconds.
 
-Six classes (star, heart, fish, leaf, gear, moon) in any colour, texture, size and rotation, lying
+Six classes (star, heart, fish, leaf, gear, moon) of any colour and size, patterned, tilted, lying
 over one another. One folder serves all three hosts:
 
     images/{train,val}/000000.jpg
@@ -33,8 +33,9 @@ PALETTE = ((255, 196, 37), (226, 61, 92), (43, 145, 232), (76, 175, 80), (240, 1
            (142, 95, 214))  # fmt: skip
 RECORD = 'demo.json'
 
-MIN_AREA = 150  # visible pixels
-MIN_VISIBLE = 0.55  # visible share of an object, after every later object was laid on it
+MIN_AREA = 80  # visible pixels
+MIN_VISIBLE = 0.7  # visible share of an object, after every later object was laid on it
+TILT = 0.35  # radians, either way
 
 
 def draw_scene(
@@ -51,15 +52,15 @@ def draw_scene(
     """
     image = shapes.background(rng, size)
     masks, full_areas, labels = [], [], []
-    wanted = rng.integers(2, 7)
+    wanted = rng.integers(3, 7)
     for _ in range(3 * wanted):  # tries: an object that would hide too much is not laid
         if len(masks) == wanted:
             break
         label = int(rng.integers(len(CLASSES)))
-        radius = min(size) * np.exp(rng.uniform(np.log(0.15), np.log(0.33)))
+        radius = min(size) * np.exp(rng.uniform(np.log(0.15), np.log(0.28)))
         center = rng.uniform(0.04, 0.96, 2) * size
         contours = shapes.OUTLINES[CLASSES[label]](rng)
-        contours = shapes.place(contours, center, radius, rng.uniform(0, 2 * np.pi))
+        contours = shapes.place(contours, center, radius, rng.uniform(-TILT, TILT))
         # The object as it would be without the image border, to know how much of it is visible.
         full_area = shapes.rasterize([c - center + 1.1 * radius for c in contours],
                                      (int(2.2 * radius) + 1,) * 2).sum()  # fmt: skip
@@ -95,7 +96,7 @@ def draw_demo(
     train: int = 1200,
     val: int = 100,
     crops: int = 40,
-    size: tuple[int, int] = (160, 128),
+    size: tuple[int, int] = (96, 96),
     seed: int = 0,
     progress: Callable[[str], None] = print,
 ) -> bool:
@@ -236,7 +237,7 @@ def main(argv=None):
     parser.add_argument('out', type=Path, help='folder to write; re-drawn when it is out of date')
     parser.add_argument('--train', type=int, default=1200, help='training images')
     parser.add_argument('--val', type=int, default=100, help='validation images')
-    parser.add_argument('--size', type=int, nargs=2, default=(160, 128), metavar=('W', 'H'))
+    parser.add_argument('--size', type=int, nargs=2, default=(96, 96), metavar=('W', 'H'))
     parser.add_argument('--seed', type=int, default=0)
     args = parser.parse_args(argv)
     try:

@@ -1,6 +1,6 @@
 """The art of the demo data set: outlines of the classes, textures, backgrounds.
 
-A class is its outline and nothing else: colours, textures, sizes and rotations are drawn from the
+A class is its outline and nothing else: colours, patterns, sizes and tilts are drawn from the
 same distributions for every class, so no detector can tell a star from a heart by its colour.
 """
 
@@ -153,10 +153,10 @@ def mix(first, second, pattern):
 def background(rng, size):
     """(H, W, 3) in [0, 1]: a quiet pattern, uneven light, and a few strokes that are no object."""
     base = random_color(rng, (0.05, 0.45), (0.35, 0.95))
-    other = np.clip(base + rng.uniform(-0.16, 0.16, 3), 0, 1).astype(np.float32)
+    other = np.clip(base + rng.uniform(-0.08, 0.08, 3), 0, 1).astype(np.float32)
     texture = TEXTURES[rng.integers(len(TEXTURES))]
     image = mix(base, other, texture(rng, size))
-    for _ in range(rng.integers(0, 6)):
+    for _ in range(rng.integers(0, 3)):
         start = rng.uniform(0, 1, 2) * size
         bend = start + rng.normal(0, 0.25, 2) * size
         end = bend + rng.normal(0, 0.25, 2) * size
@@ -179,12 +179,12 @@ def place(contours, center, radius, angle):
 
 
 def paint(rng, image, contours, coverage):
-    """Lay an object on the image: a soft shadow below it, two colours, a darker rim."""
+    """Lay an object on the image: a soft shadow below it, two like colours, a darker rim."""
     size = image.shape[1::-1]
     shadow = cv2.GaussianBlur(rasterize([c + [2, 3] for c in contours], size), (0, 0), 2)
     image = image * (1 - 0.35 * shadow[..., None])
     first = random_color(rng, (0.35, 0.95), (0.45, 1.0))
-    second = random_color(rng, (0.1, 0.9), (0.35, 1.0))
+    second = np.clip(first + rng.uniform(-0.2, 0.2, 3), 0, 1).astype(np.float32)
     surface = mix(first, second, TEXTURES[rng.integers(len(TEXTURES))](rng, size))
     inner = cv2.erode(coverage, np.ones((3, 3), np.uint8))
     surface = surface * (0.6 + 0.4 * inner[..., None])

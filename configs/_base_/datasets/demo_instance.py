@@ -1,7 +1,7 @@
 # The embedded demo data set: `python -m mmhybrid.datasets.demo data/demo` draws it.
 # Elsewhere than data/demo: --cfg-options data_root=PATH
 data_root = 'data/demo'
-image_size = (160, 128)
+image_size = (96, 96)
 metainfo = dict(
     classes=('star', 'heart', 'fish', 'leaf', 'gear', 'moon'),
     palette=[
@@ -13,7 +13,7 @@ train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
     dict(type='Resize', scale=image_size, keep_ratio=True),
-    dict(type='RandomFlip', prob=[0.25] * 3, direction=['horizontal', 'vertical', 'diagonal']),
+    dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
 test_pipeline = [
