@@ -51,6 +51,7 @@ def load_weights(
     position_grid=None,
     rgb_channels=None,
     extra_channels='zero',
+    fresh=None,
 ):
     """Load what a checkpoint file holds into a model, or raise and leave the model as it was.
 
@@ -66,6 +67,8 @@ def load_weights(
         rgb_channels: for each image channel of the file, the model's channel that its filters go
             to (None: left out; several to one: added), for example (0, 0, 0) for grey images.
         extra_channels: filters of the model's other channels, 'zero' or 'mean'.
+        fresh: regular expression of names, from their start, that are left at their initialisation
+            though the file may have them: r'head\\.fc\\.' where the classes are others.
 
     Returns:
         LoadReport
@@ -106,13 +109,14 @@ def load_weights(
         extra_channels=extra_channels,
     )
     _drop_optional(fitted, wanted, source.optional)
+    anew = _leave_fresh(fitted, wanted, fresh)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
 
     # Strict: `fitted` and `wanted` have the same names and shapes.
     module.load_state_dict(fitted.state_dict, strict=True)
 
-    altered = changed | set(fitted.resized) | set(neutral)
+    altered = changed | set(fitted.resized) | set(neutral) | set(anew)
     sizes = {name: tensor.numel() for name, tensor in wanted.items()}
     looks = [describe_vit(state_dict, vit_prefix) for vit_prefix in vits]
     return LoadReport(
@@ -123,13 +127,14 @@ def load_weights(
         part=part,
         found=' '.join(filter(None, (found.entry, found.prefix))),
         matched=tuple(name for name in wanted if name not in altered),
-        converted=tuple(name for name in wanted if name in changed),
+        converted=tuple(name for name in wanted if name in changed and name not in anew),
         resized=fitted.resized,
         neutral=neutral,
         dropped=fitted.dropped,
         unused=unused + found.outside,
-        untouched=tuple(name for name in model.state_dict() if not name.startswith(part)),
-        filled=sum(size for name, size in sizes.items() if name not in neutral),
+        untouched=tuple(part + name for name in anew)
+        + tuple(name for name in model.state_dict() if not name.startswith(part)),
+        filled=sum(size for name, size in sizes.items() if name not in {*neutral, *anew}),
         parameters=sum(sizes.values()),
     )
 
@@ -150,6 +155,21 @@ def _drop_optional(fitted, wanted, optional):
                 del fitted.state_dict[name]
                 fitted.dropped[name] = option
                 break
+
+
+def _leave_fresh(fitted, wanted, pattern):
+    """Put the model's own values in the place of the file's; return the names."""
+    if pattern is None:
+        return ()
+    names = tuple(name for name in wanted if re.match(pattern, name))
+    if not names:
+        raise ValueError(
+            f'fresh={pattern!r} matches no name of the model; its names begin with '
+            f'{listing(sorted({name.split(".")[0] for name in wanted}))}'
+        )
+    for name in names:
+        fitted.state_dict[name] = wanted[name]
+    return names
 
 
 def _fill_neutral(state_dict, wanted, pattern):

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 DEIT = 'https://dl.fbaipublicfiles.com/deit/'
 MAE = 'https://dl.fbaipublicfiles.com/mae/pretrain/'
+CMT = 'https://github.com/ggjy/CMT.pytorch/releases/download/release-v1/'
 DINOV2 = 'https://dl.fbaipublicfiles.com/dinov2/'
 TIMM = 'https://huggingface.co/timm/'
 SPACH = 'https://github.com/microsoft/SPACH/releases/download/v1.0/'
@@ -90,4 +91,8 @@ OFFICIAL_FILES |= {
         *('conv_xxs', 'trans_xxs', 'mlp_xxs'),
         *('conv_s', 'trans_s', 'mlp_s', 'hybrid_s', 'hybrid_s+'),
     )
+}
+OFFICIAL_FILES |= {
+    f'cmt_{model}': OfficialFile(f'cmt_{model}.pth', f'{CMT}cmt_{model}.pth')
+    for model in ('tiny', 'xs', 'small', 'base')
 }

@@ -1,6 +1,7 @@
 import pytest
 import torch
 
+from mmhybrid.checkpoints import CheckpointError, load_weights
 from mmhybrid.models.backbones import CMT
 from mmhybrid.models.backbones.cmt import scale_arch
 from mmhybrid.models.layers import ResidualDWConv
@@ -154,3 +155,22 @@ def test_layer_depths_go_from_stem_to_head():
         'head.fc.weight': 6,
     }.items():
         assert model.get_layer_depth(f'backbone.{name}', 'backbone.') == (depth, 7)
+
+
+def test_a_head_of_other_classes_begins_anew():
+    torch.manual_seed(0)
+    trained, model = CMT(TINY, num_classes=5), CMT(TINY, num_classes=7)
+    own = model.head.fc.weight.clone()
+    checkpoint = trained.state_dict()
+    with pytest.raises(CheckpointError, match=r'head\.fc\.weight'):
+        load_weights(model, checkpoint, parts=CMT.pretrained_parts)
+    with pytest.raises(ValueError, match=r"fresh='haed' matches no name"):
+        load_weights(model, checkpoint, parts=CMT.pretrained_parts, fresh='haed')
+    report = load_weights(model, checkpoint, parts=CMT.pretrained_parts, fresh=r'head\.fc\.')
+    assert report.untouched == ('head.fc.weight', 'head.fc.bias')
+    assert report.filled == report.parameters - 7 * 1281
+    torch.testing.assert_close(model.head.fc.weight, own)
+    torch.testing.assert_close(model.head.conv.weight, trained.head.conv.weight)
+    headless = CMT(TINY)
+    report = load_weights(headless, checkpoint, parts=CMT.pretrained_parts)
+    assert set(report.dropped.values()) == {'num_classes=0'}
