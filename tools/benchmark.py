@@ -3,11 +3,11 @@
     python tools/benchmark.py timm:vit_small_patch16_224 vitcomer_s --size 512 512
 
 A NAME is one of `mmhybrid.list_backbones()`, perhaps with arguments (`vitcomer_s,freeze=vit`),
-`timm:` and a name of timm, or a config file, whose whole model is measured. Every NAME has a process of its own. They take turns, round after round, so
-that other work on the machine slows all of them alike; the medians of the rounds are compared.
-`--json` writes the figures to a file: `infer_ms` and `train_ms` a batch, `peak_mb` the highest
-resident (CPU) or allocated (GPU) memory of the process, `params_m` millions of parameters, `gflops`
-billions of multiply-adds of one inference.
+`timm:` and a name of timm, or a config file, whose whole model is measured. Every NAME has a
+process of its own. They take turns, round after round, so that other work on the machine slows all
+of them alike; the medians of the rounds are compared. `--json` writes the figures to a file:
+`infer_ms` and `train_ms` a batch, `peak_mb` the highest resident (CPU) or allocated (GPU) memory of
+the process, `params_m` millions of parameters, `gflops` billions of multiply-adds of an inference.
 """
 
 import argparse
