@@ -14,8 +14,10 @@ CONFIGS = Path(__file__).parents[2] / 'configs'
 @pytest.mark.parametrize(
     'name',
     [
+        'maskrcnn_cmt_ti',
         'maskrcnn_spach_xxs_conv',
         'maskrcnn_vitadapter_t',
+        'retinanet_cmt_ti',
         'retinanet_spach_xxs_conv',
         'retinanet_vitadapter_t',
     ],

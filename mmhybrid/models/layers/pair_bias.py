@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Literal
 
@@ -118,7 +119,7 @@ class PairBias(nn.Module):
 
     def _row_resizer(self, query_grid: Grid, key_grid: Grid) -> Callable[[int, int], Tensor]:
         """The key grid is resized at once, the larger query grid as rows are asked for."""
-        with torch.autocast(self.table.device.type, enabled=False):
+        with _full_precision(self.table.device):
             table = self.table.float()
             maps = table.view(-1, 1, *self.key_grid)  # (heads, Q, K) -> (heads Q, 1, h, w)
             maps = F.interpolate(maps, size=key_grid, mode='bicubic')
@@ -128,7 +129,7 @@ class PairBias(nn.Module):
         to_columns = _bicubic(self.query_grid[1], query_grid[1], table)
 
         def resize_rows(first: int, last: int) -> Tensor:
-            with torch.autocast(table.device.type, enabled=False):
+            with _full_precision(table.device):
                 rows = to_rows[first:last] @ table  # (heads, rows, w K')
                 # (heads, rows, w K') -> (heads, rows, w, K') -> (heads, rows, w', K')
                 rows = to_columns @ rows.unflatten(2, (self.query_grid[1], -1))
@@ -233,6 +234,13 @@ def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
     # A line of unit values a channel: (old, old) -> (1, old, old, 1) -> (1, old, new, 1)
     lines = F.interpolate(units[None, :, :, None], size=(new, 1), mode='bicubic')
     return lines[0, :, :, 0].T
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager:
+    """No autocast, on devices that have it (meta has none)."""
+    if torch.amp.is_autocast_available(device.type):
+        return torch.autocast(device.type, enabled=False)
+    return nullcontext()
 
 
 def _identity(tensor: Tensor) -> Tensor:

@@ -33,7 +33,8 @@ class ResidualDWConv(nn.Conv2d):
         self.register_buffer('identity', identity, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        low = torch.is_autocast_enabled(x.device.type) or self.weight.dtype.itemsize < 4
-        if low:
+        device = x.device.type
+        autocast = torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+        if autocast or self.weight.dtype.itemsize < 4:
             return x + super().forward(x)
         return self._conv_forward(x, self.weight + self.identity, self.bias)
