@@ -49,6 +49,9 @@ class ConfigTask:
         init_default_scope(scope)
         cfg.model.pop('init_cfg', None)
         cfg.model.get('backbone', {}).pop('init_cfg', None)
+        preprocessor = cfg.model.get('data_preprocessor') or {}
+        if 'size' in preprocessor:  # a segmentor's crop, to which images would be padded
+            preprocessor.size = size
         self.model = MODELS.build(cfg.model).to(device)
         head = 'decode_head' if scope == 'mmseg' else 'head'
         classes = cfg.model.get(head, {}).get('num_classes', 2)

@@ -1,4 +1,4 @@
-"""A training step and an evaluation of real configs."""
+"""A training step and an evaluation of every family, in each of the three heads."""
 
 from pathlib import Path
 
@@ -11,17 +11,19 @@ from mmhybrid.testing.tasks import ConfigTask
 CONFIGS = Path(__file__).parents[2] / 'configs'
 
 
-@pytest.mark.parametrize(
-    'name',
-    [
-        'maskrcnn_cmt_ti',
-        'maskrcnn_spach_xxs_conv',
-        'maskrcnn_vitadapter_t',
-        'retinanet_cmt_ti',
-        'retinanet_spach_xxs_conv',
-        'retinanet_vitadapter_t',
-    ],
-)
+SMALLEST = ('cmt_ti', 'cvt_13', 'vit_t', 'vitadapter_t', 'vitc_1gf', 'vitcomer_t')
+NAMES = [f'{head}_{name}' for name in SMALLEST for head in ('maskrcnn', 'retinanet', 'upernet')]
+NAMES += ['maskrcnn_spach_xxs_conv', 'retinanet_spach_xxs_conv', 'upernet_spach_s']
+NAMES += [f'{head}_resnetrs_50' for head in ('maskrcnn', 'retinanet', 'upernet')]
+NAMES += [f'{head}_convnext_t' for head in ('maskrcnn', 'retinanet', 'upernet')]
+
+
+def test_every_family_is_here():
+    families = {path.name.split('_')[1] for path in CONFIGS.glob('maskrcnn_*.py')}
+    assert families == {name.split('_')[1] for name in NAMES}
+
+
+@pytest.mark.parametrize('name', NAMES)
 def test_one_step(name):
     torch.manual_seed(0)
     task = ConfigTask(str(CONFIGS / f'{name}.py'), 2, (64, 96), torch.device('cpu'))
