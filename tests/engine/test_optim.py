@@ -1,9 +1,11 @@
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
+from mmengine.registry import DefaultScope
 from torch import nn
 
 from mmhybrid.engine import Bf16OptimWrapper
+from mmhybrid.models.backbones import BACKBONES
 
 
 class Backbone(nn.Module):
@@ -87,3 +89,27 @@ def test_bf16_is_for_features_alone():
     assert 'forward' not in vars(model.backbone)
     model(torch.randn(2, 4))
     assert model.backbone.seen == torch.float32
+
+
+@pytest.mark.parametrize('backbone', BACKBONES, ids=lambda backbone: backbone.__name__)
+def test_mmpretrains_constructor_takes_every_backbone(backbone):
+    optimizers = pytest.importorskip('mmpretrain.engine.optimizers')
+    from mmpretrain.models import ImageClassifier
+
+    with DefaultScope.overwrite_default_scope('mmpretrain'), torch.device('meta'):
+        arch = next(iter(backbone.arch_settings))
+        model = ImageClassifier(
+            backbone=dict(type=f'mmhybrid.{backbone.__name__}', arch=arch),
+            head=dict(type='ClsHead'),
+        )
+    constructor = optimizers.LearningRateDecayOptimWrapperConstructor(
+        dict(optimizer=dict(type='AdamW', lr=1.0, weight_decay=0.05)), dict(layer_decay_rate=0.5)
+    )
+    groups = constructor(model).param_groups
+    rates = {group['param_name']: group['lr'] for group in groups}
+    assert len(rates) == len(list(model.parameters()))
+    assert max(rates.values()) == 1.0
+    # Each depth halves the rate, down to the embedding's.
+    assert sorted(set(rates.values())) == [
+        2.0**-i for i in reversed(range(len(set(rates.values()))))
+    ]
