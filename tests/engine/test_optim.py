@@ -109,7 +109,7 @@ def test_mmpretrains_constructor_takes_every_backbone(backbone):
     # The optimizer has a group of its own beside the model's.
     rate = {id(p): group['lr'] for group in groups for p in group['params']}
     rates = sorted({rate[id(p)] for p in model.parameters()}, reverse=True)
-    # Each depth halves the rate down to the embedding's; the last depth is a head's or an adapter's.
+    # Each depth halves the rate; the last one is a head's or an adapter's.
     assert rates[0] in (1.0, 0.5)
     assert rates == [rates[0] * 2.0**-depth for depth in range(len(rates))]
     assert len(rates) > 3
