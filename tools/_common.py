@@ -167,6 +167,15 @@ def _fit_to_device(cfg, amp):
     on_cpu = get_device() == 'cpu'
     if on_cpu and cfg.get('env_cfg', {}).get('dist_cfg', {}).get('backend') == 'nccl':
         cfg.env_cfg.dist_cfg.backend = 'gloo'
+    if on_cpu and cfg.launcher != 'none':
+        # On CPUs a model has no device of its own, and norms have no partners.
+        cfg.model_wrapper_cfg = dict(
+            type='MMDistributedDataParallel',
+            device_ids=None,
+            broadcast_buffers=False,
+            find_unused_parameters=cfg.get('find_unused_parameters', False),
+        )
+        _replace_norms(cfg.model)
     wrapper = cfg.get('optim_wrapper')
     if not wrapper:
         return
@@ -181,6 +190,15 @@ def _fit_to_device(cfg, amp):
     if on_cpu:
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
+
+
+def _replace_norms(node):
+    """Plain batch norms for synchronised ones, which run on GPUs only."""
+    for value in node.values() if isinstance(node, dict) else node:
+        if isinstance(value, (dict, list, tuple)):
+            _replace_norms(value)
+    if isinstance(node, dict) and node.get('type') == 'SyncBN':
+        node['type'] = 'BN'
 
 
 def check_data(cfg, splits):
@@ -266,10 +284,15 @@ def _check_class_count(node, classes, name='model'):
 
 def build_runner(cfg):
     """mmengine's runner; synchronised norms become plain ones outside distributed training."""
+    import torch
+    from mmengine.device import get_device
     from mmengine.dist import is_distributed
     from mmengine.model import revert_sync_batchnorm
     from mmengine.runner import Runner
 
+    if cfg.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
+        # mmengine's own start would set a GPU.
+        torch.distributed.init_process_group('gloo')
     runner = Runner.from_cfg(cfg)
     if not is_distributed():
         runner.model = revert_sync_batchnorm(runner.model).to(
