@@ -20,7 +20,7 @@ def test_fused_attention_counts_both_products():
     assert count_macs(attention, torch.randn(1, tokens, 16), (3, 4)) == linear + products
 
 
-@pytest.mark.parametrize('backend', ['embedding_bag', 'grid_sample'])
+@pytest.mark.parametrize('backend', ['embedding_bag', 'grid_sample', 'gather'])
 def test_deformable_attention_counts_four_pixels_a_sample(backend):
     n, queries, heads, dims, points = 2, 5, 3, 4, 2
     shapes = ((4, 4), (2, 2))

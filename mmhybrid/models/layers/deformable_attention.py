@@ -1,6 +1,6 @@
 """Multi-scale deformable attention (Deformable DETR, arXiv 2010.04159) without a compiled op.
 
-Every query samples a few points of every level of a token pyramid and sums them with weights. Three
+Every query samples a few points of every level of a token pyramid and sums them with weights. Four
 forms of that sum give equal outputs and gradients:
 
 ``embedding_bag``
@@ -10,6 +10,9 @@ forms of that sum give equal outputs and gradients:
     mmcv's compiled operator, in float32 and float16.
 ``grid_sample``
     A ``grid_sample`` for each level: slow, but every export format has it.
+``gather``
+    Index arithmetic and one gather of rows for each of the four pixels around a point: for runtimes
+    whose ``GridSample`` is missing or wrong.
 """
 
 import math
@@ -21,7 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .pyramid import Shapes
+from .export import is_exporting
+from .pyramid import Shapes, level_sizes
 
 
 def deformable_attention(
@@ -35,8 +39,9 @@ def deformable_attention(
         locations: ``(N, Q, heads, levels, points, 2)``, x and y in [0, 1] over each level; what
             lies outside counts as zero.
         weights: ``(N, Q, heads, levels, points)``.
-        backend: ``'embedding_bag'``, ``'mmcv'``, ``'grid_sample'``, or ``'auto'``: mmcv's operator
-            on a GPU where it is installed and has the dtype, else the embedding bag.
+        backend: ``'embedding_bag'``, ``'mmcv'``, ``'grid_sample'``, ``'gather'``, or ``'auto'``:
+            mmcv's operator on a GPU where it is installed and has the dtype, else the embedding
+            bag; while a model is exported, ``'grid_sample'``.
 
     Returns:
         ``(N, Q, heads * D)``, of the value's dtype.
@@ -57,6 +62,8 @@ def deformable_attention(
 
 
 def _choose_backend(value: Tensor) -> str:
+    if is_exporting():
+        return 'grid_sample'
     # mmcv's CUDA operator has no bfloat16 kernel.
     native = value.is_cuda and value.dtype in (torch.float32, torch.float16)
     return 'mmcv' if native and _mmcv_op() is not None else 'embedding_bag'
@@ -100,6 +107,31 @@ def _sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
     weights = weights.reshape(n * heads, 1, queries, len(shapes), points)
     out = (samples * weights).sum((3, 4)).view(n, heads * dims, queries)
     return out.transpose(1, 2)  # (N, heads D, Q) -> (N, Q, heads D)
+
+
+def _sample_gather(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    n, tokens, heads, _ = value.shape
+    sizes = level_sizes(shapes, value.device)  # (levels, 2), x and y
+    position = locations.float() * sizes.unsqueeze(1) - 0.5
+    low_x, low_y = position.floor().unbind(-1)  # (N, Q, heads, levels, points), as all that follow
+    fraction_x, fraction_y = (position - position.floor()).unbind(-1)
+    width, height = sizes.long().unsqueeze(-1).unbind(1)  # (levels, 1)
+    area = width * height
+    image = torch.arange(n, device=value.device).view(-1, 1, 1, 1, 1) * tokens
+    first = image + (area.cumsum(0) - area)
+    head = torch.arange(heads, device=value.device).view(-1, 1, 1)
+
+    table = value.flatten(0, 2)  # (N S heads, D)
+    out = 0
+    for near_x, x in ((1 - fraction_x, low_x.long()), (fraction_x, low_x.long() + 1)):
+        for near_y, y in ((1 - fraction_y, low_y.long()), (fraction_y, low_y.long() + 1)):
+            column, row = x.clamp(min=0).minimum(width - 1), y.clamp(min=0).minimum(height - 1)
+            is_inside = (column == x) & (row == y)
+            entry = (first + row * width + column) * heads + head
+            weight = (weights.float() * near_x * near_y * is_inside).to(value.dtype)
+            # (N, Q, heads, 1, samples) @ (N, Q, heads, samples, D)
+            out = out + weight.flatten(3).unsqueeze(3) @ table[entry.flatten(3)]
+    return out.flatten(2)  # (N, Q, heads, 1, D) -> (N, Q, heads D)
 
 
 def _sample_embedding_bag(
@@ -278,6 +310,7 @@ BACKENDS: dict[str, Callable[[Tensor, Shapes, Tensor, Tensor], Tensor]] = {
     'embedding_bag': _sample_embedding_bag,
     'mmcv': _sample_mmcv,
     'grid_sample': _sample_grid,
+    'gather': _sample_gather,
 }
 
 
@@ -353,7 +386,7 @@ class MSDeformAttention(nn.Module):
         offsets = self.sampling_offsets(query).float().view(*sampled, 2)
         weights = self.attention_weights(query).view(n, queries, self.num_heads, -1).softmax(-1)
         # Offsets are in pixels of each level.
-        size = torch.tensor([(w, h) for h, w in shapes], device=query.device).float()
-        locations = points.view(-1, 1, 1, 1, 2) + offsets / size.unsqueeze(1)
+        sizes = level_sizes(shapes, query.device)
+        locations = points.view(-1, 1, 1, 1, 2) + offsets / sizes.unsqueeze(1)
         out = deformable_attention(value, shapes, locations, weights.view(sampled), self.backend)
         return self.output_proj(out)

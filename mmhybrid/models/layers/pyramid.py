@@ -39,6 +39,16 @@ def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
     return torch.cat(points)
 
 
+def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
+    """Width and height of each level, ``(levels, 2)``, float32."""
+    sides = [side for h, w in shapes for side in (w, h)]
+    if all(isinstance(side, int) for side in sides):
+        return torch.tensor(sides, device=device, dtype=torch.float32).view(-1, 2)
+    # An exporter's symbols, which torch.tensor would turn into the numbers of the example image.
+    sides = [torch.full((), side, device=device, dtype=torch.float32) for side in sides]
+    return torch.stack(sides).view(-1, 2)
+
+
 def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a map ``(N, C, h, w)`` bilinearly; of the same size it stays as it is."""
     if tuple(level.shape[2:]) == size:
