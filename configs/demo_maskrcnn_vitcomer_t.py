@@ -2,48 +2,24 @@
 # CPU cores: `make demo`. The backbone is the published one, but its attention is global: the images
 # are smaller than a window. The pyramid and the heads are narrow, the proposals few.
 _base_ = [
-    './_base_/models/mask_rcnn_fpn.py',
+    './_base_/models/mask_rcnn_small.py',
     './_base_/datasets/demo_instance.py',
     './_base_/mmdet_runtime.py',
 ]
 
-width = 64
-norm_cfg = dict(type='BN', requires_grad=True)  # from random weights every part wants norms
 strides = [4, 8, 16, 32]
 model = dict(
     backbone=dict(type='mmhybrid.ViTCoMer', arch='t', windows=0),
-    neck=dict(in_channels=[192] * 4, out_channels=width, num_outs=4, norm_cfg=norm_cfg),
-    rpn_head=dict(
-        in_channels=width,
-        feat_channels=width,
-        anchor_generator=dict(scales=[5], strides=strides),
-    ),
+    neck=dict(in_channels=[192] * 4, num_outs=4),
+    rpn_head=dict(anchor_generator=dict(scales=[5], strides=strides)),
     roi_head=dict(
-        bbox_roi_extractor=dict(out_channels=width, finest_scale=28),
-        bbox_head=dict(
-            type='ConvFCBBoxHead',
-            num_shared_convs=1,
-            num_shared_fcs=1,
-            conv_out_channels=width,
-            in_channels=width,
-            fc_out_channels=256,
-            num_classes=6,
-            reg_class_agnostic=True,
-            norm_cfg=norm_cfg,
-        ),
-        mask_roi_extractor=dict(out_channels=width, finest_scale=28),
-        mask_head=dict(
-            num_convs=2,
-            in_channels=width,
-            conv_out_channels=width,
-            num_classes=6,
-            norm_cfg=norm_cfg,
-        ),
+        bbox_roi_extractor=dict(finest_scale=28),
+        bbox_head=dict(num_classes=6),
+        mask_roi_extractor=dict(finest_scale=28),
+        mask_head=dict(num_classes=6),
     ),
     train_cfg=dict(
-        rpn=dict(sampler=dict(num=128)),
-        rpn_proposal=dict(nms_pre=200, max_per_img=100),
-        rcnn=dict(sampler=dict(num=64)),
+        rpn_proposal=dict(nms_pre=200, max_per_img=100), rcnn=dict(sampler=dict(num=64))
     ),
     test_cfg=dict(rpn=dict(nms_pre=200, max_per_img=100)),
 )

@@ -1,17 +1,15 @@
 # UPerNet with ViT-CoMer-T on the embedded demo data set, from random weights.
 _base_ = [
-    './_base_/models/upernet.py',
+    './_base_/models/upernet_small.py',
     './_base_/datasets/demo_semantic.py',
     './_base_/mmseg_runtime.py',
 ]
 
-norm_cfg = dict(type='BN', requires_grad=True)
 model = dict(
     data_preprocessor=dict(size=(96, 96)),
     backbone=dict(type='mmhybrid.ViTCoMer', arch='t_seg'),
-    decode_head=dict(in_channels=[192] * 4, channels=64, num_classes=7, norm_cfg=norm_cfg),
-    auxiliary_head=dict(in_channels=192, channels=32, num_classes=7, norm_cfg=norm_cfg),
-    test_cfg=dict(_delete_=True, mode='whole'),
+    decode_head=dict(in_channels=[192] * 4, num_classes=7),
+    auxiliary_head=dict(in_channels=192, num_classes=7),
 )
 
 train_cfg = dict(type='IterBasedTrainLoop', max_iters=600, val_interval=200)

@@ -93,6 +93,8 @@ def load_config(args):
     """
     from mmengine.config import Config
 
+    from mmhybrid.datasets.fit import fit_to_folder
+
     path = find(args.config, 'config')
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise UsageError(f'{path} is not a config: expected a .py file')
@@ -109,10 +111,7 @@ def load_config(args):
         _move_data(cfg, options.get('data_root', cfg.data_root))
         options.pop('data_root', None)
     cfg.merge_from_dict(options)
-    if 'coco_folder' in cfg:
-        from mmhybrid.datasets.coco import fit_to_folder
-
-        fit_to_folder(cfg)
+    fit_to_folder(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     cfg.launcher = getattr(args, 'launcher', 'none')
     if cfg.launcher != 'none':

@@ -11,7 +11,7 @@ from mmengine.registry import MODELS, DefaultScope
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
 PYRAMIDS = {'cmt': 'CMT', 'spach': 'SPACH', 'vitadapter': 'ViTAdapter', 'vitcomer': 'ViTCoMer'}
-HOSTS = {'convnext': 'ConvNeXt', 'resnetrs': 'TIMMBackbone'}
+HOSTS = {'convnext': 'ConvNeXt', 'resnet': 'ResNet', 'resnetrs': 'TIMMBackbone'}
 BACKBONES = PYRAMIDS | HOSTS | {
     'cvt': 'CvT', 'vit': 'ViT', 'vitc': 'ConvStemViT', 'vitp': 'ConvStemViT'
 }  # fmt: skip

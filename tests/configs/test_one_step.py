@@ -15,6 +15,7 @@ SMALLEST = ('cmt_ti', 'cvt_13', 'vit_t', 'vitadapter_t', 'vitc_1gf', 'vitcomer_t
 NAMES = [f'{head}_{name}' for name in SMALLEST for head in ('maskrcnn', 'retinanet', 'upernet')]
 NAMES += ['maskrcnn_spach_xxs_conv', 'retinanet_spach_xxs_conv', 'upernet_spach_s']
 NAMES += [f'{head}_resnetrs_50' for head in ('maskrcnn', 'retinanet', 'upernet')]
+NAMES += [f'{head}_resnet_18_scratch_custom' for head in ('maskrcnn', 'upernet')]
 NAMES += [f'{head}_convnext_t' for head in ('maskrcnn', 'retinanet', 'upernet')]
 
 

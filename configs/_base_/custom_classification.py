@@ -1,0 +1,8 @@
+# Classes of your own images: all of a config but its model.
+_base_ = ['./datasets/custom_classification.py', './schedules/custom.py', './mmpretrain_runtime.py']
+
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(by_epoch=False, interval=500, save_best='accuracy/top1'),
+)
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,8 @@
+# Boxes and masks on your own images: all of a config but its model.
+_base_ = ['./datasets/custom_instance.py', './schedules/custom.py', './mmdet_runtime.py']
+
+default_hooks = dict(
+    logger=dict(interval=20),
+    checkpoint=dict(by_epoch=False, interval=500, save_best='coco/bbox_mAP'),
+)
+log_processor = dict(by_epoch=False)

@@ -1,0 +1,8 @@
+# ResNet-18 of MMSegmentation.
+_base_ = './_base_/custom_semantic_scratch.py'
+
+model = dict(
+    backbone=dict(type='ResNet', depth=18, norm_cfg={{_base_.norm_cfg}}),
+    decode_head=dict(in_channels=[64, 128, 256, 512]),
+    auxiliary_head=dict(in_channels=256),
+)

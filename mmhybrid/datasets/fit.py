@@ -1,0 +1,331 @@
+"""A config of your own data fitted to the folder that holds it.
+
+Such a config leaves out what the folder knows: paths, class names and counts, the end of the
+schedule. ``fit_to_folder`` fills it in from the options at the top of the config and from the
+folder, so that a training on new data is one command with one path.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from mmengine.config import Config
+
+from .coco import DataError, check_class_names, read_categories
+
+IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
+CLASS_FILE = 'classes.txt'
+PEEK = 8  # masks of a split that are read before a training starts
+WARM_UP = 0.1  # of the training, at most
+
+
+def fit_to_folder(cfg: Config) -> None:
+    """Fit a config of your own data to the folder ``cfg.data_root``; writes to ``cfg``.
+
+    The kind of data is told by the key that names the parts of the folder: ``coco_folder`` (boxes
+    and masks in COCO format), ``mask_folder`` (an image of class numbers for each image) or
+    ``class_folder`` (a folder of images for each class). The options are the other top-level keys,
+    as the bases in ``configs/_base_/datasets/custom_*.py`` list them. The key is removed: the
+    config saved with a training is complete and needs no fitting. Other configs are left alone.
+
+    Raises:
+        DataError: a file or folder is missing, or does not fit the options.
+    """
+    for key, fit in KINDS.items():
+        if key in cfg:
+            parts = cfg.pop(key)
+            root = Path(cfg.data_root)
+            if not root.is_dir():
+                raise DataError(
+                    f'data root not found: {root}; give it with --cfg-options data_root=PATH'
+                )
+            fit(cfg, root, parts)
+            _fit_weights(cfg)
+            _fit_schedule(cfg)
+
+
+# ---------------------------------------------------------------------------- COCO format
+
+
+def _fit_coco(cfg, root, parts):
+    names = read_categories(root / parts['train_ann'])
+    classes = cfg.get('classes') or names
+    if isinstance(classes, str):
+        classes = [name.strip() for name in classes.split(',')]
+    if set(classes) <= set(names):
+        classes = [name for name in names if name in classes]
+    for split in ('train', 'val'):
+        check_class_names(classes, root / parts[f'{split}_ann'])
+    cfg.classes = classes
+    for dataset, split in _datasets(cfg):
+        dataset.update(
+            data_root=str(root),
+            ann_file=parts[f'{split}_ann'],
+            data_prefix=dict(img=parts[f'{split}_img']),
+            metainfo=dict(classes=classes),
+        )
+        _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=tuple(cfg.image_size))
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.ann_file = str(root / parts['val_ann'])
+    _set_num_classes(cfg.model, len(classes))
+
+
+# ---------------------------------------------------------------------------- images and masks
+
+
+def _fit_masks(cfg, root, parts):
+    if cfg.reduce_zero_label and cfg.ignore_index != 255:
+        raise DataError(
+            f'ignore_index={cfg.ignore_index} with reduce_zero_label: it makes 255 of 0, so pixels '
+            'without a class must be 0 or 255'
+        )
+    suffix = parts.get('img_suffix')
+    found = {}
+    for split in ('train', 'val'):
+        images = _folder(root / parts[f'{split}_img'], f'image folder of {split}')
+        suffix = suffix or _only_suffix(images)
+        found[split] = _pairs(
+            images, _folder(root / parts[f'{split}_mask'], f'mask folder of {split}'),
+            suffix, parts['mask_suffix'],
+        )  # fmt: skip
+    masks = {split: _some(pairs, PEEK) for split, pairs in found.items()}
+    classes = _class_list(cfg.get('classes'), root, masks['train'], cfg)
+    for paths in masks.values():
+        for path in paths:
+            _check_mask(path, len(classes), cfg.ignore_index, cfg.reduce_zero_label)
+    cfg.classes = classes
+    palette = cfg.get('palette')
+    if palette is not None and len(palette) != len(classes):
+        raise DataError(f'palette has {len(palette)} colours for {len(classes)} classes')
+    metainfo = dict(classes=classes, **({'palette': palette} if palette is not None else {}))
+
+    for dataset, split in _datasets(cfg):
+        dataset.update(
+            data_root=str(root),
+            data_prefix=dict(img_path=parts[f'{split}_img'], seg_map_path=parts[f'{split}_mask']),
+            img_suffix=suffix,
+            seg_map_suffix=parts['mask_suffix'],
+            metainfo=metainfo,
+            ignore_index=cfg.ignore_index,
+            reduce_zero_label=cfg.reduce_zero_label,
+        )
+        _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=tuple(cfg.image_size))
+        _set_in_steps(
+            dataset.pipeline, ('RandomCrop',),
+            crop_size=tuple(cfg.crop_size), ignore_index=cfg.ignore_index,
+        )  # fmt: skip
+    for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
+        evaluator.ignore_index = cfg.ignore_index
+    model = cfg.model
+    model.data_preprocessor.update(size=tuple(cfg.crop_size), seg_pad_val=cfg.ignore_index)
+    if model.get('test_cfg', {}).get('mode') == 'slide':
+        model.test_cfg.update(
+            crop_size=tuple(cfg.crop_size), stride=tuple(side * 2 // 3 for side in cfg.crop_size)
+        )
+    if cfg.ignore_index != 255:  # 255 is what every head ignores
+        for key in ('decode_head', 'auxiliary_head'):
+            heads = model.get(key) or []
+            for head in heads if isinstance(heads, (list, tuple)) else [heads]:
+                head.ignore_index = cfg.ignore_index
+    _set_num_classes(model, len(classes))
+
+
+def _folder(path, what):
+    if not path.is_dir():
+        known = ', '.join(sorted(p.name for p in path.parent.iterdir())[:8]) if (
+            path.parent.is_dir()) else ''  # fmt: skip
+        raise DataError(
+            f'{what} not found: {path}' + (f'; {path.parent} holds {known}' if known else '')
+        )
+    return path
+
+
+def _only_suffix(folder):
+    """The suffix of the images below a folder, which must all have the same."""
+    counts = Counter(
+        path.suffix for path in folder.rglob('[!.]*') if path.suffix.lower() in IMAGE_SUFFIXES
+    )
+    if not counts:
+        raise DataError(f'no images in {folder}: expected files ending in .jpg, .png or alike')
+    if len(counts) > 1:
+        listed = ', '.join(f'{count} {suffix}' for suffix, count in counts.most_common())
+        raise DataError(
+            f'images of several kinds in {folder}: {listed}; convert them to one, or choose one '
+            'with --cfg-options mask_folder.img_suffix=.jpg'
+        )
+    return next(iter(counts))
+
+
+def _pairs(images, masks, img_suffix, mask_suffix):
+    """The masks of all images, sorted."""
+    names = sorted(
+        path.relative_to(images).as_posix() for path in images.rglob(f'[!.]*{img_suffix}')
+    )
+    if not names:
+        raise DataError(f'no images *{img_suffix} in {images}')
+    paths = [masks / (name[: -len(img_suffix)] + mask_suffix) for name in names]
+    missing = [path for path in paths if not path.is_file()]
+    if missing:
+        raise DataError(
+            f'{len(missing)} of {len(paths)} images in {images} have no mask; the first is missing '
+            f'at {missing[0]}. Masks named otherwise: --cfg-options mask_folder.mask_suffix=.png'
+        )
+    return paths
+
+
+def _some(items: Sequence, count: int) -> list:
+    """At most ``count`` items, spread evenly."""
+    return [items[len(items) * i // count] for i in range(count)] if len(items) > count else items
+
+
+def _class_list(given, root, masks, cfg):
+    """Class names from the option, else from the folder."""
+    if isinstance(given, int):
+        given = [f'class {i}' for i in range(given)]
+    if isinstance(given, str):
+        given = given.split(',')
+    names = [str(name).strip() for name in given or ()]
+    path = root / CLASS_FILE
+    if not names and path.is_file():
+        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines()]
+        names = [name for name in names if name]
+    if names:
+        twice = sorted(name for name, count in Counter(names).items() if count > 1)
+        if twice:
+            raise DataError(f'class names given twice: {", ".join(twice)}')
+        return names
+    values = sorted(set().union(*(np.unique(read_mask(path)).tolist() for path in masks)))
+    raise DataError(
+        f'the classes of {root} are not known: name them in order with --cfg-options '
+        f'classes=road,sky,... or, one a line, in {path}. The first masks hold the values '
+        f'{", ".join(map(str, values[:30]))}; {cfg.ignore_index} (ignore_index) counts as none'
+    )
+
+
+def read_mask(path: str | Path) -> np.ndarray:
+    """The class numbers of a mask file, (H, W), as MMSegmentation reads them.
+
+    Raises:
+        DataError: it is no image of one channel and one byte a pixel.
+    """
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            mask = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f'mask {path} cannot be read: {error}') from error
+    if mask.ndim != 2 or mask.dtype not in (np.uint8, np.bool_):
+        kind = f'{mask.shape[2]} channels' if mask.ndim == 3 else f'type {mask.dtype}'
+        raise DataError(
+            f'mask {path} has {kind}: expected one channel of one byte, the class of each pixel '
+            '(a picture of class colours has to be converted)'
+        )
+    return mask.astype(np.uint8)
+
+
+def check_mask_values(
+    values: Sequence[int], num_classes: int, ignore_index: int, reduce_zero_label: bool
+) -> list[int]:
+    """The values of a mask that are no class and not ignored."""
+    first = 1 if reduce_zero_label else 0
+    allowed = {*range(first, first + num_classes), ignore_index} | ({0} if first else set())
+    return [int(value) for value in values if int(value) not in allowed]
+
+
+def _check_mask(path, num_classes, ignore_index, reduce_zero_label):
+    wrong = check_mask_values(
+        np.unique(read_mask(path)), num_classes, ignore_index, reduce_zero_label
+    )
+    if wrong:
+        first = int(reduce_zero_label)
+        raise DataError(
+            f'mask {path} holds {", ".join(map(str, wrong[:10]))}, which is no class: expected '
+            f'{first} to {first + num_classes - 1}, or {ignore_index} where there is none '
+            '(options classes, ignore_index and reduce_zero_label)'
+        )
+
+
+# ---------------------------------------------------------------------------- a folder a class
+
+
+def _fit_classes(cfg, root, parts):
+    found = {}
+    for split in ('train', 'val'):
+        folder = _folder(root / parts[split], f'image folder of {split}')
+        found[split] = sorted(p.name for p in folder.iterdir() if p.is_dir())
+    if not found['train']:
+        raise DataError(
+            f'{root / parts["train"]} holds no folders: expected one of images for each class'
+        )
+    if found['train'] != found['val']:
+        differing = sorted(set(found['train']) ^ set(found['val']))
+        raise DataError(
+            f'{parts["train"]} and {parts["val"]} in {root} have different classes: '
+            f'{", ".join(differing[:8])}; a class without images needs an empty folder'
+        )
+    cfg.classes = found['train']
+    for dataset, split in _datasets(cfg):
+        dataset.update(
+            data_root=str(root), data_prefix=parts[split], metainfo=dict(classes=cfg.classes)
+        )
+        size = cfg.image_size
+        _set_in_steps(dataset.pipeline, ('RandomResizedCrop',), scale=size)
+        _set_in_steps(dataset.pipeline, ('ResizeEdge',), scale=round(size * 8 / 7))
+        _set_in_steps(dataset.pipeline, ('CenterCrop',), crop_size=size)
+    _set_num_classes(cfg.model, len(cfg.classes))
+
+
+KINDS = dict(coco_folder=_fit_coco, mask_folder=_fit_masks, class_folder=_fit_classes)
+
+
+# ---------------------------------------------------------------------------- all kinds
+
+
+def _datasets(cfg):
+    """The data sets of the config, each with its split of the folder."""
+    return (
+        (cfg.train_dataloader.dataset, 'train'),
+        (cfg.val_dataloader.dataset, 'val'),
+        (cfg.test_dataloader.dataset, 'val'),
+    )
+
+
+def _set_in_steps(pipeline, types, **arguments):
+    """Arguments of pipeline steps, where the config does not give them."""
+    for step in pipeline:
+        if step.type in types:
+            for key, value in arguments.items():
+                step.setdefault(key, value)
+
+
+def _set_num_classes(node, count):
+    if isinstance(node, dict):
+        if 'num_classes' in node:
+            node['num_classes'] = count
+        for value in node.values():
+            _set_num_classes(value, count)
+    elif isinstance(node, (list, tuple)):
+        for value in node:
+            _set_num_classes(value, count)
+
+
+def _fit_weights(cfg):
+    if cfg.get('weights'):
+        cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=cfg.weights)
+    elif not cfg.model.backbone.get('init_cfg'):
+        decay = cfg.get('optim_wrapper', {}).get('paramwise_cfg') or {}
+        if 'layer_decay_rate' in decay:  # it keeps what was learned before, and nothing was
+            decay['layer_decay_rate'] = 1.0
+
+
+def _fit_schedule(cfg):
+    end = cfg.train_cfg.setdefault('max_iters', cfg.max_iters)
+    for scheduler in cfg.param_scheduler:
+        if scheduler.type == 'LinearLR':
+            # A warm-up of one step would stay at its first rate for ever.
+            scheduler.end = min(scheduler.end, max(2, int(end * WARM_UP)))
+        if scheduler.type == 'CosineAnnealingLR':
+            scheduler.setdefault('T_max', end)
+            scheduler.setdefault('end', end)
