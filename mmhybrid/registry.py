@@ -4,7 +4,9 @@
 ``custom_imports``: mmengine imports this module by the scope's name.
 """
 
+from mmengine.registry import DATASETS as MMENGINE_DATASETS
 from mmengine.registry import HOOKS as MMENGINE_HOOKS
+from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
@@ -23,4 +25,11 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
     parent=MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS,
     scope='mmhybrid',
     locations=['mmhybrid.engine'],
+)
+# A data set and a metric each stand on a host library: a module is imported when its name is asked.
+DATASETS = Registry(
+    'dataset', parent=MMENGINE_DATASETS, scope='mmhybrid', locations=['mmhybrid.datasets.cifar']
+)
+METRICS = Registry(
+    'metric', parent=MMENGINE_METRICS, scope='mmhybrid', locations=['mmhybrid.datasets.lvis']
 )

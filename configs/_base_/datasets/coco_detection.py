@@ -1,5 +1,5 @@
-# COCO 2017, boxes alone. Elsewhere than data/coco: --cfg-options data_root=PATH
-data_root = 'data/coco'
+# COCO 2017, boxes alone, at one scale.
+data_root = '{{$MMHYBRID_DATA:data}}/coco'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,5 +1,5 @@
-# COCO 2017 at one scale, in training too. Elsewhere than data/coco: --cfg-options data_root=PATH
-_base_ = './coco_instance.py'
+# COCO 2017, boxes and masks, at one scale.
+_base_ = './coco_detection.py'
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -8,4 +8,18 @@ train_pipeline = [
     dict(type='RandomFlip', prob=0.5),
     dict(type='PackDetInputs'),
 ]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True, with_mask=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(metric=['bbox', 'segm'])
+test_evaluator = val_evaluator

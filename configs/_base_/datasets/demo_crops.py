@@ -1,6 +1,6 @@
 # The embedded demo data set, one object an image: `python -m mmhybrid.datasets.demo data/demo`
-# draws it. Elsewhere than data/demo: --cfg-options data_root=PATH
-data_root = 'data/demo'
+# draws it.
+data_root = '{{$MMHYBRID_DATA:data}}/demo'
 classes = ['star', 'heart', 'fish', 'leaf', 'gear', 'moon']
 
 train_pipeline = [

@@ -1,6 +1,5 @@
 # The embedded demo data set: `python -m mmhybrid.datasets.demo data/demo` draws it.
-# Elsewhere than data/demo: --cfg-options data_root=PATH
-data_root = 'data/demo'
+data_root = '{{$MMHYBRID_DATA:data}}/demo'
 image_size = (96, 96)
 metainfo = dict(
     classes=('star', 'heart', 'fish', 'leaf', 'gear', 'moon'),

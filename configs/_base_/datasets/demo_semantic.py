@@ -1,6 +1,5 @@
 # The embedded demo data set as class maps: `python -m mmhybrid.datasets.demo data/demo` draws it.
-# Elsewhere than data/demo: --cfg-options data_root=PATH
-data_root = 'data/demo'
+data_root = '{{$MMHYBRID_DATA:data}}/demo'
 image_size = (96, 96)
 metainfo = dict(
     classes=('background', 'star', 'heart', 'fish', 'leaf', 'gear', 'moon'),

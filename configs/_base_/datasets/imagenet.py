@@ -1,6 +1,5 @@
-# ImageNet-1k at 224 pixels with DeiT's augmentation, 128 images a GPU. Elsewhere than
-# data/imagenet: --cfg-options data_root=PATH
-data_root = 'data/imagenet'
+# ImageNet-1k at 224 pixels with DeiT's augmentation, 128 images a GPU.
+data_root = '{{$MMHYBRID_DATA:data}}/imagenet'
 bgr_mean = [103.53, 116.28, 123.675]
 bgr_std = [57.375, 57.12, 58.395]
 
