@@ -92,6 +92,7 @@ def evaluate(cfg, dataset, predict, count=200):
 def test_loaders_and_evaluator(name, layout, place, expected, folder, tool):
     root = folder(layout) / place
     cfg = read_config(tool, name, root, 'train_dataloader.batch_size=2')
+    assert "'data/" not in repr(cfg._cfg_dict)  # the one option has moved every path
     loader = Runner.build_dataloader(cfg.train_dataloader, seed=0)
     batch = next(iter(loader))
     assert len(batch['inputs']) == len(batch['data_samples']) == 2
