@@ -22,8 +22,8 @@ from functools import cache
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from .deformable_bags import sample_in_bags
 from .export import is_exporting
 from .pyramid import Shapes, level_sizes
 
@@ -87,8 +87,8 @@ def _sample_mmcv(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
         )
     sizes = torch.tensor(shapes, device=value.device)
     starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
-    locations, weights = locations.to(value.dtype), weights.to(value.dtype)
-    return op(value.contiguous(), sizes, starts, locations, weights, 64)
+    inputs = (tensor.to(value.dtype).contiguous() for tensor in (locations, weights))
+    return op(value.contiguous(), sizes, starts, *inputs, 64)
 
 
 def _sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
@@ -134,180 +134,8 @@ def _sample_gather(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     return out.flatten(2)  # (N, Q, heads, 1, D) -> (N, Q, heads D)
 
 
-def _sample_embedding_bag(
-    value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
-) -> Tensor:
-    return _EmbeddingBagSampling.apply(value, tuple(shapes), locations.float(), weights.float())
-
-
-class _EmbeddingBagSampling(torch.autograd.Function):
-    """An embedding bag for each of the four pixels around the points, and their backward pass.
-
-    It keeps the inputs alone and finds the pixels again, and it sums the gradient of the values by
-    embedding bags too, over the transposed matrix: autograd's own is several times slower.
-    """
-
-    @staticmethod
-    def forward(ctx, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-        ctx.save_for_backward(value, locations, weights)
-        ctx.shapes = shapes
-        n, _, heads, dims = value.shape
-        pixels = _Pixels(shapes, locations)
-        table = _add_border(value, shapes)
-        out = sum(
-            F.embedding_bag(rows, table, mode='sum', per_sample_weights=w.to(value.dtype))
-            for rows, w in zip(pixels.rows(), pixels.weights(weights), strict=True)
-        )
-        return out.view(n, locations.shape[1], heads * dims)
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        value, locations, weights = ctx.saved_tensors
-        n, _, heads, dims = value.shape
-        grad = grad.reshape(-1, dims).to(value.dtype)  # (N Q heads, D)
-        pixels = _Pixels(ctx.shapes, locations)
-        grad_value = grad_locations = grad_weights = None
-        if ctx.needs_input_grad[0]:
-            grad_value = _scatter(pixels, pixels.weights(weights), grad, n, heads)
-        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-            table = _add_border(value, ctx.shapes)
-            products = [_row_products(rows, table, grad) for rows in pixels.rows()]
-            grad_locations, grad_weights = pixels.gradients(products, weights)
-        return grad_value, None, grad_locations, grad_weights
-
-
-class _Pixels:
-    """The four pixels around each sampling point, in levels with a border of zeros.
-
-    The border, one pixel wide, spares all tests of what is inside: a point far outside is moved to
-    it, where only zeros are near. All tensors have the shape ``(N * Q, heads * levels * points)``,
-    so that what is constant for a query is one row that all of them share.
-    """
-
-    def __init__(self, shapes: Shapes, locations: Tensor):
-        n, queries, heads, levels, points, _ = locations.shape
-        device = locations.device
-        self.shapes = shapes
-        self.bags = (n * queries * heads, levels * points)
-
-        def per_query(values: list) -> Tensor:
-            """A value of each level, repeated for all samples of a query."""
-            values = torch.tensor(values, device=device)
-            values = values.view(1, levels, 1, -1).expand(heads, levels, points, -1)
-            return values.reshape(heads * levels * points, -1).squeeze(-1)
-
-        self.size = per_query([(float(w), float(h)) for h, w in shapes])
-        position = locations.reshape(n * queries, heads * levels * points, 2) * self.size - 0.5
-        moved = torch.minimum(position.clamp(min=-1), self.size)
-        self.is_inside = position == moved
-        # Not a number becomes a valid pixel here, and stays not a number in the weights.
-        low = torch.minimum(moved.floor().int(), self.size.int() - 1).clamp(min=-1)
-        self.fraction_x, self.fraction_y = (moved - low).unbind(-1)
-
-        # Rows of one pixel's heads lie together.
-        areas = [(h + 2) * (w + 2) for h, w in shapes]
-        first = per_query([sum(areas[:i]) + w + 3 for i, (_, w) in enumerate(shapes)])
-        head = torch.arange(heads, device=device).repeat_interleave(levels * points)
-        image = torch.arange(n, device=device).repeat_interleave(queries).unsqueeze(-1)
-        x, y = low.unbind(-1)
-        width = per_query([w + 2 for _, w in shapes])
-        row = (first * heads + head).int() + x * heads
-        row += y * (width * heads).int()
-        row += (image * (sum(areas) * heads)).int()
-        self.top_left = row
-        self.right = heads
-        self.below = (width * heads).int()
-
-    def rows(self) -> list[Tensor]:
-        """Numbers of the top left, top right, bottom left and bottom right pixels, int32.
-
-        They count all images', levels', pixels' and heads' values; ``(N * Q * heads, levels *
-        points)``.
-        """
-        top, bottom = self.top_left, self.top_left + self.below
-        rows = (top, top + self.right, bottom, bottom + self.right)
-        return [row.view(self.bags) for row in rows]
-
-    def weights(self, weights: Tensor) -> list[Tensor]:
-        """Weights of the same pixels, of the same shape."""
-        bottom = self.fraction_y * weights.reshape(self.top_left.shape)
-        top = weights.reshape(self.top_left.shape) - bottom
-        both = []
-        for row in (top, bottom):
-            right = row * self.fraction_x
-            both += [row - right, right]
-        return [weight.view(self.bags) for weight in both]
-
-    def gradients(self, grads: list[Tensor], weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of locations and weights, from those of the pixels' weights."""
-        grads = [grad.view(self.top_left.shape).float() for grad in grads]
-        top_left, top_right, bottom_left, bottom_right = grads
-        top = torch.lerp(top_left, top_right, self.fraction_x)
-        bottom = torch.lerp(bottom_left, bottom_right, self.fraction_x)
-        left = torch.lerp(top_left, bottom_left, self.fraction_y)
-        right = torch.lerp(top_right, bottom_right, self.fraction_y)
-        grad_weights = torch.lerp(top, bottom, self.fraction_y).view(weights.shape)
-        slope = torch.stack((right - left, bottom - top), dim=-1) * self.size * self.is_inside
-        return slope.view(*weights.shape, 2) * weights.unsqueeze(-1), grad_weights
-
-
-def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
-    """Rows ``(N * S' * heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
-    n, _, heads, dims = value.shape
-    table = value.new_zeros(n, sum((h + 2) * (w + 2) for h, w in shapes), heads, dims)
-    bordered = _levels(table, [(h + 2, w + 2) for h, w in shapes])
-    for inner, level in zip(bordered, _levels(value, shapes), strict=True):
-        inner[:, 1:-1, 1:-1] = level
-    return table.view(-1, dims)
-
-
-def _scatter(pixels: _Pixels, weights: list[Tensor], grad: Tensor, n: int, heads: int) -> Tensor:
-    """Gradient of the values ``(N, S, heads, D)``.
-
-    One sorting by the top left pixel serves all four: each sums what it gets as if it were the top
-    left one, and the four sums are shifted to their places.
-    """
-    bordered = [(h + 2, w + 2) for h, w in pixels.shapes]
-    tokens = sum(h * w for h, w in bordered)
-    rows, order = pixels.top_left.flatten().sort()
-    row = torch.arange(n * tokens * heads, device=rows.device, dtype=rows.dtype)
-    starts = torch.searchsorted(rows, row)
-    bags = order.div(pixels.bags[1], rounding_mode='trunc')
-    summed = [
-        F.embedding_bag(
-            bags, grad, starts, mode='sum', per_sample_weights=weight.flatten()[order].to(grad)
-        ).view(n, tokens, heads, grad.shape[-1])
-        for weight in weights
-    ]
-    levels = []
-    for four in zip(*(_levels(part, bordered) for part in summed), strict=True):
-        top_left, top_right, bottom_left, bottom_right = four
-        level = top_left[:, 1:-1, 1:-1] + top_right[:, 1:-1, :-2]
-        level += bottom_left[:, :-2, 1:-1]
-        level += bottom_right[:, :-2, :-2]
-        levels.append(level.flatten(1, 2))
-    return torch.cat(levels, dim=1)
-
-
-def _levels(value: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Views ``(N, h, w, heads, D)`` of each level of ``(N, S, heads, D)``."""
-    levels = value.split([h * w for h, w in shapes], dim=1)
-    return [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
-
-
-def _row_products(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
-    """Products of each bag's gradient with each of its rows, of the shape of ``rows``."""
-    bags, length = rows.shape
-    bag = torch.arange(bags, device=rows.device, dtype=rows.dtype)
-    products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
-        grad, table, rows.flatten(), bag * length, bag.repeat_interleave(length), 0, -1
-    )
-    return products.view(bags, length)
-
-
 BACKENDS: dict[str, Callable[[Tensor, Shapes, Tensor, Tensor], Tensor]] = {
-    'embedding_bag': _sample_embedding_bag,
+    'embedding_bag': sample_in_bags,
     'mmcv': _sample_mmcv,
     'grid_sample': _sample_grid,
     'gather': _sample_gather,
@@ -381,12 +209,38 @@ class MSDeformAttention(nn.Module):
             shapes: ``(h, w)`` of each of its levels.
         """
         n, queries, _ = query.shape
-        sampled = (n, queries, self.num_heads, self.num_levels, self.num_points)
+        samples = (self.num_heads, self.num_levels, self.num_points)
         value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))
-        offsets = self.sampling_offsets(query).float().view(*sampled, 2)
-        weights = self.attention_weights(query).view(n, queries, self.num_heads, -1).softmax(-1)
-        # Offsets are in pixels of each level.
-        sizes = level_sizes(shapes, query.device)
-        locations = points.view(-1, 1, 1, 1, 2) + offsets / sizes.unsqueeze(1)
-        out = deformable_attention(value, shapes, locations, weights.view(sampled), self.backend)
+        # One matrix product for offsets and weights; x, y and weights of all samples are planes of
+        # its result, which keeps the arithmetic that follows vectorised.
+        offsets, weights = self._look(query, shapes).split((2, 1), dim=2)
+        locations = points.unsqueeze(-1) + offsets.float()  # (Q, 2, 1) + (N, Q, 2, heads ...)
+        # (N, Q, 2, heads levels points) -> (N, Q, heads, levels, points, 2)
+        locations = locations.movedim(2, -1).unflatten(2, samples)
+        weights = _softmax(weights.reshape(n, queries, self.num_heads, -1))
+        weights = weights.view(n, queries, *samples)
+        out = deformable_attention(value, shapes, locations, weights, self.backend)
         return self.output_proj(out)
+
+    def _look(self, query: Tensor, shapes: Shapes) -> Tensor:
+        """Offsets in x and y as parts of the levels, and logits: ``(N, Q, 3, samples)``."""
+        dims = query.shape[-1]
+        # The offsets that are learned are in pixels of each level.
+        size = level_sizes(shapes, query.device).view(1, self.num_levels, 1, 2, 1)
+        parameters = []
+        for name, width in (('weight', dims), ('bias', 1)):
+            offsets = getattr(self.sampling_offsets, name)
+            offsets = offsets.view(self.num_heads, self.num_levels, self.num_points, 2, width)
+            offsets = (offsets / size).movedim(3, 0).flatten(0, 3)  # x of all samples, then y
+            weights = getattr(self.attention_weights, name).view(-1, width)
+            parameters.append(torch.cat((offsets, weights)).to(query.dtype))
+        weight, bias = parameters
+        return F.linear(query, weight, bias.flatten()).unflatten(-1, (3, -1))
+
+
+def _softmax(logits: Tensor) -> Tensor:
+    """Softmax over the last dimension, which is short: a slow case of torch's own on CPUs."""
+    if logits.device.type != 'cpu':
+        return logits.softmax(-1)
+    logits = logits.movedim(1, -1).contiguous()  # (N, Q, heads, samples) -> (N, heads, samples, Q)
+    return logits.softmax(-2).movedim(-1, 1).contiguous()

@@ -1,0 +1,213 @@
+"""Deformable attention's sampling as embedding bags: the fastest form on a CPU."""
+
+from collections.abc import Iterable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from .pyramid import Shapes, level_sizes
+
+BEFORE, BORDER = 1, 3
+"""Zero pixels before a level's first row and column, and before and after together."""
+
+
+def sample_in_bags(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """See :func:`.deformable_attention`."""
+    return _Sampling.apply(value, tuple(shapes), locations.float(), weights.float())
+
+
+class _Sampling(torch.autograd.Function):
+    """One embedding bag over the four pixels around each point, and its backward pass.
+
+    It keeps the inputs alone and finds the pixels again, and it sums the gradient of the values by
+    embedding bags too, over the transposed matrix: autograd's own is several times slower.
+    """
+
+    @staticmethod
+    def forward(ctx, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(value, locations, weights)
+        ctx.shapes = shapes
+        pixels = _Pixels(shapes, locations)
+        out = F.embedding_bag(
+            pixels.rows.flatten(1),
+            _add_border(value, shapes),
+            mode='sum',
+            per_sample_weights=pixels.weights(weights).flatten(1).to(value.dtype),
+        )
+        return out.view(*locations.shape[:2], value.shape[2] * value.shape[3])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        value, locations, weights = ctx.saved_tensors
+        grad = grad.reshape(-1, value.shape[-1]).to(value.dtype)  # (N Q heads, D)
+        pixels = _Pixels(ctx.shapes, locations)
+        grad_value = grad_locations = grad_weights = None
+        if ctx.needs_input_grad[0]:
+            grad_value = _scatter(pixels, weights, grad, value.shape)
+        if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
+            products = _row_products(pixels.rows, _add_border(value, ctx.shapes), grad)
+            grad_locations, grad_weights = pixels.gradients(products, weights)
+        return grad_value, None, grad_locations, grad_weights
+
+
+class _Pixels:
+    """The four pixels around each sampling point, in levels with a border of zeros.
+
+    The border spares all tests of what is inside: a point far outside is moved to where only zeros
+    are near. What belongs to a query's samples is one row, ``(heads * levels * points)``, of most
+    tensors here, and what is constant for a sample is one such row for all queries.
+    """
+
+    def __init__(self, shapes: Shapes, locations: Tensor):
+        n, queries, heads, levels, points, _ = locations.shape
+        device = locations.device
+        self.shapes = shapes
+
+        level = torch.arange(levels, device=device).repeat_interleave(points)
+        self.size = level_sizes(shapes, device)[level.repeat(heads)].t()
+        # (N, Q, heads, levels, points, 2) -> (N, Q, 2, heads levels points)
+        locations = locations.movedim(-1, 2).flatten(3)
+        self.position = (locations * self.size).sub_(0.5)
+        moved = self.position.clamp(-torch.ones_like(self.size), self.size)
+        low = moved.floor()
+        self.fraction = moved.sub_(low)
+
+        bordered = bordered_shapes(shapes)
+        areas = [h * w for h, w in bordered]
+        first = [sum(areas[:i]) + BEFORE * (w + 1) for i, (_, w) in enumerate(bordered)]
+        constants = torch.tensor([first, [w for _, w in bordered]], device=device)
+        first, below = constants.int()[:, level] * heads
+        head = torch.arange(heads, device=device, dtype=torch.int32).unsqueeze(-1)
+        image = torch.arange(n, device=device, dtype=torch.int32) * (sum(areas) * heads)
+        # Rows of one pixel's heads lie together.
+        x, y = low.int().unbind(2)
+        top_left = (y * below.repeat(heads)).add_((first + head).flatten()).add_(x, alpha=heads)
+        top_left += image.view(-1, 1, 1)
+        # Not a number becomes a valid row here, and stays not a number in the weights.
+        last = max(n * sum(areas) * heads - 1, 0)
+        self.top_left = top_left.clamp_(0, last).view(n * queries * heads, 1, levels * points)
+        right = torch.full_like(below, heads)
+        corners = torch.stack((torch.zeros_like(below), right, below, below + right))
+        self.rows = self.top_left + corners
+        """Top left, top right, bottom left and bottom right of all images', levels', pixels' and
+        heads' values, int32 ``(N * Q * heads, 4, levels * points)``."""
+
+    def weights(self, weights: Tensor) -> Tensor:
+        """Weights of the same pixels, of the same shape."""
+        weights, x, y = self._per_bag(weights)
+        out = weights.new_empty(self.rows.shape)
+        _spread(weights, x, y, out.view(*weights.shape[:3], 4, weights.shape[3]).unbind(3))
+        return out
+
+    def sorted_weights(self, weights: Tensor, order: Tensor) -> Tensor:
+        """Those of all samples in another order, ``(4, N * Q * heads * levels * points)``."""
+        weights, x, y = (
+            tensor.flatten().index_select(0, order) for tensor in self._per_bag(weights)
+        )
+        out = weights.new_empty(4, len(weights))
+        _spread(weights, x, y, out)
+        return out
+
+    def gradients(self, grads: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        """Gradients of locations and weights, from those of the pixels' weights."""
+        per_bag, x, y = self._per_bag(weights)
+        grads = grads.float().view(*per_bag.shape[:3], 4, per_bag.shape[3])
+        top_left, top_right, bottom_left, bottom_right = grads.unbind(3)
+        top = torch.lerp(top_left, top_right, x)
+        bottom = torch.lerp(bottom_left, bottom_right, x)
+        left = torch.lerp(top_left, bottom_left, y)
+        right = torch.lerp(top_right, bottom_right, y)
+        grad_weights = torch.lerp(top, bottom, y).view(weights.shape)
+        slope = torch.stack((right.sub_(left), bottom.sub_(top)), dim=2)
+        slope = slope.mul_(per_bag.unsqueeze(2)).flatten(3).mul_(self.size)
+        # A point that was moved does not move its sample.
+        slope *= (self.position >= -1).logical_and_(self.position <= self.size)
+        # (N, Q, 2, heads levels points) -> (N, Q, heads, levels, points, 2)
+        return slope.movedim(2, -1).unflatten(2, weights.shape[2:]), grad_weights
+
+    def _per_bag(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Weights and fractions x and y, each ``(N, Q, heads, levels * points)``."""
+        weights = weights.flatten(3)
+        return weights, *self.fraction.unflatten(3, weights.shape[2:]).unbind(2)
+
+
+def _spread(weights: Tensor, x: Tensor, y: Tensor, out: Iterable[Tensor]) -> None:
+    """Divide weights among the four pixels, by the fractions that lie right and below."""
+    top_left, top_right, bottom_left, bottom_right = out
+    torch.mul(weights, y, out=bottom_left)
+    torch.sub(weights, bottom_left, out=top_left)
+    torch.mul(top_left, x, out=top_right)
+    torch.mul(bottom_left, x, out=bottom_right)
+    top_left -= top_right
+    bottom_left -= bottom_right
+
+
+def bordered_shapes(shapes: Shapes) -> list[tuple[int, int]]:
+    """Sides of the levels with their borders."""
+    return [(h + BORDER, w + BORDER) for h, w in shapes]
+
+
+def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
+    """Rows ``(N * S' * heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
+    n, _, heads, dims = value.shape
+    bordered = bordered_shapes(shapes)
+    table = value.new_zeros(n, sum(h * w for h, w in bordered), heads, dims)
+    levels = zip(_levels(table, bordered), _levels(value, shapes), shapes, strict=True)
+    for outer, level, (h, w) in levels:
+        outer[:, BEFORE : BEFORE + h, BEFORE : BEFORE + w] = level
+    return table.view(-1, dims)
+
+
+def _scatter(pixels: _Pixels, weights: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:
+    """Gradient of the values ``(N, S, heads, D)``.
+
+    One sorting by the top left pixel serves all four: each sums what it gets as if it were the top
+    left one, and the sums are shifted to their places.
+    """
+    n, _, heads, dims = shape
+    bordered = bordered_shapes(pixels.shapes)
+    tokens = sum(h * w for h, w in bordered)
+    rows, order = pixels.top_left.flatten().sort()
+    row = torch.arange(n * tokens * heads, device=rows.device, dtype=rows.dtype)
+    starts = torch.searchsorted(rows, row, out_int32=True)
+    bags = order.div(pixels.top_left.shape[-1], rounding_mode='trunc').int()
+
+    def collect(weight: Tensor) -> Tensor:
+        weight = weight.to(grad.dtype)
+        summed = F.embedding_bag(bags, grad, starts, mode='sum', per_sample_weights=weight)
+        return summed.view(n, tokens, heads, dims)
+
+    top_left, top_right, bottom_left, bottom_right = pixels.sorted_weights(weights, order)
+    # In the table, one column further right is the next token, even from row to row: what a row
+    # would pass to the next is the zero that borders have.
+    top = collect(top_left)
+    top[:, 1:] += collect(top_right)[:, :-1]
+    bottom = collect(bottom_left)
+    bottom[:, 1:] += collect(bottom_right)[:, :-1]
+    sizes = [h * w for h, w in bordered]
+    levels = zip(top.split(sizes, 1), bottom.split(sizes, 1), pixels.shapes, strict=True)
+    inner = []
+    for top, bottom, (h, w) in levels:
+        top[:, w + BORDER :] += bottom[:, : -w - BORDER]
+        level = top.unflatten(1, (h + BORDER, w + BORDER))
+        inner.append(level[:, BEFORE : BEFORE + h, BEFORE : BEFORE + w].flatten(1, 2))
+    return torch.cat(inner, dim=1)
+
+
+def _levels(value: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Views ``(N, h, w, heads, D)`` of each level of ``(N, S, heads, D)``."""
+    levels = value.split([h * w for h, w in shapes], dim=1)
+    return [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
+
+
+def _row_products(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
+    """Products of each bag's gradient with each of its rows, of the shape of ``rows``."""
+    length = rows.shape[1] * rows.shape[2]
+    bag = torch.arange(len(rows), device=rows.device, dtype=rows.dtype)
+    products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
+        grad, table, rows.flatten(), bag * length, bag.repeat_interleave(length), 0, -1
+    )
+    return products.view(rows.shape)
