@@ -16,7 +16,9 @@ from ..layers import (
     DropPath,
     MSDeformAttention,
     build_norm,
+    in_blocks,
     join_levels,
+    lean,
     reference_points,
     resize_map,
     split_levels,
@@ -80,8 +82,19 @@ class CTIToViT(nn.Module):
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         """``(N, S, C)`` pyramid to ``(N, h * w, C)``, to be added to the patch tokens."""
-        x = self.attn(self.query_norm(pyramid), points, self.value_norm(pyramid), shapes)
-        x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
+        attn, ffn = self.attn, self.ffn
+        projection = attn.projection(shapes)
+        value = in_blocks(lambda x: lean(lambda x: attn.value_proj(self.value_norm(x)), x), pyramid)
+        sample = attn.sampler(value, shapes)
+
+        def attend(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
+            look = lean(lambda x: attn.look(self.query_norm(x), points, projection), x)
+            x = attn.output_proj(sample(*look))
+            return x, lean(lambda x: ffn.fc1(self.ffn_norm(x)), x)
+
+        x, hidden = in_blocks(attend, pyramid, points)
+        hidden = ffn.mix(hidden, shapes)
+        x = in_blocks(lambda x, h: x + self.drop_path(ffn.narrow(h)), x, hidden, reuse=True)
         fine, middle, coarse = split_levels(x, shapes)
         # Halving an even side bilinearly is averaging pairs.
         x = F.avg_pool2d(fine, 2) + middle + resize_map(coarse, shapes[1])
@@ -109,12 +122,29 @@ class PyramidAttention(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
-        x = self.outer_query_norm(pyramid)
-        value = self.value_norm(self.outer_value_norm(pyramid))
-        x = x + self.attn(self.query_norm(x), points, value, shapes)
-        if self.ffn is not None:
-            x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
-        return x
+        attn, ffn = self.attn, self.ffn
+        projection = attn.projection(shapes)
+
+        def read(x: Tensor) -> Tensor:
+            return attn.value_proj(self.value_norm(self.outer_value_norm(x)))
+
+        def look(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
+            x = self.outer_query_norm(x)
+            return x, *attn.look(self.query_norm(x), points, projection)
+
+        sample = attn.sampler(in_blocks(lambda x: lean(read, x), pyramid), shapes)
+
+        def attend(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
+            x, *samples = lean(look, x, points)
+            x = x + attn.output_proj(sample(*samples))
+            return x if ffn is None else (x, lean(lambda x: ffn.fc1(self.ffn_norm(x)), x))
+
+        x = in_blocks(attend, pyramid, points)
+        if ffn is None:
+            return x
+        x, hidden = x
+        hidden = ffn.mix(hidden, shapes)
+        return in_blocks(lambda x, h: x + self.drop_path(ffn.narrow(h)), x, hidden, reuse=True)
 
 
 class CTIToCNN(nn.Module):

@@ -1,4 +1,5 @@
 from .attention import Attention, LayerScale
+from .blocks import in_blocks
 from .conv_ffn import ConvFFN
 from .conv_pyramid import ConvPyramid
 from .deformable_attention import MSDeformAttention, deformable_attention
@@ -10,6 +11,7 @@ from .patch_embed import PatchEmbed
 from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .position import RelativePositionBias, resize_positions, rotary_positions
 from .pyramid import join_levels, reference_points, resize_map, split_levels
+from .recompute import lean, recompute
 
 __all__ = [
     'Attention',
@@ -29,7 +31,10 @@ __all__ = [
     'biased_attention',
     'build_norm',
     'deformable_attention',
+    'in_blocks',
     'join_levels',
+    'lean',
+    'recompute',
     'reference_points',
     'resize_map',
     'resize_positions',

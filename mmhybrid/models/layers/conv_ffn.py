@@ -4,6 +4,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .pyramid import Shapes, join_levels, split_levels
+from .recompute import lean
 
 
 class ConvFFN(nn.Module):
@@ -19,5 +20,12 @@ class ConvFFN(nn.Module):
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
-        maps = split_levels(self.fc1(tokens), shapes)
-        return self.fc2(F.gelu(join_levels([self.dwconv(m) for m in maps])))
+        return self.narrow(self.mix(self.fc1(tokens), shapes))
+
+    def mix(self, hidden: Tensor, shapes: Shapes) -> Tensor:
+        """The convolution alone, over what ``fc1`` returns."""
+        return join_levels([self.dwconv(m) for m in split_levels(hidden, shapes)])
+
+    def narrow(self, hidden: Tensor) -> Tensor:
+        """What follows the convolution, of each token by itself."""
+        return lean(lambda x: self.fc2(F.gelu(x)), hidden)

@@ -17,13 +17,14 @@ forms of that sum give equal outputs and gradients:
 
 import math
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .deformable_bags import sample_in_bags
+from .blocks import can_block
+from .deformable_bags import prepare_bags, sample_in_bags
 from .export import is_exporting
 from .pyramid import Shapes, level_sizes
 
@@ -46,6 +47,13 @@ def deformable_attention(
     Returns:
         ``(N, Q, heads * D)``, of the value's dtype.
     """
+    return deformable_sampler(value, shapes, backend)(locations, weights)
+
+
+def deformable_sampler(
+    value: Tensor, shapes: Shapes, backend: str = 'auto'
+) -> Callable[[Tensor, Tensor], Tensor]:
+    """:func:`deformable_attention` of one value, as a function of locations and weights."""
     tokens = sum(h * w for h, w in shapes)
     if value.shape[1] != tokens:
         raise ValueError(
@@ -58,7 +66,9 @@ def deformable_attention(
             f"unknown backend {backend!r} of deformable attention; use 'auto' or one of "
             f'{tuple(BACKENDS)}'
         )
-    return BACKENDS[backend](value, shapes, locations, weights)
+    if backend == 'embedding_bag' and can_block(value):
+        return prepare_bags(value, shapes)
+    return partial(BACKENDS[backend], value, shapes)
 
 
 def _choose_backend(value: Tensor) -> str:
@@ -208,34 +218,52 @@ class MSDeformAttention(nn.Module):
             tokens: pyramid to sample, ``(N, S, C)``.
             shapes: ``(h, w)`` of each of its levels.
         """
-        n, queries, _ = query.shape
-        samples = (self.num_heads, self.num_levels, self.num_points)
-        value = self.value_proj(tokens).unflatten(-1, (self.num_heads, -1))
-        # One matrix product for offsets and weights; x, y and weights of all samples are planes of
-        # its result, which keeps the arithmetic that follows vectorised.
-        offsets, weights = self._look(query, shapes).split((2, 1), dim=2)
-        locations = points.unsqueeze(-1) + offsets.float()  # (Q, 2, 1) + (N, Q, 2, heads ...)
-        # (N, Q, 2, heads levels points) -> (N, Q, heads, levels, points, 2)
-        locations = locations.movedim(2, -1).unflatten(2, samples)
-        weights = _softmax(weights.reshape(n, queries, self.num_heads, -1))
-        weights = weights.view(n, queries, *samples)
-        out = deformable_attention(value, shapes, locations, weights, self.backend)
-        return self.output_proj(out)
+        sample = self.sampler(self.value_proj(tokens), shapes)
+        return self.output_proj(sample(*self.look(query, points, self.projection(shapes))))
 
-    def _look(self, query: Tensor, shapes: Shapes) -> Tensor:
-        """Offsets in x and y as parts of the levels, and logits: ``(N, Q, 3, samples)``."""
-        dims = query.shape[-1]
+    def projection(self, shapes: Shapes) -> tuple[Tensor, Tensor]:
+        """Weight ``(3 * samples, C)`` and bias of one projection, for :meth:`look`.
+
+        It gives x and y of all samples, as parts of their levels, and their logits.
+        """
         # The offsets that are learned are in pixels of each level.
-        size = level_sizes(shapes, query.device).view(1, self.num_levels, 1, 2, 1)
+        size = level_sizes(shapes, self.sampling_offsets.weight.device)
+        size = size.view(1, self.num_levels, 1, 2, 1)
         parameters = []
-        for name, width in (('weight', dims), ('bias', 1)):
-            offsets = getattr(self.sampling_offsets, name)
-            offsets = offsets.view(self.num_heads, self.num_levels, self.num_points, 2, width)
-            offsets = (offsets / size).movedim(3, 0).flatten(0, 3)  # x of all samples, then y
-            weights = getattr(self.attention_weights, name).view(-1, width)
-            parameters.append(torch.cat((offsets, weights)).to(query.dtype))
-        weight, bias = parameters
-        return F.linear(query, weight, bias.flatten()).unflatten(-1, (3, -1))
+        for name in ('weight', 'bias'):
+            offsets, weights = (
+                getattr(self.sampling_offsets, name),
+                getattr(self.attention_weights, name),
+            )
+            offsets = offsets.view(self.num_heads, self.num_levels, self.num_points, 2, -1)
+            offsets = (offsets / size).movedim(3, 0).reshape(2 * len(weights), *weights.shape[1:])
+            parameters.append(torch.cat((offsets.to(weights.dtype), weights)))
+        return tuple(parameters)
+
+    def look(
+        self, query: Tensor, points: Tensor, projection: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Where and how much each query samples: locations and weights for :meth:`sampler`."""
+        samples = (self.num_heads, self.num_levels, self.num_points)
+        # One matrix product; x, y and weights of all samples are planes of its result, which keeps
+        # the arithmetic that follows vectorised.
+        planes = F.linear(query, *projection).unflatten(-1, (3, -1))  # (N, Q, 3, samples)
+        offsets, logits = planes.split((2, 1), dim=2)
+        locations = points.unsqueeze(-1) + offsets.float()  # (Q, 2, 1) + (N, Q, 2, samples)
+        # (N, Q, 2, samples) -> (N, Q, heads, levels, points, 2)
+        locations = locations.unflatten(3, samples).movedim(2, -1)
+        weights = _softmax(logits.reshape(*query.shape[:2], self.num_heads, -1))
+        return locations, weights.unflatten(3, samples[1:])
+
+    def sampler(self, value: Tensor, shapes: Shapes) -> Callable[[Tensor, Tensor], Tensor]:
+        """A function from locations and weights to the samples, for ``output_proj``.
+
+        Args:
+            value: what ``value_proj`` returns, ``(N, S, value_dims)``.
+            shapes: ``(h, w)`` of each level.
+        """
+        value = value.unflatten(2, (self.num_heads, -1))
+        return deformable_sampler(value, shapes, self.backend)
 
 
 def _softmax(logits: Tensor) -> Tensor:

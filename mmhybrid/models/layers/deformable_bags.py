@@ -1,12 +1,13 @@
 """Deformable attention's sampling as embedding bags: the fastest form on a CPU."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from .blocks import BLOCK
 from .pyramid import Shapes, level_sizes
 
 BEFORE, BORDER = 1, 3
@@ -16,6 +17,21 @@ BEFORE, BORDER = 1, 3
 def sample_in_bags(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """See :func:`.deformable_attention`."""
     return _Sampling.apply(value, tuple(shapes), locations.float(), weights.float())
+
+
+def prepare_bags(value: Tensor, shapes: Shapes) -> Callable[[Tensor, Tensor], Tensor]:
+    """The same without gradients, as a function of locations and weights."""
+    n, _, heads, dims = value.shape
+    table = _add_border(value, shapes)
+
+    def sample(locations: Tensor, weights: Tensor) -> Tensor:
+        pixels = _Pixels(shapes, locations.float())
+        weights = pixels.weights(weights.float()).flatten(1).to(value.dtype)
+        rows = pixels.rows().flatten(1)
+        out = F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
+        return out.view(n, locations.shape[1], heads * dims)
+
+    return sample
 
 
 class _Sampling(torch.autograd.Function):
@@ -29,28 +45,36 @@ class _Sampling(torch.autograd.Function):
     def forward(ctx, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(value, locations, weights)
         ctx.shapes = shapes
-        pixels = _Pixels(shapes, locations)
-        out = F.embedding_bag(
-            pixels.rows.flatten(1),
-            _add_border(value, shapes),
-            mode='sum',
-            per_sample_weights=pixels.weights(weights).flatten(1).to(value.dtype),
-        )
-        return out.view(*locations.shape[:2], value.shape[2] * value.shape[3])
+        sample = prepare_bags(value, shapes)
+        return torch.cat([sample(*block) for block in _query_blocks(locations, weights)], dim=1)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         value, locations, weights = ctx.saved_tensors
-        grad = grad.reshape(-1, value.shape[-1]).to(value.dtype)  # (N Q heads, D)
-        pixels = _Pixels(ctx.shapes, locations)
+        grad = grad.to(value.dtype).unflatten(2, value.shape[2:]).contiguous()
         grad_value = grad_locations = grad_weights = None
         if ctx.needs_input_grad[0]:
-            grad_value = _scatter(pixels, weights, grad, value.shape)
+            pixels = _Pixels(ctx.shapes, locations)
+            grad_value = _scatter(pixels, weights, grad.flatten(0, 2), value.shape)
         if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-            products = _row_products(pixels.rows, _add_border(value, ctx.shapes), grad)
-            grad_locations, grad_weights = pixels.gradients(products, weights)
+            table = _add_border(value, ctx.shapes)
+            parts = []
+            for block_locations, block_weights, block_grad in _query_blocks(
+                locations, weights, grad
+            ):
+                pixels = _Pixels(ctx.shapes, block_locations)
+                products = _row_products(pixels.rows(), table, block_grad.flatten(0, 2))
+                parts.append(pixels.gradients(products, block_weights))
+            grad_locations, grad_weights = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))
         return grad_value, None, grad_locations, grad_weights
+
+
+def _query_blocks(locations: Tensor, weights: Tensor, *others: Tensor) -> Iterator[tuple]:
+    """What belongs to as many queries at a time as the cache holds, all tensors ``(N, Q, ...)``."""
+    samples = 4 * weights.shape[0] * weights.shape[2:].numel()
+    step = max(BLOCK // max(samples, 1), 64)
+    return zip(*(t.split(step, dim=1) for t in (locations, weights, *others)), strict=True)
 
 
 class _Pixels:
@@ -90,15 +114,20 @@ class _Pixels:
         last = max(n * sum(areas) * heads - 1, 0)
         self.top_left = top_left.clamp_(0, last).view(n * queries * heads, 1, levels * points)
         right = torch.full_like(below, heads)
-        corners = torch.stack((torch.zeros_like(below), right, below, below + right))
-        self.rows = self.top_left + corners
-        """Top left, top right, bottom left and bottom right of all images', levels', pixels' and
-        heads' values, int32 ``(N * Q * heads, 4, levels * points)``."""
+        self.corners = torch.stack((torch.zeros_like(below), right, below, below + right))
+
+    def rows(self) -> Tensor:
+        """Rows of the top left, top right, bottom left and bottom right pixels in the table.
+
+        They count all images', levels', pixels' and heads' values; int32 ``(N * Q * heads, 4,
+        levels * points)``.
+        """
+        return self.top_left + self.corners
 
     def weights(self, weights: Tensor) -> Tensor:
         """Weights of the same pixels, of the same shape."""
         weights, x, y = self._per_bag(weights)
-        out = weights.new_empty(self.rows.shape)
+        out = weights.new_empty(len(self.top_left), 4, self.top_left.shape[2])
         _spread(weights, x, y, out.view(*weights.shape[:3], 4, weights.shape[3]).unbind(3))
         return out
 
@@ -154,10 +183,15 @@ def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
     """Rows ``(N * S' * heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
     n, _, heads, dims = value.shape
     bordered = bordered_shapes(shapes)
-    table = value.new_zeros(n, sum(h * w for h, w in bordered), heads, dims)
+    table = value.new_empty(n, sum(h * w for h, w in bordered), heads, dims)
     levels = zip(_levels(table, bordered), _levels(value, shapes), shapes, strict=True)
     for outer, level, (h, w) in levels:
-        outer[:, BEFORE : BEFORE + h, BEFORE : BEFORE + w] = level
+        bottom, right = BEFORE + h, BEFORE + w
+        outer[:, :BEFORE] = 0
+        outer[:, bottom:] = 0
+        outer[:, BEFORE:bottom, :BEFORE] = 0
+        outer[:, BEFORE:bottom, right:] = 0
+        outer[:, BEFORE:bottom, BEFORE:right] = level
     return table.view(-1, dims)
 
 

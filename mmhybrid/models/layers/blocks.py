@@ -1,0 +1,54 @@
+"""Functions of single tokens, run on as many at a time as a processor's cache holds."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+BLOCK = 1 << 19
+"""Values of a block: 2 MB of float32, a second-level cache of today."""
+
+
+def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
+    """``function(*tokens)``, a block of tokens after the other where that saves time.
+
+    On a CPU a chain of layers over millions of values waits for memory between any two of them; in
+    blocks what passes from one layer to the next stays in the cache. With gradients all of it is
+    kept anyway, and nothing would be saved.
+
+    Args:
+        function: computes tokens ``(..., L, D)`` or a tuple of such, each from that token alone.
+        tokens: ``(..., L, C)``, cut into blocks along L.
+        reuse: whether the first result, of the same shape, may overwrite the first argument.
+    """
+    first = tokens[0]
+    length = first.shape[-2]
+    if not can_block(first) or first.numel() <= BLOCK:
+        return function(*tokens)
+    step = block_length(first)
+    outs = None
+    for start in range(0, length, step):
+        parts = function(*(t[..., start : start + step, :] for t in tokens))
+        is_tuple = isinstance(parts, tuple)
+        parts = parts if is_tuple else (parts,)
+        if outs is None:
+            outs = [part.new_empty(*part.shape[:-2], length, part.shape[-1]) for part in parts]
+            if reuse and outs[0].dtype == first.dtype:
+                outs[0] = first
+        for out, part in zip(outs, parts, strict=True):
+            out[..., start : start + step, :] = part
+    return tuple(outs) if is_tuple else outs[0]
+
+
+def block_length(tokens: Tensor) -> int:
+    """Tokens of a block, for ``(..., L, C)``."""
+    return max(BLOCK * tokens.shape[-2] // max(tokens.numel(), 1), 64)
+
+
+def can_block(tensor: Tensor) -> bool:
+    """Whether blocks can pay: on a CPU, without gradients, and not in compiled code."""
+    return (
+        tensor.device.type == 'cpu'
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
