@@ -39,6 +39,7 @@ def parse_args(argv=None):
     parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='by autocast')
     parser.add_argument('--mode', default='infer,train', help='infer, train or both, by comma')
     parser.add_argument('--compile', action='store_true', help='torch.compile the model')
+    parser.add_argument('--fuse', action='store_true', help='fold batch norms; for --mode infer')
     parser.add_argument('--rounds', type=int, default=7)
     parser.add_argument('--threads', type=int, default=None, help='of the CPU')
     parser.add_argument('--json', type=Path, metavar='FILE')
@@ -48,6 +49,8 @@ def parse_args(argv=None):
     unknown = [mode for mode in args.mode if mode not in MODES]
     if unknown:
         parser.error(f'--mode {unknown[0]}: expected {" or ".join(MODES)}')
+    if args.fuse and args.mode != ['infer']:
+        parser.error('--fuse is for inference: add --mode infer')
     if args.batch < 1 or args.rounds < 1 or min(args.size) < 32:
         parser.error('--batch and --rounds are at least 1, --size at least 32 32')
     return args
@@ -66,6 +69,9 @@ def work(args) -> None:
     model = task.model
     params = sum(p.numel() for p in model.parameters())
     macs = task.macs()
+    for module in model.modules():
+        if args.fuse and hasattr(module, 'fuse'):
+            module.fuse()
     if args.compile:
         model.compile()
     dtype = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)[args.dtype]
@@ -151,6 +157,7 @@ def describe_machine(device, args) -> dict:
         batch=args.batch,
         dtype=args.dtype,
         compile=args.compile,
+        fuse=args.fuse,
         rounds=args.rounds,
     )
 
@@ -217,12 +224,11 @@ def main(argv=None) -> dict:
     if args.worker:
         return work(args)
     options = ['--size', *map(str, args.size), '--batch', str(args.batch), '--dtype', args.dtype]
-    options += ['--rounds', str(args.rounds)]
+    options += ['--rounds', str(args.rounds), '--mode', ','.join(args.mode)]
     for name in ('device', 'threads'):
         if getattr(args, name):
             options += [f'--{name}', str(getattr(args, name))]
-    if args.compile:
-        options.append('--compile')
+    options += [f'--{name}' for name in ('compile', 'fuse') if getattr(args, name)]
 
     workers = []
     for name in args.names:
@@ -264,7 +270,8 @@ def table(report: dict) -> str:
     size = 'x'.join(map(str, machine['size']))
     about = (
         f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
-        f'{size}, batch {batch}, {machine["dtype"]}{", compiled" if machine["compile"] else ""}, '
+        f'{size}, batch {batch}, {machine["dtype"]}{", compiled" if machine["compile"] else ""}'
+        f'{", batch norms folded" if machine["fuse"] else ""}, '
         f'median of {machine["rounds"]} interleaved rounds'
     )
     return '\n'.join([about, '', *(line.rstrip() for line in lines)])

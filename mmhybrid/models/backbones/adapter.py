@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from types import SimpleNamespace
 
-from torch import nn
+from torch import Tensor, nn
 
-from ..layers import MSDeformAttention
+from ..layers import MSDeformAttention, resize_map, split_levels
 from .base import Backbone
 from .vit import ViT
 
@@ -73,6 +73,37 @@ def group_blocks(
             f'[(0, {depth // 2 - 1}), ({depth // 2}, {depth - 1})]'
         )
     return groups
+
+
+def merge_maps(
+    adapter: Backbone,
+    finest: Tensor | None,
+    maps: Sequence[Tensor],
+    features: Sequence[Tensor | None],
+    grid: tuple[int, int],
+    size: tuple[int, int],
+) -> tuple[Tensor, ...]:
+    """The maps that an adapter puts out: its pyramid's, with the ViT's added.
+
+    Args:
+        adapter: lends ``upsample``, ``norms``, ``levels`` and ``out_strides``.
+        finest: the map of stride 4, None where it is not put out.
+        maps: those of strides 8, 16 and 32.
+        features: patch tokens ``(N, h * w, C)`` of the ViT for each level, None to add nothing.
+        grid: ``(h, w)``.
+        size: of the image before it was padded.
+    """
+    if finest is not None:
+        finest = adapter.upsample(maps[0]).add_(finest)
+    maps = [finest, *maps]
+    outs = []
+    for level, stride in zip(adapter.levels, adapter.out_strides, strict=True):
+        out = maps[level]
+        if features[level] is not None:
+            (feature,) = split_levels(features[level], [grid])
+            out = out + resize_map(feature, tuple(out.shape[2:]))
+        outs.append(adapter.crop_map(adapter.norms[str(level)](out), size, stride))
+    return tuple(outs)
 
 
 def init_layer(module: nn.Module) -> None:

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.checkpoints import load_pretrained
 
-from ..layers.recompute import recompute
+from ..layers import fuse_norms, recompute
 
 MIN_SIZE = 32
 REQUIRED = object()
@@ -88,6 +88,7 @@ class Backbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
+        self.is_fused = False
 
     @classmethod
     def resolve_arch(cls, arch: str | Mapping, **overrides: Any) -> SimpleNamespace:
@@ -211,7 +212,21 @@ class Backbone(BaseModule):
             if isinstance(part, nn.Module):
                 part.eval()
 
+    def fuse(self):
+        """Fold batch norms into the layers beside them, for inference; in place, and returned.
+
+        Outputs stay the same up to rounding. Load weights first: the parameters are others then.
+        """
+        fuse_norms(self.eval())
+        self.is_fused = True
+        return self
+
     def train(self, mode: bool = True):
+        if mode and self.is_fused:
+            raise RuntimeError(
+                f'{type(self).__name__} was fused for inference: its batch norms are gone; to train, '
+                'build it anew and load the weights'
+            )
         super().train(mode)
         if mode:
             self.freeze()

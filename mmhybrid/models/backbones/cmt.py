@@ -19,6 +19,8 @@ from ..layers import (
     ResidualDWConv,
     biased_attention,
     build_norm,
+    fold_into_next,
+    fold_into_previous,
 )
 from .base import REQUIRED, Backbone
 
@@ -101,6 +103,11 @@ class IRFFN(nn.Module):
         x = self.expand_norm(_gelu(self.expand(x)))
         x = self.dw_norm(_gelu(self.dwconv(x)))
         return self.project_norm(self.project(x))
+
+    def fuse_norms(self) -> None:
+        """See :meth:`Backbone.fuse`. The first norm stays: the convolution after it pads."""
+        self.dw_norm = fold_into_next(self.dw_norm, self.project)
+        self.project_norm = fold_into_previous(self.project_norm, self.project)
 
 
 class Block(nn.Module):
@@ -195,6 +202,10 @@ class Head(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = F.silu(self.norm(self.conv(x)))
         return self.fc(self.drop(x.mean(dim=(2, 3))))
+
+    def fuse_norms(self) -> None:
+        """See :meth:`Backbone.fuse`."""
+        self.norm = fold_into_previous(self.norm, self.conv)
 
 
 def scale_arch(phi: float, base: str = 's') -> dict[str, Any]:

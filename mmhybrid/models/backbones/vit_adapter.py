@@ -15,13 +15,14 @@ from ..layers import (
     DropPath,
     MSDeformAttention,
     build_norm,
+    in_blocks,
     join_levels,
+    lean,
     reference_points,
-    resize_map,
     split_levels,
 )
 from ..layers.pyramid import Shapes
-from .adapter import group_blocks, init_layer, wrap_vit
+from .adapter import group_blocks, init_layer, merge_maps, wrap_vit
 from .base import REQUIRED, Backbone
 from .vit import SIZES
 
@@ -43,8 +44,11 @@ class Injector(nn.Module):
 
     def forward(self, patches: Tensor, points: Tensor, pyramid: Tensor, shapes: Shapes) -> Tensor:
         """``(N, h * w, C)``, to be added to the patch tokens, of a pyramid ``(N, S, C)``."""
-        query, value = self.query_norm(patches), self.value_norm(pyramid)
-        return self.gamma * self.attn(query, points, value, shapes)
+        attn = self.attn
+        value = in_blocks(lambda x: lean(lambda x: attn.value_proj(self.value_norm(x)), x), pyramid)
+        projection = attn.projection(shapes)
+        look = lean(lambda x: attn.look(self.query_norm(x), points, projection), patches)
+        return self.gamma * attn.output_proj(attn.sampler(value, shapes)(*look))
 
 
 class Extractor(nn.Module):
@@ -72,11 +76,18 @@ class Extractor(nn.Module):
         shapes: Shapes,
     ) -> Tensor:
         """Pyramid ``(N, S, C)`` of the given shapes, in and out; patches ``(N, h * w, C)``."""
-        query, value = self.query_norm(pyramid), self.value_norm(patches)
-        pyramid = pyramid + self.attn(query, points, value, [grid])
-        if self.ffn is not None:
-            pyramid = pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), shapes))
-        return pyramid
+        attn, ffn = self.attn, self.ffn
+        projection = attn.projection([grid])
+        value = lean(lambda x: attn.value_proj(self.value_norm(x)), patches)
+        sample = attn.sampler(value, [grid])
+
+        def attend(x: Tensor, points: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+            look = lean(lambda x: attn.look(self.query_norm(x), points, projection), x)
+            x = x + attn.output_proj(sample(*look))
+            return x if ffn is None else (x, ffn.widen(x, self.ffn_norm))
+
+        x = in_blocks(attend, pyramid, points)
+        return x if ffn is None else ffn.add_to(*x, shapes, self.drop_path)
 
 
 class Stage(nn.Module):
@@ -264,19 +275,11 @@ class ViTAdapter(Backbone):
             for extractor in (stage.extractor, *stage.extra):
                 pyramid = self.run(extractor, pyramid, pyramid_points, patches, grid, shapes)
 
-        maps = [finest, *split_levels(pyramid, shapes)]
-        if finest is not None:
-            maps[0] = finest + self.upsample(maps[1])
         if self.vit_features == 'last':
             features = features[-1:] * 4
-        outs = []
-        for level, stride in zip(self.levels, self.out_strides, strict=True):
-            out = maps[level]
-            if self.vit_features != 'none':
-                (feature,) = split_levels(features[level], [grid])
-                out = out + resize_map(feature, tuple(out.shape[2:]))
-            outs.append(self.crop_map(self.norms[str(level)](out), size, stride))
-        return tuple(outs)
+        elif self.vit_features == 'none':
+            features = [None] * 4
+        return merge_maps(self, finest, split_levels(pyramid, shapes), features, grid, size)
 
     # Training
 

@@ -16,6 +16,7 @@ from ..layers import (
     DropPath,
     MSDeformAttention,
     build_norm,
+    fold_into_previous,
     in_blocks,
     join_levels,
     lean,
@@ -24,7 +25,7 @@ from ..layers import (
     split_levels,
 )
 from ..layers.pyramid import Shapes
-from .adapter import group_blocks, init_layer, wrap_vit
+from .adapter import group_blocks, init_layer, merge_maps, wrap_vit
 from .base import REQUIRED, Backbone
 from .vit import SIZES
 
@@ -49,15 +50,23 @@ class MRFP(nn.Module):
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
-        maps = split_levels(self.fc1(tokens), shapes)
-        mixed = []
-        for m, conv3x3, conv5x5, norm in zip(
-            maps, self.conv3x3, self.conv5x5, self.norms, strict=True
-        ):
+        maps = []
+        for level, m in enumerate(split_levels(self.fc1(tokens), shapes)):
             small, large = m.chunk(2, dim=1)
-            mixed.append(F.gelu(norm(torch.cat((conv3x3(small), conv5x5(large)), dim=1))))
+            small, large = self.conv3x3[level](small), self.conv5x5[level](large)
+            maps.append(torch.cat((small, large), dim=1))
+        return lean(self._join, *maps, owner=self.norms)
+
+    def _join(self, *maps: Tensor) -> Tensor:
+        maps = [F.gelu(norm(m)) for norm, m in zip(self.norms, maps, strict=True)]
         # The original applies GELU to each map and once more after joining them.
-        return self.fc2(F.gelu(join_levels(mixed)))
+        return self.fc2(F.gelu(join_levels(maps)))
+
+    def fuse_norms(self) -> None:
+        """See :meth:`Backbone.fuse`."""
+        for level, norm in enumerate(self.norms):
+            convs = (self.conv3x3[level], self.conv5x5[level])
+            self.norms[level] = fold_into_previous(norm, *convs)
 
 
 class CTIToViT(nn.Module):
@@ -90,11 +99,9 @@ class CTIToViT(nn.Module):
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
             look = lean(lambda x: attn.look(self.query_norm(x), points, projection), x)
             x = attn.output_proj(sample(*look))
-            return x, lean(lambda x: ffn.fc1(self.ffn_norm(x)), x)
+            return x, ffn.widen(x, self.ffn_norm)
 
-        x, hidden = in_blocks(attend, pyramid, points)
-        hidden = ffn.mix(hidden, shapes)
-        x = in_blocks(lambda x, h: x + self.drop_path(ffn.narrow(h)), x, hidden, reuse=True)
+        x = ffn.add_to(*in_blocks(attend, pyramid, points), shapes, self.drop_path)
         fine, middle, coarse = split_levels(x, shapes)
         # Halving an even side bilinearly is averaging pairs.
         x = F.avg_pool2d(fine, 2) + middle + resize_map(coarse, shapes[1])
@@ -137,14 +144,10 @@ class PyramidAttention(nn.Module):
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
             x, *samples = lean(look, x, points)
             x = x + attn.output_proj(sample(*samples))
-            return x if ffn is None else (x, lean(lambda x: ffn.fc1(self.ffn_norm(x)), x))
+            return x if ffn is None else (x, ffn.widen(x, self.ffn_norm))
 
         x = in_blocks(attend, pyramid, points)
-        if ffn is None:
-            return x
-        x, hidden = x
-        hidden = ffn.mix(hidden, shapes)
-        return in_blocks(lambda x, h: x + self.drop_path(ffn.narrow(h)), x, hidden, reuse=True)
+        return x if ffn is None else ffn.add_to(*x, shapes, self.drop_path)
 
 
 class CTIToCNN(nn.Module):
@@ -181,7 +184,8 @@ class CTIToCNN(nn.Module):
     def forward(self, pyramid: Tensor, patches: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         pyramid = _add_patches(pyramid, patches, shapes)
         if self.ffn is not None:
-            pyramid = pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), shapes))
+            widened = in_blocks(lambda x: self.ffn.widen(x, self.ffn_norm), pyramid)
+            pyramid = self.ffn.add_to(pyramid, widened, shapes, self.drop_path)
         if self.interaction is not None:
             pyramid = self.interaction(pyramid, points, shapes)
         return pyramid
@@ -399,19 +403,11 @@ class ViTCoMer(Backbone):
                 if module is not None:
                     pyramid = self.run(module, pyramid, patches, points, shapes)
 
-        maps = [finest, *split_levels(pyramid, shapes)]
-        if finest is not None:
-            maps[0] = finest + self.upsample(maps[1])
         if self.vit_features == 'last':
             features = features[-1:] * 4
-        outs = []
-        for level, stride in zip(self.levels, self.out_strides, strict=True):
-            out = maps[level]
-            if self.vit_features != 'none':
-                (feature,) = split_levels(features[level], [grid])
-                out = out + resize_map(feature, tuple(out.shape[2:]))
-            outs.append(self.crop_map(self.norms[str(level)](out), size, stride))
-        return tuple(outs)
+        elif self.vit_features == 'none':
+            features = [None] * 4
+        return merge_maps(self, finest, split_levels(pyramid, shapes), features, grid, size)
 
     # Training
 

@@ -4,6 +4,7 @@ from .conv_ffn import ConvFFN
 from .conv_pyramid import ConvPyramid
 from .deformable_attention import MSDeformAttention, deformable_attention
 from .drop import DropPath
+from .fuse import fold_into_next, fold_into_previous, fuse_norms
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm
 from .pair_bias import GridBias, PairBias, biased_attention
@@ -31,6 +32,9 @@ __all__ = [
     'biased_attention',
     'build_norm',
     'deformable_attention',
+    'fold_into_next',
+    'fold_into_previous',
+    'fuse_norms',
     'in_blocks',
     'join_levels',
     'lean',

@@ -3,6 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .blocks import in_blocks
 from .pyramid import Shapes, join_levels, split_levels
 from .recompute import lean
 
@@ -29,3 +30,18 @@ class ConvFFN(nn.Module):
     def narrow(self, hidden: Tensor) -> Tensor:
         """What follows the convolution, of each token by itself."""
         return lean(lambda x: self.fc2(F.gelu(x)), hidden)
+
+    # The same as a residual branch after a norm, whose first part can be one with what precedes it.
+
+    def widen(self, tokens: Tensor, norm: nn.Module) -> Tensor:
+        """Norm and ``fc1``, of each token by itself."""
+        return lean(lambda x: self.fc1(norm(x)), tokens)
+
+    def add_to(
+        self, tokens: Tensor, widened: Tensor, shapes: Shapes, drop_path: nn.Module
+    ) -> Tensor:
+        """The tokens, which may be overwritten, plus the branch that :meth:`widen` began."""
+        hidden = self.mix(widened, shapes)
+        if drop_path.training:  # it draws one number for all tokens of an image
+            return tokens + drop_path(self.narrow(hidden))
+        return in_blocks(lambda x, h: x + self.narrow(h), tokens, hidden, reuse=True)

@@ -8,6 +8,7 @@ from mmengine.model import BaseModule
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.models.backbones import Backbone
+from mmhybrid.models.layers import blocks
 from mmhybrid.registry import MODELS
 
 
@@ -193,6 +194,34 @@ class BackboneContract:
         model = self.build().eval()
         with torch.no_grad(), torch.autocast('cpu', dtype=torch.bfloat16):
             assert all(out.isfinite().all() for out in model(self.image(64, 64)))
+
+    def test_fusing_changes_nothing(self):
+        model = self.build().eval()
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        for norm in norms:
+            for values, low in ((norm.running_mean, -1), (norm.running_var, 0.5)):
+                torch.nn.init.uniform_(values, low, 2)
+            for values in norm.parameters():
+                torch.nn.init.uniform_(values, 0.5, 1.5)
+        with torch.no_grad():
+            before = model(self.image(64, 96))
+            assert model.fuse() is model
+            after = model(self.image(64, 96))
+        for one, other in zip(before, after, strict=True):
+            assert (one - other).abs().max() < 1e-4 * one.std()
+        left = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        assert len(left) < len(norms) or not norms
+        with pytest.raises(RuntimeError, match='was fused for inference'):
+            model.train()
+
+    def test_blocks_change_nothing(self, monkeypatch):
+        """Without gradients what acts on single tokens runs block by block."""
+        model, image = self.build().eval(), self.image(96, 128, n=2)
+        with_gradients = model(image)
+        monkeypatch.setattr(blocks, 'BLOCK', 1)
+        with torch.no_grad():
+            without = model(image)
+        torch.testing.assert_close(without, with_gradients)
 
     def test_state_dict_round_trip(self):
         one, other = self.build().eval(), self.backbone(**copy.deepcopy(self.arguments)).eval()
