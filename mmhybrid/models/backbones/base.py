@@ -224,8 +224,8 @@ class Backbone(BaseModule):
     def train(self, mode: bool = True):
         if mode and self.is_fused:
             raise RuntimeError(
-                f'{type(self).__name__} was fused for inference: its batch norms are gone; to train, '
-                'build it anew and load the weights'
+                f'{type(self).__name__} was fused for inference: its batch norms are gone; to '
+                'train, build it anew and load the weights'
             )
         super().train(mode)
         if mode:

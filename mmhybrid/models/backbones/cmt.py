@@ -21,6 +21,7 @@ from ..layers import (
     build_norm,
     fold_into_next,
     fold_into_previous,
+    lean,
 )
 from .base import REQUIRED, Backbone
 
@@ -100,9 +101,10 @@ class IRFFN(nn.Module):
         self.project_norm = build_norm(norm_cfg, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.expand_norm(_gelu(self.expand(x)))
-        x = self.dw_norm(_gelu(self.dwconv(x)))
-        return self.project_norm(self.project(x))
+        x = self.expand(x)
+        x = lean(lambda x: self.dwconv(self.expand_norm(_gelu(x))), x, owner=self.expand_norm)
+        x = lean(lambda x: self.project(self.dw_norm(_gelu(x))), x, owner=self.dw_norm)
+        return self.project_norm(x)
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`. The first norm stays: the convolution after it pads."""

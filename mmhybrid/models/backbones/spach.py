@@ -126,7 +126,7 @@ class MixingBlock(nn.Module):
         if self.conv is not None:
             maps = x.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
             out = out + self.conv(maps).flatten(2).transpose(1, 2)  # (N, C, H, W) -> (N, H W, C)
-        return out + self.drop_path(self.mlp(self.norm2(out)))
+        return out + self.drop_path(self.mlp(out, self.norm2))
 
 
 class Stage(nn.Module):

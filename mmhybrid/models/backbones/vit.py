@@ -91,8 +91,8 @@ class Block(nn.Module):
         if self.relative_bias is not None:
             side = self.attn.window
             bias = self.relative_bias((side, side) if side else grid)
-        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), grid, bias, rope)))
-        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
+        x = x + self.drop_path(self.ls1(self.attn(x, grid, bias, rope, self.norm1)))
+        return x + self.drop_path(self.ls2(self.mlp(x, self.norm2)))
 
 
 @MODELS.register_module()

@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .recompute import lean
+
 
 class LayerScale(nn.Module):
     """Learned scale of each channel of a residual branch (arXiv 2103.17239)."""
@@ -56,6 +58,7 @@ class Attention(nn.Module):
         grid: tuple[int, int],
         bias: Tensor | None = None,
         rope: tuple[Tensor, Tensor] | None = None,
+        norm: nn.Module | None = None,
     ) -> Tensor:
         """Attend.
 
@@ -64,12 +67,10 @@ class Attention(nn.Module):
             grid: ``(H, W)``.
             bias: relative position bias, ``(heads, L, L)`` with L the tokens of x, or of a window.
             rope: sine and cosine of rotary positions, each ``(H * W, C / heads)``.
+            norm: comes first; what it returns is then not kept for the backward pass.
         """
         n, length, dims = x.shape
-        qkv_bias = self.qkv.bias
-        if self.bias_mask is not None and qkv_bias is not None:
-            qkv_bias = qkv_bias * self.bias_mask
-        qkv = F.linear(x, self.qkv.weight, qkv_bias)
+        qkv = lean(lambda x: self._project(x if norm is None else norm(x)), x)
         if rope is not None:
             qkv = self._rotate(qkv, rope)
         if self.window:
@@ -79,6 +80,12 @@ class Attention(nn.Module):
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return self.proj(x.transpose(1, 2).reshape(n, length, dims))
+
+    def _project(self, x: Tensor) -> Tensor:
+        bias = self.qkv.bias
+        if self.bias_mask is not None and bias is not None:
+            bias = bias * self.bias_mask
+        return F.linear(x, self.qkv.weight, bias)
 
     def _attend_in_windows(self, qkv: Tensor, grid: tuple[int, int], bias: Tensor | None) -> Tensor:
         n, length, dims = qkv.shape
