@@ -36,13 +36,21 @@ def test_two_models_take_turns(benchmark, tmp_path, capsys):
     assert '64x96, batch 1, fp32' in out
 
 
+def test_batch_norms_folded(benchmark, capsys):
+    arguments = ['--size', '64', '64', '--rounds', '1', '--threads', '1', '--mode', 'infer']
+    report = benchmark.main(['vitcomer_t,extra_cti=0', *arguments, '--fuse'])
+    assert report['machine']['fuse']
+    assert report['results'][0]['train_ms'] is None
+    assert 'batch norms folded' in capsys.readouterr().out
+
+
 def test_unknown_names_end_it(benchmark):
     with pytest.raises(SystemExit, match='vit_xxl could not be measured'):
         benchmark.main(['vit_xxl', '--rounds', '1'])
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--mode', 'inference'], ['--size', '16', '64'], ['--rounds', '0']]
+    'arguments', [['--mode', 'inference'], ['--size', '16', '64'], ['--rounds', '0'], ['--fuse']]
 )
 def test_bad_arguments(benchmark, arguments, capsys):
     with pytest.raises(SystemExit):

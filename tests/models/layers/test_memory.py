@@ -1,0 +1,75 @@
+"""What layers keep for the backward pass, and how they run without one."""
+
+import pytest
+import torch
+from torch import nn
+
+from mmhybrid.models.layers import blocks, in_blocks, lean
+
+
+def kept(function, *args) -> int:
+    """Values that autograd holds on to after a call."""
+    count = 0
+
+    def pack(tensor):
+        nonlocal count
+        count += tensor.numel()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        function(*args)
+    return count
+
+
+def test_lean_keeps_the_input_alone_and_repeats_no_product():
+    norm, linear = nn.LayerNorm(16), nn.Linear(16, 64)
+    products = []
+    linear.register_forward_hook(lambda *args: products.append(1))
+    plain, thrifty = (torch.randn(2, 9, 16, requires_grad=True) for _ in range(2))
+    thrifty.data.copy_(plain)
+
+    def chain(x):
+        return linear(norm(x)).tanh()
+
+    gradients = []
+    for x, run in ((plain, chain), (thrifty, lambda x: lean(lambda x: linear(norm(x)), x).tanh())):
+        run(x).square().sum().backward()
+        gradients.append([x.grad, linear.weight.grad.clone(), norm.weight.grad.clone()])
+        linear.zero_grad()
+        norm.zero_grad()
+    torch.testing.assert_close(*gradients)
+    assert len(products) == 2  # the second pass stopped before it
+    x = plain.detach().requires_grad_()
+    assert kept(lambda x: lean(lambda x: linear(norm(x)), x), x) < kept(
+        lambda x: linear(norm(x)), x
+    )
+
+
+def test_lean_updates_batch_norms_once():
+    norm, once = nn.BatchNorm1d(4), nn.BatchNorm1d(4)
+    x = torch.randn(8, 4)
+    once(x)
+    lean(lambda x: norm(x).relu(), x.requires_grad_(), owner=norm).sum().backward()
+    torch.testing.assert_close(norm.state_dict(), once.state_dict())
+
+
+@pytest.mark.parametrize('reuse', [False, True])
+def test_blocks_cover_all_tokens(monkeypatch, reuse):
+    monkeypatch.setattr(blocks, 'BLOCK', 2 * 64 * 3)
+    x, points = torch.randn(2, 150, 3), torch.randn(150, 2)
+    before, lengths = x.clone(), []
+
+    def function(x, points):
+        lengths.append(x.shape[1])
+        return x * 2, points.expand(len(x), -1, -1).sum(-1, keepdim=True)
+
+    with torch.no_grad():
+        doubled, sums = in_blocks(function, x, points, reuse=reuse)
+    assert lengths == [64, 64, 22]
+    assert torch.equal(doubled, 2 * before)
+    assert torch.equal(sums, points.sum(-1, keepdim=True).expand(2, -1, -1))
+    assert (doubled.data_ptr() == x.data_ptr()) == reuse
+    lengths.clear()
+    function_alone = in_blocks(lambda x: function(x, points)[0], x.requires_grad_())
+    assert lengths == [150]  # with gradients, all at once
+    assert function_alone.requires_grad
