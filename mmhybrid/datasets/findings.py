@@ -1,0 +1,186 @@
+"""What the checks of data folders share: findings, what a split holds, images read by threads."""
+
+import hashlib
+import io
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from .coco import DataError
+
+MAX_PIXELS = 100_000_000  # of an image; more is taken for an error of its header
+MAX_BYTES = 2**30  # of an image file
+EXAMPLES = 3
+
+
+class Findings:
+    """Errors and warnings, those of one kind together, with the first examples."""
+
+    def __init__(self):
+        self.groups: dict[tuple[str, str], list] = {}
+
+    def error(self, what: str, example: object = None) -> None:
+        self._add('error', what, example)
+
+    def warning(self, what: str, example: object = None) -> None:
+        self._add('warning', what, example)
+
+    def _add(self, level, what, example):
+        group = self.groups.setdefault((level, what), [0])
+        group[0] += 1
+        if example is not None and len(group) <= EXAMPLES:
+            group.append(shown(example))
+
+    def count(self, level: str) -> int:
+        """Kinds of findings of a level."""
+        return sum(1 for of, _ in self.groups if of == level)
+
+    def lines(self) -> list[str]:
+        """A line for each kind, errors first."""
+        lines = []
+        for (level, what), (count, *examples) in sorted(
+            self.groups.items(), key=lambda item: item[0][0]
+        ):
+            text = f'{level}: {what}'
+            if examples:
+                number = f' ({count})' if count > 1 else ''
+                text += f'{number}: {", ".join(examples)}' + (', ...' * (count > len(examples)))
+            lines.append(text)
+        return lines
+
+
+@dataclass
+class Split:
+    """What was found in a split.
+
+    Attributes:
+        name, source: of the split, and what was read.
+        unit: what is counted by class: ``'boxes'``, ``'pixels'`` or ``'images'``.
+        counts, in_images: by class, how many, and in how many images.
+        sizes: images by (width, height).
+        names: names of the images without suffix, to compare splits.
+        digests: an image for each content.
+    """
+
+    name: str
+    source: str
+    unit: str
+    findings: Findings = field(default_factory=Findings)
+    images: int = 0
+    counts: Counter = field(default_factory=Counter)
+    in_images: Counter = field(default_factory=Counter)
+    sizes: Counter = field(default_factory=Counter)
+    names: set = field(default_factory=set)
+    digests: dict = field(default_factory=dict)
+
+
+@dataclass
+class Reading:
+    """How images are read: all or ``sample`` of a split; ``progress(name, done, total)``."""
+
+    sample: int | None = None
+    progress: Callable[[str, int, int], None] = lambda name, done, total: None
+
+    def each(self, name: str, items: Sequence, read: Callable) -> Iterable:
+        """``(item, read(item))`` of the items, read by threads."""
+        if self.sample is not None and self.sample < len(items):
+            items = [items[len(items) * i // self.sample] for i in range(self.sample)]
+        with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
+            for done, pair in enumerate(zip(items, pool.map(read, items), strict=True), 1):
+                self.progress(name, done, len(items))
+                yield pair
+
+
+def shown(text: object) -> str:
+    """Text that came from a file, fit to be printed: one line, no control characters, not long."""
+    line = ''.join(char if char.isprintable() else '?' for char in str(text))
+    return line if len(line) <= 100 else f'{line[:60]}...{line[-30:]}'
+
+
+# ---------------------------------------------------------------------------- files
+
+
+def inside(root: Path, name: object) -> Path | None:
+    """The path of a file that an annotation names, or None if it leads out of the folder."""
+    if not isinstance(name, str) or not name:
+        return None
+    path = os.path.normpath(name)
+    if os.path.isabs(path) or path.split(os.sep)[0] == os.pardir:
+        return None
+    return root / path
+
+
+def read_pixels(path: Path, whole: bool = False):
+    """An image that can be decoded to its end.
+
+    Args:
+        path: of the file.
+        whole: give the pixels, not only the size.
+
+    Returns:
+        dict of ``size`` (width, height; as turned by its EXIF entry), ``digest`` of the file, and
+        of ``pixels``, an array, if ``whole``.
+
+    Raises:
+        DataError: the file is missing or broken; the message is short.
+    """
+    from PIL import Image
+
+    if not os.path.isfile(path):
+        raise DataError('missing image files')
+    if os.path.getsize(path) > MAX_BYTES:
+        raise DataError(f'image files larger than {MAX_BYTES >> 20} MB')
+    data = path.read_bytes()
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            size = image.size
+            turned = not whole and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+            if size[0] * size[1] > MAX_PIXELS:
+                raise DataError(f'images that claim more than {MAX_PIXELS:,} pixels')
+            if not whole:
+                quick = tuple(max(1, side // 8) for side in size)
+                image.draft('L', quick)  # reads all, computes little
+            image.load()
+            pixels = np.asarray(image) if whole else None
+    except DataError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise DataError(f'images that claim more than {MAX_PIXELS:,} pixels') from error
+    except Exception as error:  # a decoder raises anything on a broken file
+        raise DataError('broken or truncated image files') from error
+    result = dict(size=size[::-1] if turned else size, digest=hashlib.blake2b(data).digest())
+    return dict(result, pixels=pixels) if whole else result
+
+
+def try_to_read(path, whole=False):
+    """What ``read_pixels`` gives, or the error's text."""
+    try:
+        return read_pixels(path, whole)
+    except (DataError, OSError) as error:
+        return str(error) if isinstance(error, DataError) else 'image files that cannot be read'
+
+
+def note_image(split, path, found, expected=None):
+    """Count an image that was read; report one that was not, or is not as expected."""
+    if isinstance(found, str):
+        split.findings.error(found, path)
+        return False
+    split.sizes[found['size']] += 1
+    if found['digest'] in split.digests:
+        split.findings.warning(
+            'images twice in this split', f'{path} and {split.digests[found["digest"]]}'
+        )
+    split.digests.setdefault(found['digest'], path)
+    if expected is not None and found['size'] != expected:
+        what = 'images of another size than annotated'
+        split.findings.error(what, f'{path} has {by(found["size"])}, annotated {by(expected)}')
+    return True
+
+
+def by(size):
+    return f'{size[0]}x{size[1]}'

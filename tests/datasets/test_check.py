@@ -1,0 +1,285 @@
+"""A good folder has no findings; each thing that can be wrong is found and named."""
+
+import json
+import shutil
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmhybrid.datasets.check import (
+    check_balance,
+    check_classes,
+    check_coco,
+    check_masks,
+    check_overlap,
+    check_voc,
+)
+from mmhybrid.datasets.findings import Reading, inside, read_pixels, shown
+from mmhybrid.testing.folders import draw_folder
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    root = tmp_path_factory.mktemp('drawn')
+    for name in ('coco', 'voc', 'ade20k'):
+        draw_folder(name, root / name, train=3, val=1, size=(80, 64))
+    return root
+
+
+@pytest.fixture
+def copied(drawn, tmp_path):
+    """A function of a layout: a copy of its folder, to be spoilt."""
+    return lambda name: shutil.copytree(drawn / name, tmp_path / name)
+
+
+def coco(root, change=None, split='train', **options):
+    file = root / f'annotations/instances_{split}2017.json'
+    if change is not None:
+        content = json.loads(file.read_text())
+        change(content)
+        file.write_text(json.dumps(content))
+    return check_coco(split, file, root / f'{split}2017', **options)
+
+
+def lines(split, level='error'):
+    return [line for line in split.findings.lines() if line.startswith(level)]
+
+
+# ---------------------------------------------------------------------------- COCO format
+
+
+def test_a_good_coco_folder(copied):
+    root = copied('coco')
+    train, val = coco(root, masks=True), coco(root, split='val')
+    assert lines(train) == lines(val) == []
+    assert train.images == 3 and dict(train.sizes) == {(80, 64): 3}
+    assert sum(train.counts.values()) > 9 and len(train.counts) == 80
+    assert max(train.in_images.values()) <= 3
+    assert check_overlap(train, val).lines() == []
+    check_balance(train, training=True)
+    assert any('classes without boxes (7' in line for line in lines(train, 'warning'))
+
+
+def set_first(table, **values):
+    return lambda content: content[table][0].update(values)
+
+
+def drop_first(table, key):
+    return lambda content: content[table][0].pop(key)
+
+
+def repeat(table):
+    return lambda content: content[table].append(content[table][0])
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (repeat('annotations'), 'ids of annotations used twice'),
+        (repeat('images'), 'ids of images used twice'),
+        (repeat('categories'), 'ids of categories used twice'),
+        (set_first('categories', name='car'), 'category names given twice: car'),
+        (set_first('categories', id=[1]), 'ids of categories that are no numbers'),
+        (drop_first('categories', 'name'), 'entries of "categories" without id and name'),
+        (set_first('annotations', image_id=77), 'boxes of images that are not listed: image 77'),
+        (set_first('annotations', category_id=12), 'unknown categories: category_id 12'),
+        (set_first('annotations', category_id={}), 'unknown categories: category_id {}'),
+        (set_first('annotations', bbox=[1, 2, 3]), 'boxes that are not four numbers'),
+        (set_first('annotations', bbox='all'), 'boxes that are not four numbers'),
+        (set_first('annotations', bbox=[0, 0, 1e999, 9]), 'boxes that are not four numbers'),
+        (set_first('annotations', bbox=[0, 0, 10**400, 9]), 'boxes that are not four numbers'),
+        (set_first('annotations', bbox=[80, 2, 5, 5]), 'boxes outside their image'),
+        (set_first('annotations', segmentation=[[1, 2, 3, 4]]), 'three points or more'),
+        (set_first('annotations', segmentation=[]), 'boxes without a mask'),
+        (set_first('annotations', segmentation='none'), 'neither outlines nor run lengths'),
+        (
+            set_first('annotations', segmentation=dict(size=[10**9, 10**9], counts=[10**18])),
+            'masks of another size than their image',
+        ),
+        (
+            set_first('annotations', segmentation=dict(size=[64, 80], counts=[5])),
+            'run lengths that do not fill the image',
+        ),
+        (set_first('images', file_name='gone.jpg'), 'missing image files: '),
+        (set_first('images', file_name='../../secret.jpg'), 'out of the folder: ../../secret.jpg'),
+        (set_first('images', file_name='/etc/passwd'), 'out of the folder: /etc/passwd'),
+        (set_first('images', file_name=7), 'out of the folder: 7'),
+        (set_first('images', file_name='a\0b.jpg'), 'missing image files: '),
+        (set_first('images', file_name='x' * 5000), 'missing image files: '),
+        (set_first('images', file_name='000000000002.jpg'), 'image files listed twice'),
+        (set_first('images', width=81), 'images of another size than annotated'),
+        (set_first('images', width='80'), 'images without width and height'),
+        (lambda content: content.pop('images'), 'no list "images"'),
+        (lambda content: content.update(annotations={}), 'no list "annotations"'),
+        (lambda content: content['images'].append(3), 'entries of "images" without id: 3'),
+    ],
+)
+def test_errors_of_a_coco_file(copied, change, message):
+    found = lines(coco(copied('coco'), change, masks=True))
+    assert any(message in line for line in found), found
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (set_first('annotations', bbox=[3, 3, 0, 9]), 'boxes of no area'),
+        (set_first('annotations', bbox=[70, 3, 20, 9]), 'boxes that reach out of their image'),
+        (lambda content: content.update(annotations=[]), 'images without boxes (3)'),
+    ],
+)
+def test_warnings_of_a_coco_file(copied, change, message):
+    split = coco(copied('coco'), change)
+    assert lines(split) == []
+    assert any(message in line for line in lines(split, 'warning'))
+
+
+@pytest.mark.parametrize(
+    'text',
+    ['', '{"images": [', '[1, 2]', '[' * 100000, '\x00\xff', '{"images": ' + '9' * 9999],
+    ids=['empty', 'cut', 'list', 'deep', 'binary', 'long number'],
+)
+def test_files_that_are_no_json_object(tmp_path, text):
+    (tmp_path / 'a.json').write_text(text)
+    found = lines(check_coco('train', tmp_path / 'a.json', tmp_path))
+    assert 'a.json' in found[0] and len(found) == 1
+    assert 'not found' in lines(check_coco('train', tmp_path / 'b.json', tmp_path))[0]
+
+
+def test_class_names_of_the_config(copied):
+    split = coco(copied('coco'), classes=['person', 'motor'])
+    assert 'not in the file: motor' in lines(split)[0]
+
+
+# ---------------------------------------------------------------------------- image files
+
+
+def test_broken_files(copied):
+    root = copied('coco')
+    first, second, third = sorted((root / 'train2017').iterdir())
+    first.write_bytes(first.read_bytes()[:-900])
+    second.write_text('not an image')
+    third.write_bytes(b'')
+    found = lines(coco(root))
+    assert len(found) == 1 and 'broken or truncated image files (3)' in found[0]
+
+
+def test_a_size_that_is_only_claimed(tmp_path):
+    path = tmp_path / 'bomb.png'
+    Image.new('L', (4, 4)).save(path)
+    data = bytearray(path.read_bytes())
+    data[16:24] = (60000).to_bytes(4, 'big') * 2
+    data[29:33] = zlib.crc32(data[12:29]).to_bytes(4, 'big')
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match='claim more than 100,000,000 pixels'):
+        read_pixels(path)
+
+
+def test_images_turned_by_their_exif_entry(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new('RGB', (8, 4)).save(tmp_path / 'a.jpg', exif=exif)
+    assert read_pixels(tmp_path / 'a.jpg')['size'] == (4, 8)
+
+
+def test_overlap_and_copies(copied):
+    root = copied('coco')
+    source = root / 'train2017/000000000001.jpg'
+    shutil.copy(source, root / 'val2017/000000100001.jpg')
+    shutil.copy(source, root / 'train2017/000000000002.jpg')
+    train, val = coco(root), coco(root, split='val')
+    assert any('images twice in this split' in line for line in lines(train, 'warning'))
+    assert 'error: the same images in both' in check_overlap(train, val).lines()[0]
+
+
+def test_a_sample_reads_less(copied):
+    counted = []
+    reading = Reading(2, lambda name, done, total: counted.append((name, done, total)))
+    split = coco(copied('coco'), reading=reading)
+    assert counted == [('train', 1, 2), ('train', 2, 2)]
+    assert split.images == 3 and sum(split.sizes.values()) == 2
+
+
+def test_what_is_printed_of_a_file_is_one_short_line(tmp_path):
+    assert shown('a\x1b[31m\nb') == 'a?[31m?b'
+    assert len(shown('x' * 10**6)) < 100
+    assert inside(tmp_path, 'a/../b.jpg') == tmp_path / 'b.jpg'
+    assert inside(tmp_path, 'a/../../b.jpg') is None
+
+
+# ---------------------------------------------------------------------------- VOC
+
+
+def test_voc(copied):
+    root = copied('voc') / 'VOC2007'
+    names = ['aeroplane', 'boat', 'car', 'diningtable', 'motorbike', 'sheep']
+    listed = root / 'ImageSets/Main/trainval.txt'
+    split = check_voc('train', root, listed, names)
+    assert lines(split) == [] and split.images == 4
+    assert sum(split.counts.values()) > 9
+    (root / 'Annotations/000001.xml').unlink()
+    (root / 'Annotations/000002.xml').write_text('<annotation><size>')
+    listed.write_text(listed.read_text() + '../../../secret\n')
+    found = ' '.join(lines(check_voc('train', root, listed, names[1:])))
+    assert 'without an XML file: 000001' in found
+    assert 'XML files that cannot be read: 000002' in found
+    assert 'out of the folder: ../../../secret' in found
+    assert 'cannot be read' in lines(check_voc('train', root, root / 'none.txt', names))[0]
+
+
+# ---------------------------------------------------------------------------- masks
+
+
+def ade(root, classes=150, **options):
+    images, masks = root / 'images/training', root / 'annotations/training'
+    names = None if classes is None else [f'class {i}' for i in range(classes)]
+    return check_masks('train', images, masks, names, reduce_zero_label=True, **options)
+
+
+def test_masks(copied):
+    root = copied('ade20k')
+    split = ade(root)
+    assert split.findings.lines() == [] and split.images == 3
+    assert split.counts['class 0'] > 3 * 1000 and split.in_images['class 0'] == 3
+    assert sum(split.counts.values()) == 3 * 80 * 61  # three rows are open
+    split = ade(root, classes=None)
+    assert split.counts['value 1'] > 3000 and not split.findings.lines()
+    assert 'expected 1 to 2, or 255 (2)' in lines(ade(root, classes=2))[0]
+
+
+def test_errors_of_masks(copied):
+    root = copied('ade20k')
+    first, second, third = sorted((root / 'annotations/training').iterdir())
+    Image.fromarray(np.zeros((64, 80, 3), np.uint8)).save(first)
+    Image.fromarray(np.zeros((63, 80), np.uint8)).save(second)
+    third.rename(third.with_name('other.png'))
+    split = ade(root)
+    found = ' '.join(lines(split))
+    assert 'not one channel of one byte a pixel: ' in found and '3 channels' in found
+    assert 'masks of another size than their image' in found and '80x63' in found
+    assert 'missing mask files' in found
+    warned = ' '.join(lines(split, 'warning'))
+    assert 'masks without an image' in warned and 'masks without any class' in warned
+    assert 'folder not found' in lines(check_masks('val', root / 'no', root))[0]
+
+
+# ---------------------------------------------------------------------------- a folder a class
+
+
+def test_folders_of_classes(tmp_path):
+    for index, name in enumerate(('rose', 'rose', 'aster')):
+        (tmp_path / name).mkdir(exist_ok=True)
+        Image.new('L', (8, 8), index).save(tmp_path / name / f'{index}.png')
+    split = check_classes('train', tmp_path)
+    assert split.findings.lines() == []
+    assert dict(split.counts) == dict(aster=1, rose=2)
+    (tmp_path / 'lily').mkdir()
+    (tmp_path / 'lily/notes.txt').touch()
+    (tmp_path / 'aster/2.png').write_bytes(b'broken')
+    split = check_classes('train', tmp_path, 2)
+    check_balance(split, training=True)
+    found = ' '.join(split.findings.lines())
+    for part in ('3 folders in', 'broken or truncated', 'no images: ', 'without images: lily'):
+        assert part in found
+    assert 'folder not found' in lines(check_classes('train', tmp_path / 'no'))[0]
