@@ -1,11 +1,13 @@
 """Multi-scale deformable attention (Deformable DETR, arXiv 2010.04159) without a compiled op.
 
-Every query samples a few points of every level of a token pyramid and sums them with weights. Four
+Every query samples a few points of every level of a token pyramid and sums them with weights. Five
 forms of that sum give equal outputs and gradients:
 
 ``embedding_bag``
     A bilinear sample is a weighted sum of four rows of the value matrix, and so is all that a head
     returns for a query: one ``embedding_bag`` over those rows. The fastest form on a CPU.
+``triton``
+    Triton kernels for CUDA devices, in float32, float16 and bfloat16: ``deformable_triton``.
 ``mmcv``
     mmcv's compiled operator, in float32 and float16.
 ``grid_sample``
@@ -18,6 +20,8 @@ forms of that sum give equal outputs and gradients:
 import math
 from collections.abc import Callable
 from functools import cache, partial
+from importlib.util import find_spec
+from types import ModuleType
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +31,8 @@ from .blocks import can_block
 from .deformable_bags import prepare_bags, sample_in_bags
 from .export import is_exporting
 from .pyramid import Shapes, level_sizes
+
+HAS_TRITON = find_spec('triton') is not None
 
 
 def deformable_attention(
@@ -40,9 +46,10 @@ def deformable_attention(
         locations: ``(N, Q, heads, levels, points, 2)``, x and y in [0, 1] over each level; what
             lies outside counts as zero.
         weights: ``(N, Q, heads, levels, points)``.
-        backend: ``'embedding_bag'``, ``'mmcv'``, ``'grid_sample'``, ``'gather'``, or ``'auto'``:
-            mmcv's operator on a GPU where it is installed and has the dtype, else the embedding
-            bag; while a model is exported, ``'grid_sample'``.
+        backend: ``'embedding_bag'``, ``'triton'``, ``'mmcv'``, ``'grid_sample'``, ``'gather'``, or
+            ``'auto'``: on a GPU Triton's kernels or else mmcv's operator, where they are installed
+            and have the dtype, and the embedding bag elsewhere; while a model is exported,
+            ``'grid_sample'``.
 
     Returns:
         ``(N, Q, heads * D)``, of the value's dtype.
@@ -74,9 +81,40 @@ def deformable_sampler(
 def _choose_backend(value: Tensor) -> str:
     if is_exporting():
         return 'grid_sample'
-    # mmcv's CUDA operator has no bfloat16 kernel.
-    native = value.is_cuda and value.dtype in (torch.float32, torch.float16)
-    return 'mmcv' if native and _mmcv_op() is not None else 'embedding_bag'
+    # Both operators for GPUs add gradients up in any order.
+    if not value.is_cuda or torch.are_deterministic_algorithms_enabled():
+        return 'embedding_bag'
+    # Triton compiles for compute capability 8.0 and later; mmcv has no bfloat16 kernel.
+    kernels = _triton_kernels()
+    if kernels is not None and value.dtype in kernels.DTYPES:
+        if torch.cuda.get_device_capability(value.device) >= (8, 0):
+            return 'triton'
+    native = value.dtype in (torch.float32, torch.float16) and _mmcv_op() is not None
+    return 'mmcv' if native else 'embedding_bag'
+
+
+def _triton_kernels() -> ModuleType | None:
+    if not HAS_TRITON:
+        return None
+    try:
+        from . import deformable_triton
+    except Exception:  # of another torch: any error at import means no
+        return None
+    return deformable_triton
+
+
+def _sample_triton(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    kernels = _triton_kernels()
+    if (
+        kernels is None
+        or not (value.is_cuda or kernels.INTERPRETED)
+        or value.dtype not in kernels.DTYPES
+    ):
+        raise RuntimeError(
+            f"backend='triton' needs Triton and a CUDA tensor of float32, float16 or bfloat16, got "
+            f"{value.dtype} on {value.device}; use backend='auto'"
+        )
+    return kernels.deformable_sample(value, shapes, locations.float(), weights.float())
 
 
 @cache
@@ -146,6 +184,7 @@ def _sample_gather(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
 
 BACKENDS: dict[str, Callable[[Tensor, Shapes, Tensor, Tensor], Tensor]] = {
     'embedding_bag': sample_in_bags,
+    'triton': _sample_triton,
     'mmcv': _sample_mmcv,
     'grid_sample': _sample_grid,
     'gather': _sample_gather,

@@ -1,6 +1,6 @@
 """Deformable attention's sampling as embedding bags: the fastest form on a CPU."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 import torch.nn.functional as F
@@ -126,19 +126,13 @@ class _Pixels:
 
     def weights(self, weights: Tensor) -> Tensor:
         """Weights of the same pixels, of the same shape."""
-        weights, x, y = self._per_bag(weights)
-        out = weights.new_empty(len(self.top_left), 4, self.top_left.shape[2])
-        _spread(weights, x, y, out.view(*weights.shape[:3], 4, weights.shape[3]).unbind(3))
-        return out
+        spread = torch.stack(_spread(*self._per_bag(weights)), dim=3)
+        return spread.view(len(self.top_left), 4, self.top_left.shape[2])
 
-    def sorted_weights(self, weights: Tensor, order: Tensor) -> Tensor:
-        """Those of all samples in another order, ``(4, N * Q * heads * levels * points)``."""
-        weights, x, y = (
-            tensor.flatten().index_select(0, order) for tensor in self._per_bag(weights)
-        )
-        out = weights.new_empty(4, len(weights))
-        _spread(weights, x, y, out)
-        return out
+    def sorted_weights(self, weights: Tensor, order: Tensor) -> list[Tensor]:
+        """Those of all samples in another order, ``(N * Q * heads * levels * points)`` each."""
+        parts = self._per_bag(weights)
+        return _spread(*(tensor.flatten().index_select(0, order) for tensor in parts))
 
     def gradients(self, grads: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of locations and weights, from those of the pixels' weights."""
@@ -163,15 +157,14 @@ class _Pixels:
         return weights, *self.fraction.unflatten(3, weights.shape[2:]).unbind(2)
 
 
-def _spread(weights: Tensor, x: Tensor, y: Tensor, out: Iterable[Tensor]) -> None:
-    """Divide weights among the four pixels, by the fractions that lie right and below."""
-    top_left, top_right, bottom_left, bottom_right = out
-    torch.mul(weights, y, out=bottom_left)
-    torch.sub(weights, bottom_left, out=top_left)
-    torch.mul(top_left, x, out=top_right)
-    torch.mul(bottom_left, x, out=bottom_right)
-    top_left -= top_right
-    bottom_left -= bottom_right
+def _spread(weights: Tensor, x: Tensor, y: Tensor) -> list[Tensor]:
+    """Weights divided among the four pixels, by the fractions that lie right and below."""
+    bottom = weights * y
+    four = []
+    for row in (weights - bottom, bottom):
+        right = row * x
+        four += [row.sub_(right), right]
+    return four
 
 
 def bordered_shapes(shapes: Shapes) -> list[tuple[int, int]]:

@@ -101,7 +101,7 @@ class PairBias(nn.Module):
             whole = self.table
         elif size > MAX_WHOLE and self.resize == 'separable':
             resize_rows = self._row_resizer(query_grid, key_grid)
-        elif self.training or torch.is_grad_enabled() or self.table.is_inference():
+        elif self.training or torch.is_grad_enabled() or not self._can_cache():
             whole = self._resize(query_grid, key_grid)
         else:
             whole = self._cached(query_grid, key_grid)
@@ -136,6 +136,10 @@ class PairBias(nn.Module):
                 return rows.flatten(1, 2)  # (heads, rows, w', K') -> (heads, rows w', K')
 
         return resize_rows
+
+    def _can_cache(self) -> bool:
+        """Compiled code keeps nothing between calls; in inference tensors no change can be seen."""
+        return not (torch.compiler.is_compiling() or self.table.is_inference())
 
     def _cached(self, query_grid: Grid, key_grid: Grid) -> Tensor:
         table = self.table

@@ -13,7 +13,8 @@ class PointwiseConv(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type == 'cpu' and torch.get_num_threads() > 1:
+        is_eager = not torch.compiler.is_compiling()
+        if is_eager and x.device.type == 'cpu' and torch.get_num_threads() > 1:
             return F.conv2d(x, self.weight[:, :, None, None], self.bias)
         # (N, C, H, W) -> (N, H, W, C) and back
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)

@@ -17,6 +17,8 @@ def recompute(function: Callable, *args, owner: nn.Module | None = None, is_rand
             first pass only; by default the function itself, a module.
         is_random: whether the second pass has to draw the first one's random numbers again.
     """
+    if torch.compiler.is_compiling():  # a graph updates the statistics once, whatever it recomputes
+        return checkpoint(function, *args, use_reentrant=False)
     owner = function if owner is None else owner
     return checkpoint(
         function,
