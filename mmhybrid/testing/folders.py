@@ -4,11 +4,11 @@ A config runs on such a folder as it runs on the data set, with only its data ro
 file names, annotation formats and class lists, so the same pipelines, data set classes and metrics.
 The images are those of the demo data set. Everything follows from the seed.
 
-    python -m mmhybrid.testing.folders coco /tmp/tiny/coco
-    python tools/train.py configs/maskrcnn_vitcomer_t.py --cfg-options data_root=/tmp/tiny/coco ...
+    python -m mmhybrid.testing.folders coco data/tiny/coco
+    python tools/train.py configs/maskrcnn_vitcomer_t.py --cfg-options data_root=data/tiny/coco ...
 
-    python -m mmhybrid.testing.folders all /tmp/tiny      # each where the configs expect it:
-    MMHYBRID_DATA=/tmp/tiny python tools/train.py configs/upernet_cmt_s.py
+    python -m mmhybrid.testing.folders all data/tiny      # each where the configs expect it:
+    MMHYBRID_DATA=data/tiny python tools/train.py configs/upernet_cmt_s.py
 
 The class lists are those of the host libraries, which must be installed for the layouts that hold
 names: mmdet for COCO, LVIS and VOC.
