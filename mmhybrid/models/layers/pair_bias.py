@@ -213,23 +213,24 @@ class BiasedAttention(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
-        ctx.save_for_backward(q, k, v, bias, out)
+        # torch leaves its fused kernel for any bias that says it needs a gradient.
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.detach(), scale=scale)
+        ctx.save_for_backward(q, k, v, bias)
         ctx.scale = scale
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, bias, out = ctx.saved_tensors
+        q, k, v, bias = ctx.saved_tensors
         scores = (q * ctx.scale @ k.transpose(2, 3)).add_(bias)
-        weights = scores.softmax(dim=-1)  # (N, heads, queries, keys), as all that follow
+        weights = torch.softmax(scores, dim=-1, out=scores)  # (N, heads, queries, keys)
         grad_v = weights.transpose(2, 3) @ grad
-        grad_scores = grad @ v.transpose(2, 3)
-        grad_scores = grad_scores.sub_((grad * out).sum(-1, keepdim=True)).mul_(weights)
+        grad_weights = grad @ v.transpose(2, 3)
+        grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, q.dtype)
         grad_q = (grad_scores @ k).mul_(ctx.scale)
         grad_k = (grad_scores.transpose(2, 3) @ q).mul_(ctx.scale)
-        return grad_q, grad_k, grad_v, grad_scores.sum(0, keepdim=True), None
+        return grad_q, grad_k, grad_v, grad_scores.sum_to_size(bias.shape), None
 
 
 def _bicubic(old: int, new: int, like: Tensor) -> Tensor:

@@ -76,6 +76,16 @@ def test_gradients_of_the_attention():
     assert torch.autograd.gradcheck(pair_bias.BiasedAttention.apply, (q, k, v, bias, SCALE))
 
 
+def test_training_takes_the_fused_kernel():
+    bias, grids = PairBias((4, 4), (2, 2), 2), ((6, 5), (3, 4))
+    inputs = random_inputs(*grids, requires_grad=True)
+    with torch.profiler.profile(acc_events=True) as profile:
+        biased_attention(*inputs, bias(*grids), SCALE)
+    operations = {event.name for event in profile.events()}
+    assert 'aten::_scaled_dot_product_flash_attention_for_cpu' in operations
+    assert 'aten::_softmax' not in operations
+
+
 class TestCache:
     grids = ((6, 5), (3, 4))
 
