@@ -1,7 +1,7 @@
 """Activation checkpointing: what is computed again in the backward pass need not be kept."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import nn
@@ -25,7 +25,7 @@ def recompute(function: Callable, *args, owner: nn.Module | None = None, is_rand
         *args,
         use_reentrant=False,
         preserve_rng_state=is_random,
-        context_fn=lambda: (nullcontext(), _second_pass(owner)),
+        context_fn=lambda: (nullcontext(), _SecondPass(owner)),
     )
 
 
@@ -42,16 +42,22 @@ def lean(function: Callable, *args, owner: nn.Module | None = None):
     return recompute(function, *args, owner=owner, is_random=False)
 
 
-@contextmanager
-def _second_pass(module: nn.Module) -> Iterator[None]:
-    norms = [m for m in module.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
-    momenta = [norm.momentum for norm in norms]
-    counts = [norm.num_batches_tracked.clone() for norm in norms]
-    for norm in norms:
-        norm.momentum = 0.0
-    try:
-        yield
-    finally:
-        for norm, momentum, count in zip(norms, momenta, counts, strict=True):
+class _SecondPass:
+    """A context in which batch norms leave their running statistics alone.
+
+    It is entered anew each time that gradients flow through the same graph.
+    """
+
+    def __init__(self, module: nn.Module):
+        modules = module.modules()
+        self.norms = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
+
+    def __enter__(self) -> None:
+        self.before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in self.norms]
+        for norm in self.norms:
+            norm.momentum = 0.0
+
+    def __exit__(self, *error) -> None:
+        for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
             norm.momentum = momentum
             norm.num_batches_tracked.copy_(count)

@@ -53,6 +53,18 @@ def test_lean_updates_batch_norms_once():
     torch.testing.assert_close(norm.state_dict(), once.state_dict())
 
 
+def test_gradients_flow_twice_through_what_lean_computed():
+    norm, linear = nn.BatchNorm1d(4), nn.Linear(4, 4)
+    x = torch.randn(8, 4, requires_grad=True)
+    out = lean(lambda x: linear(norm(x).relu()), x, owner=norm).square().sum()
+    before = norm.num_batches_tracked.clone()
+    (first,) = torch.autograd.grad(out, x, retain_graph=True)
+    (second,) = torch.autograd.grad(out, x)
+    assert first.abs().sum() > 0
+    torch.testing.assert_close(first, second)
+    assert norm.num_batches_tracked == before and norm.momentum == 0.1
+
+
 @pytest.mark.parametrize('reuse', [False, True])
 def test_blocks_cover_all_tokens(monkeypatch, reuse):
     monkeypatch.setattr(blocks, 'BLOCK', 2 * 64 * 3)
