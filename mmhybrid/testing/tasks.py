@@ -53,11 +53,7 @@ class ConfigTask:
         if 'size' in preprocessor:  # a segmentor's crop, to which images would be padded
             preprocessor.size = size
         self.model = MODELS.build(cfg.model).to(device)
-        head = 'decode_head' if scope == 'mmseg' else 'head'
-        classes = cfg.model.get(head, {}).get('num_classes', 2)
-        samples = [SAMPLES[scope](size, classes) for _ in range(batch)]
-        image = torch.randint(256, (3, *size), dtype=torch.uint8)
-        self.batch = dict(inputs=[image] * batch, data_samples=samples)
+        self.batch = make_batch(cfg, batch, size)
 
     def macs(self) -> int:
         """Multiply-adds of one inference."""
@@ -70,6 +66,16 @@ class ConfigTask:
         data = self.model.data_preprocessor(self.batch, True)
         losses = self.model(**data, mode='loss')
         return self.model.parse_losses(losses)[0]
+
+
+def make_batch(cfg, batch: int, size: tuple[int, int]) -> dict:
+    """Images of noise and targets for the model of a config, as its ``test_step`` takes them."""
+    scope = cfg.default_scope
+    head = 'decode_head' if scope == 'mmseg' else 'head'
+    classes = cfg.model.get(head, {}).get('num_classes', 2)
+    samples = [SAMPLES[scope](size, classes) for _ in range(batch)]
+    image = torch.randint(256, (3, *size), dtype=torch.uint8)
+    return dict(inputs=[image] * batch, data_samples=samples)
 
 
 def _detection(size: tuple[int, int], classes: int):

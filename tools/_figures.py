@@ -1,0 +1,53 @@
+"""What the pictures of visualize.py and analyze.py share: colours, panels, how they are saved."""
+
+import os
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use('Agg')
+import matplotlib.pyplot as plt  # noqa: E402
+
+COLORS = ('#3b7dd8', '#e0802f', '#3f9b57', '#b5518f', '#8a6fd1', '#c9a227', '#4fa3a5', '#7d7d7d')
+
+
+def panels(rows, columns, width=2.6, height=2.9, **options):
+    """A figure and its grid of axes, (rows, columns)."""
+    figure, axes = plt.subplots(
+        rows,
+        columns,
+        figsize=(width * columns, height * rows),
+        layout='constrained',
+        squeeze=False,
+        **options,
+    )
+    return figure, axes
+
+
+def show_image(axes, image, title, extent=None, **options):
+    """An image without ticks, in pixels of ``extent`` (height, width) if it is given."""
+    if extent is not None:
+        options['extent'] = (0, extent[1], extent[0], 0)
+    drawn = axes.imshow(image, interpolation='nearest', **options)
+    axes.set_title(title, fontsize=9)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    return drawn
+
+
+def label_row(axes, text):
+    """Text beside the first panel of a row."""
+    axes.set_ylabel(text, fontsize=9)
+
+
+def save(figure, path, dpi=110):
+    """Write a PNG, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + '.part')
+    try:
+        figure.savefig(part, dpi=dpi, format='png')
+        os.replace(part, path)
+    finally:
+        plt.close(figure)
+        part.unlink(missing_ok=True)
