@@ -60,6 +60,11 @@ def argument_parser(description):
 
 
 def add_launcher(parser):
+    """The arguments of the tools that run the host's Runner."""
+    parser.add_argument(
+        '--report', action='store_true', help='write WORK_DIR/report.html at the end'
+    )
+    parser.add_argument('--tensorboard', action='store_true', help='write TensorBoard logs too')
     parser.add_argument(
         '--launcher',
         choices=['none', 'pytorch', 'slurm', 'mpi'],
@@ -117,7 +122,26 @@ def load_config(args):
     if cfg.launcher != 'none':
         os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
     _fit_to_device(cfg, getattr(args, 'amp', None))
+    if getattr(args, 'report', False):
+        hooks = list(cfg.get('custom_hooks') or [])
+        if all(hook['type'] != 'mmhybrid.ReportHook' for hook in hooks):
+            cfg.custom_hooks = [*hooks, dict(type='mmhybrid.ReportHook')]
+    if getattr(args, 'tensorboard', False):
+        _add_tensorboard(cfg)
     return cfg
+
+
+def _add_tensorboard(cfg):
+    import importlib.util
+
+    if importlib.util.find_spec('tensorboard') is None:
+        raise UsageError('--tensorboard: it is not installed; pip install tensorboard')
+    visualizer = cfg.get('visualizer')
+    if not visualizer:
+        raise UsageError('--tensorboard: the config has no visualizer, which writes the logs')
+    backends = list(visualizer.get('vis_backends') or [])
+    if all(backend['type'] != 'TensorboardVisBackend' for backend in backends):
+        visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
 
 
 def _check_options(cfg, options):

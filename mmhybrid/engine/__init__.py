@@ -8,11 +8,13 @@ from mmhybrid.engine.checkpoint import (
     read_checkpoint,
 )
 from mmhybrid.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmhybrid.engine.report import ReportHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'Bf16OptimWrapper',
     'LayerDecayOptimWrapperConstructor',
+    'ReportHook',
     'latest_checkpoint',
     'load_weights',
     'read_checkpoint',

@@ -1,0 +1,138 @@
+"""Charts as SVG that stands in a page, readable on light and on dark ground."""
+
+import io
+import itertools
+import math
+import re
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+INK = '#0a0b0c'  # stands for the page's text colour, which SVG knows as currentColor
+COLORS = ('#3b82d6', '#e07b2a', '#3d9c58', '#c2508f', '#8b6fd6', '#b8941f', '#3f9fa3', '#d05a4e')
+MOST_BARS = 24
+
+
+def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
+    """The SVG of one set of axes that ``draw`` fills; sizes are inches of 96 pixels."""
+    import matplotlib
+
+    style = {
+        'svg.fonttype': 'none',  # text stays text, in the page's font
+        'svg.hashsalt': getattr(draw, '__qualname__', 'chart'),
+        'text.color': INK,
+        'axes.labelcolor': INK,
+        'axes.edgecolor': INK,
+        'xtick.color': INK,
+        'ytick.color': INK,
+        'axes.grid': True,
+        'grid.alpha': 0.25,
+        'grid.color': INK,
+        'axes.spines.top': False,
+        'axes.spines.right': False,
+        'font.size': 10,
+        'legend.frameon': False,
+        'axes.prop_cycle': matplotlib.cycler(color=COLORS),
+    }
+    with matplotlib.rc_context(style):
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(width, height), layout='constrained')
+        figure.patch.set_alpha(0)
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        axes.patch.set_alpha(0)
+        draw(axes)
+        out = io.StringIO()
+        figure.savefig(out, format='svg', metadata=dict(Date=None))
+    svg = out.getvalue()
+    svg = svg[svg.index('<svg') :].replace(INK, 'currentColor')
+    svg = re.sub(r'<metadata>.*?</metadata>', '', svg, flags=re.S)
+    svg = re.sub(r'(<svg [^>]*?) width="[^"]*"', r'\1', svg, count=1)  # the page sets the size
+    return re.sub(r'(<svg [^>]*?) height="[^"]*"', r'\1', svg, count=1)
+
+
+def distinct_ids(page: str) -> str:
+    """A page whose charts share no ids: they are numbered, and those that nothing refers to go."""
+    numbers = itertools.count(1)
+
+    def rename(match):
+        svg, tag = match[0], f'chart{next(numbers)}-'
+        wanted = set(re.findall(r'(?:url\(|href=")#([^")]+)', svg))
+        svg = re.sub(
+            r' id="([^"]*)"', lambda m: f' id="{tag}{m[1]}"' if m[1] in wanted else '', svg
+        )
+        return re.sub(r'(url\(|href=")#', rf'\1#{tag}', svg)
+
+    return re.sub(r'<svg .*?</svg>', rename, page, flags=re.S)
+
+
+def lines(series: Mapping, x_label: str, y_label: str = '', **limits) -> str:
+    """Curves: label -> (x, y)."""
+
+    def draw(axes):
+        for label, (x, y) in series.items():
+            marker = 'o' if len(x) < 15 else None
+            axes.plot(x, y, label=label, linewidth=1.5, marker=marker, markersize=3)
+        axes.set(xlabel=x_label, ylabel=y_label, **limits)
+        if len(series) > 1:
+            axes.legend(fontsize=8, ncols=1 if len(series) < 8 else 2)
+
+    return chart(draw, height=3.2)
+
+
+def bars(values: Mapping[str, float], x_label: str = '') -> str:
+    """A bar for each label; of many only the highest and lowest are shown."""
+    items = list(values.items())
+    if len(items) > MOST_BARS:
+        items = [item for item in items if not math.isnan(item[1])]
+        items.sort(key=lambda item: -item[1])
+        half = MOST_BARS // 2
+        items = [*items[:half], ('...', float('nan')), *items[-half:]]
+
+    def draw(axes):
+        place = range(len(items))
+        axes.barh(place, np.nan_to_num([value for _, value in items]), color=COLORS[0])
+        for y, (_, value) in enumerate(items):
+            text = 'none' if math.isnan(value) else f' {value:.3f}'
+            axes.text(0 if math.isnan(value) else value, y, text, va='center', fontsize=8)
+        axes.set_yticks(place, [label for label, _ in items])
+        axes.invert_yaxis()
+        axes.set_xlabel(x_label)
+        axes.set_xlim(0, 1.1)
+        axes.grid(axis='y', visible=False)
+
+    return chart(draw, height=0.9 + 0.24 * len(items))
+
+
+def matrix(counts: np.ndarray, labels: list[str]) -> str:
+    """A confusion matrix: shares of each row as shades, counts as numbers."""
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+
+    def draw(axes):
+        from matplotlib.colors import to_rgb
+
+        rgba = np.zeros((*counts.shape, 4))
+        rgba[..., :3] = to_rgb(COLORS[0])
+        rgba[..., 3] = shares  # on any ground, what is rare is pale
+        axes.imshow(rgba, aspect='auto')
+        for i, row in enumerate(counts):
+            for j, count in enumerate(row):
+                if count:
+                    axes.text(j, i, _short(count), ha='center', va='center', fontsize=8)
+        axes.set_xticks(range(len(labels)), labels, rotation=45, ha='right')
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set(xlabel='predicted', ylabel='true')
+        axes.grid(visible=False)
+
+    side = max(3.2, 1.2 + 0.45 * len(labels))
+    return chart(draw, width=max(side, 5), height=side)
+
+
+def _short(count: int) -> str:
+    """A count of at most four digits, or in thousands or millions."""
+    for least, unit, letter in ((10**7, 10**6, 'M'), (10**4, 10**3, 'k')):
+        if count >= least:
+            return f'{count / unit:.0f}{letter}'
+    return str(count)
