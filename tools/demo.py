@@ -16,9 +16,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 from _common import ROOT, UsageError, load_config, run
-from _draw import draw_instances, side_by_side
 
 from mmhybrid.datasets.demo import CLASSES, PALETTE, draw_demo, read_record
+from mmhybrid.report.draw import draw_instances, side_by_side
 
 STATE = 'demo.json'  # in the work dir: what was trained, for how long, and its result
 ROWS = 6  # of the picture grid, two images each
@@ -132,7 +132,7 @@ def train(work_dir, state, arguments, options):
 
 def draw_predictions(cfg, checkpoint, data, path):
     """A grid of validation images: ground truth beside prediction, twice a row."""
-    from infer import Predictor
+    from _predict import Predictor
     from pycocotools.coco import COCO
 
     predictor = Predictor(cfg, checkpoint)
@@ -141,7 +141,9 @@ def draw_predictions(cfg, checkpoint, data, path):
     pictures = []
     for image_id in truth.getImgIds()[: 2 * ROWS]:
         name = truth.loadImgs(image_id)[0]['file_name']
-        image, sample = predictor(data / 'images/val' / name)
+        image = cv2.imread(str(data / 'images/val' / name))[..., ::-1].copy()
+        (prediction,) = predictor.predict([image])
+        found = [one for one in prediction['objects'] if one['score'] >= 0.5]
         real = [
             dict(
                 bbox=[x, y, x + width, y + height],
@@ -151,7 +153,7 @@ def draw_predictions(cfg, checkpoint, data, path):
             for one in truth.loadAnns(truth.getAnnIds(image_id))
             for x, y, width, height in [one['bbox']]
         ]
-        for objects in (real, predictor.instances(sample, score_thr=0.5)):
+        for objects in (real, found):
             pictures.append(draw_instances(image, objects, CLASSES, colors, least=300))
     rows = [pictures[i : i + 4] for i in range(0, len(pictures) - len(pictures) % 4, 4)]
     grid = side_by_side(rows, ['ground truth', 'prediction'] * 2)
