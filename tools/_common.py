@@ -318,6 +318,9 @@ def build_runner(cfg):
     if cfg.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
         # mmengine's own start would set a GPU.
         torch.distributed.init_process_group('gloo')
+    if cfg.get('visualizer'):
+        # Under a fixed name a second run in this process would log into the first one's folder.
+        cfg.visualizer.pop('name', None)
     runner = Runner.from_cfg(cfg)
     if not is_distributed():
         runner.model = revert_sync_batchnorm(runner.model).to(

@@ -1,6 +1,6 @@
 """The whole demo: draw images, train Mask R-CNN with ViT-CoMer-T on them, evaluate, draw results.
 
-    python tools/demo.py [--work-dir DIR] [--data DIR]
+    python tools/demo.py [--work-dir DIR] [--data DIR] [--epochs N]
 
 A second run redoes only what is needed: it goes on with an interrupted training, and does not
 repeat a finished one while the config and the images are the same.
@@ -30,7 +30,10 @@ def main(argv=None):
     parser.add_argument('--config', default=str(ROOT / 'configs/demo_maskrcnn_vitcomer_t.py'))
     parser.add_argument('--work-dir', help='default: work_dirs/CONFIG in the repository')
     parser.add_argument('--data', type=Path, default=ROOT / 'data/demo', help='folder of images')
+    parser.add_argument('--epochs', type=int, metavar='N', help="default: the config's")
     args = parser.parse_args(argv)
+    if args.epochs is not None and args.epochs < 1:
+        parser.error(f'--epochs {args.epochs}: expected at least 1')
     work_dir = Path(args.work_dir or ROOT / 'work_dirs' / Path(args.config).stem)
 
     say('1/4  images')
@@ -38,13 +41,12 @@ def main(argv=None):
     print(f'     {args.data}: {"drawn" if drawn else "up to date"}')
 
     arguments = [args.config, '--work-dir', str(work_dir)]
-    options = ['--cfg-options', f'data_root={args.data.resolve()}']
+    changes = dict(data_root=str(args.data.resolve()))
+    if args.epochs:
+        changes |= shorter(args.config, args.epochs)
+    options = ['--cfg-options', *(f'{key}={value}' for key, value in changes.items())]
     cfg = load_config(
-        argparse.Namespace(
-            config=args.config,
-            work_dir=str(work_dir),
-            cfg_options=dict(data_root=str(args.data.resolve())),
-        )
+        argparse.Namespace(config=args.config, work_dir=str(work_dir), cfg_options=changes)
     )
     say('2/4  training')
     state = prepare(work_dir, fingerprint(cfg, read_record(args.data)))
@@ -54,7 +56,7 @@ def main(argv=None):
     if 'metrics' not in state:
         import test
 
-        metrics = test.main([*arguments[:1], str(checkpoint), *arguments[1:], *options])
+        metrics = test.main([*arguments[:1], str(checkpoint), *arguments[1:], '--report', *options])
         state['metrics'] = {key: float(value) for key, value in metrics.items()}
         write_state(work_dir, state)
 
@@ -71,6 +73,7 @@ def main(argv=None):
         f'trained in {state["minutes"]:.1f} minutes'
         f'\n\npredictions beside ground truth   {predictions}'
         f'\nloss and AP curves                {curves}'
+        f'\nreport, with worst and best       {work_dir / "report.html"}'
         f'\ncheckpoint                        {checkpoint}'
     )
     return metrics
@@ -78,6 +81,19 @@ def main(argv=None):
 
 def say(step):
     print(f'\n== {step}', flush=True)
+
+
+def shorter(config, epochs):
+    """The changes that make a config train for so many epochs, its learning rates with it."""
+    from mmengine.config import Config
+
+    cfg = Config.fromfile(config)
+    changes = {'train_cfg.max_epochs': epochs}
+    for i, schedule in enumerate(cfg.param_scheduler):
+        for key in ('T_max', 'end'):
+            if schedule.get('by_epoch') and schedule.get(key) == cfg.train_cfg.max_epochs:
+                changes[f'param_scheduler.{i}.{key}'] = epochs
+    return changes
 
 
 def fingerprint(cfg, record):

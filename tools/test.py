@@ -71,7 +71,7 @@ def _write_pictures(cfg, folder):
         hook.update(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=folder)
     elif cfg.default_scope == 'mmseg':
         hook.update(type='SegVisualizationHook', draw=True, interval=1)
-        cfg.visualizer.update(name='show_dir', save_dir=folder)
+        cfg.visualizer.save_dir = folder
     else:
         hook.update(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
 

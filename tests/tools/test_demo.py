@@ -26,6 +26,8 @@ def test_whole_demo_then_nothing_left_to_do(demo, tool, tmp_path, monkeypatch, c
     metrics = demo()
     output = capsys.readouterr().out
     assert 'box AP' in output and 'mask AP' in output
+    assert str(tmp_path / 'work/report.html') in output
+    assert 'Masks: average precision' in (tmp_path / 'work/report.html').read_text()
     for name in ('predictions.png', 'curves.png'):
         assert str(tmp_path / 'work' / name) in output
         assert cv2.imread(str(tmp_path / 'work' / name)).shape[1] > 300
@@ -69,3 +71,14 @@ def test_other_trainings_are_left_alone(demo, tmp_path):
     with pytest.raises(ValueError, match='another training'):
         demo()
     assert (tmp_path / 'work/epoch_3.pth').exists()
+
+
+def test_fewer_epochs(tool):
+    module = tool('demo')
+    config = str(module.ROOT / 'configs/demo_maskrcnn_vitcomer_t.py')
+    expected = {
+        'train_cfg.max_epochs': 2, 'param_scheduler.1.T_max': 2, 'param_scheduler.1.end': 2,
+    }  # fmt: skip
+    assert module.shorter(config, 2) == expected  # the warm-up counts steps
+    with pytest.raises(SystemExit):
+        module.main(['--epochs', '0'])

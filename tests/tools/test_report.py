@@ -62,6 +62,8 @@ def test_a_report_that_fails_ends_nothing(tool, job, tmp_path, monkeypatch, capl
     assert list(work_dir.glob('*.pth')) and not (work_dir / 'report.html').exists()
     log = next(work_dir.glob('*/*.log')).read_text()
     assert 'no report was written' in log and 'no page today' in log
+    # Each run of a process logs into its own folder.
+    assert len(list(work_dir.glob('*/vis_data/scalars.json'))) == 1
 
 
 def test_tensorboard(tool, job, tmp_path, monkeypatch):
