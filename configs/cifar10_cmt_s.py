@@ -31,3 +31,4 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=1e-2, by_epoch=True, end=1, convert_to_iter_based=True),
     dict(type='CosineAnnealingLR', eta_min=1e-6, begin=1, end=30, convert_to_iter_based=True),
 ]
+auto_scale_lr = dict(enable=False, base_batch_size=64)

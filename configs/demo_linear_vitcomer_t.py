@@ -29,3 +29,4 @@ param_scheduler = [
 ]
 default_hooks = dict(logger=dict(interval=5))
 randomness = dict(seed=0)
+auto_scale_lr = dict(enable=False, base_batch_size=16)

@@ -48,3 +48,4 @@ param_scheduler = [
 ]
 default_hooks = dict(logger=dict(interval=20))
 randomness = dict(seed=0)
+auto_scale_lr = dict(enable=False, base_batch_size=4)

@@ -7,6 +7,8 @@ MAE = 'https://dl.fbaipublicfiles.com/mae/pretrain/'
 CMT = 'https://github.com/ggjy/CMT.pytorch/releases/download/release-v1/'
 DINOV2 = 'https://dl.fbaipublicfiles.com/dinov2/'
 TIMM = 'https://huggingface.co/timm/'
+BEIT = 'https://github.com/addf400/files/releases/download/v1.0/'  # of BEiT's authors
+BEITV2 = 'https://github.com/addf400/files/releases/download/BEiT-v2/'
 SPACH = 'https://github.com/microsoft/SPACH/releases/download/v1.0/'
 DINOV3_REQUEST = 'https://ai.meta.com/resources/models-and-libraries/dinov3-downloads/'
 
@@ -31,6 +33,10 @@ class OfficialFile:
 def _deit(name, sha256):
     file_name = f'{name}-{sha256}.pth'
     return OfficialFile(file_name, DEIT + file_name, sha256)
+
+
+def _augreg(model):
+    return OfficialFile(f'{model}.safetensors', f'{TIMM}{model}/resolve/main/model.safetensors')
 
 
 def _dinov2(size, registers):
@@ -81,10 +87,25 @@ OFFICIAL_FILES |= {
 }
 OFFICIAL_FILES['dinov3_vitl16_sat493m'] = _dinov3('vitl16', 'eadcf0ff', 'sat493m')
 OFFICIAL_FILES['dinov3_vit7b16_sat493m'] = _dinov3('vit7b16', 'a6675841', 'sat493m')
-OFFICIAL_FILES['augreg_vit_large_patch16_384'] = OfficialFile(
-    'vit_large_patch16_384.augreg_in21k_ft_in1k.safetensors',
-    f'{TIMM}vit_large_patch16_384.augreg_in21k_ft_in1k/resolve/main/model.safetensors',
-)
+OFFICIAL_FILES |= {
+    f'augreg_vit_{size}_patch16_{side}': _augreg(f'vit_{size}_patch16_{side}.augreg_in21k_ft_in1k')
+    for size in ('tiny', 'small', 'base', 'large')
+    for side in (224, 384)
+}
+OFFICIAL_FILES |= {
+    f'beitv2_{size}_patch16_224_{stage}': OfficialFile(
+        f'beitv2_{size}_patch16_224_{stage}.pth', f'{BEITV2}beitv2_{size}_patch16_224_{stage}.pth'
+    )
+    for size in ('base', 'large')
+    for stage in ('pt1k', 'pt1k_ft21k')
+}
+OFFICIAL_FILES |= {
+    f'beit_{size}_patch16_224_pt22k_ft22k': OfficialFile(
+        f'beit_{size}_patch16_224_pt22k_ft22k.pth',
+        f'{BEIT}beit_{size}_patch16_224_pt22k_ft22k.pth',
+    )
+    for size in ('base', 'large')
+}
 OFFICIAL_FILES |= {
     f'spach_ms_{model}': OfficialFile(f'spach_ms_{model}.pth', f'{SPACH}spach_ms_{model}.pth')
     for model in (

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmhybrid.checkpoints import load_weights
+from mmhybrid.checkpoints import OFFICIAL_FILES, load_weights
 from mmhybrid.models.backbones import ViT
 
 timm = pytest.importorskip('timm')
@@ -48,3 +48,14 @@ def test_timm(name):
         outputs = model(image)
     for output, reference in zip(outputs, expected, strict=True):
         assert (output - reference).abs().max() < 1e-4 * reference.std()
+
+
+def test_augreg_files_are_where_timm_has_them():
+    names = [name for name in OFFICIAL_FILES if name.startswith('augreg_')]
+    assert len(names) == 8
+    for name in names:
+        repository = OFFICIAL_FILES[name].url.removesuffix('/resolve/main/model.safetensors')
+        model = repository.rpartition('/')[2]
+        assert model.startswith(name.removeprefix('augreg_'))
+        hub = timm.models.get_pretrained_cfg(model, allow_unregistered=False).hf_hub_id
+        assert repository == f'https://huggingface.co/{hub}'

@@ -1,26 +1,38 @@
 """Every config is read the way the tools read it, and its model is built."""
 
 import re
-from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.logging import MMLogger
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
+from mmengine.runner import Runner
 
-ROOT = Path(__file__).parents[2]
-CONFIGS = sorted(p.name for p in (ROOT / 'configs').glob('*.py'))
-PYRAMIDS = {'cmt': 'CMT', 'spach': 'SPACH', 'vitadapter': 'ViTAdapter', 'vitcomer': 'ViTCoMer'}
-HOSTS = {'convnext': 'ConvNeXt', 'resnet': 'ResNet', 'resnetrs': 'TIMMBackbone'}
-BACKBONES = PYRAMIDS | HOSTS | {
-    'cvt': 'CvT', 'vit': 'ViT', 'vitc': 'ConvStemViT', 'vitp': 'ConvStemViT'
-}  # fmt: skip
+from tools._zoo import FAMILIES, NAME, ROOT, config_names
+
+CONFIGS = config_names()
+PYRAMIDS = ('cmt', 'spach', 'vitadapter', 'vitcomer')
+HEADS = {
+    'retinanet': 'RetinaNet',
+    'maskrcnn': 'MaskRCNN',
+    'cascade': 'CascadeRCNN',
+    'atss': 'ATSS',
+    'gfl': 'GFL',
+    'dino': 'DINO',
+    'mask2former_panoptic': 'Mask2Former',
+    'mask2former_instance': 'Mask2Former',
+    'upernet': 'UPerHead',
+    'fpn': 'FPNHead',
+    'mask2former': 'Mask2FormerHead',
+    'linear': 'LinearClsHead',
+    'imagenet': 'ClsHead',
+    'cifar10': 'ClsHead',
+    'cifar100': 'ClsHead',
+}
 LADDER = [name for name in CONFIGS if name.startswith('imagenet_resnetrs_200_')]
-# {head}_{backbone}_{size}[_{weights}][_{schedule}][_{data}].py
-NAME = re.compile(
-    rf'(demo_)?(cifar10|cifar100|imagenet|linear|maskrcnn|retinanet|upernet)_({"|".join(BACKBONES)})_[a-z0-9]+'
-    r'(_[a-z0-9]+)*\.py'
-)
 
 
 def build_model(cfg):
@@ -33,13 +45,57 @@ def build_model(cfg):
 
 def test_there_are_configs():
     assert {'maskrcnn_vitcomer_b.py', 'maskrcnn_vitcomer_t_custom.py'} <= set(CONFIGS)
-    assert len(CONFIGS) >= 10
+    assert len(CONFIGS) >= 200
+    everywhere = {path.relative_to(ROOT / 'configs') for path in ROOT.glob('configs/**/*.py')}
+    assert {str(path) for path in everywhere if path.parts[0] != '_base_'} == set(CONFIGS)
+
+
+def check_optimizer(cfg, model):
+    """It is built, learns all of the model, and scales with the batch as --auto-scale-lr asks."""
+    settings = dict(cfg.optim_wrapper, type='OptimWrapper')  # mixed precision wants a GPU
+    settings.pop('loss_scale', None)
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        wrapper = build_optim_wrapper(model, settings)
+    groups = wrapper.optimizer.param_groups
+    learned = sum(p.requires_grad for group in groups for p in group['params'])
+    assert learned == sum(p.requires_grad for p in model.parameters())
+    rates = [group['lr'] for group in groups]
+    assert max(rates) >= cfg.optim_wrapper.optimizer.lr * 0.99
+
+    batch = cfg.train_dataloader.batch_size
+    runner = SimpleNamespace(
+        _train_dataloader=dict(batch_size=batch),
+        world_size=1,
+        param_schedulers=None,
+        logger=MMLogger.get_current_instance(),
+    )
+    Runner.scale_lr(runner, wrapper, dict(cfg.auto_scale_lr, enable=True))
+    ratio = batch / cfg.auto_scale_lr.base_batch_size
+    assert [group['lr'] for group in groups] == pytest.approx([ratio * rate for rate in rates])
+
+
+def check_head(scope, model, head):
+    """It is the one that the name says."""
+    part = getattr(model, {'mmseg': 'decode_head', 'mmpretrain': 'head'}.get(scope, ''), model)
+    assert type(part).__name__ == HEADS[head]
+    if head.startswith('mask2former_'):
+        assert bool(model.num_stuff_classes) == (head == 'mask2former_panoptic')
+
+
+def check_channels(model, channels):
+    """What stands behind the backbone takes its maps: a neck where there is one, or the heads."""
+    if 'head' in model:  # a classifier's, of the last map; or the backbone's own
+        assert model.head.get('in_channels', channels[-1]) == channels[-1]
+        return
+    parts = ('neck',) if 'neck' in model else ('decode_head', 'panoptic_head')
+    found = [model[part].in_channels for part in parts if part in model]
+    assert found == [channels]
 
 
 @pytest.mark.parametrize('name', CONFIGS)
 def test_config_builds(name):
     match = NAME.fullmatch(name)
-    assert match
+    family = match['family']
     cfg = Config.fromfile(ROOT / 'configs' / name)
     assert cfg.default_scope in ('mmdet', 'mmseg', 'mmpretrain')
     assert cfg.default_hooks.checkpoint.type == 'mmhybrid.AtomicCheckpointHook'
@@ -48,15 +104,17 @@ def test_config_builds(name):
     if name in LADDER[1:-1]:
         return  # the steps between: see the ladder's own test
     model = build_model(cfg)
+    check_optimizer(cfg, model)
     if name in LADDER:
         assert type(model).__name__ == 'TimmClassifier'
         return
-    assert type(model.backbone).__name__ == BACKBONES[match[3]]
-    if match[3] in PYRAMIDS:
+    check_head(cfg.default_scope, model, match['head'])
+    assert type(model.backbone).__name__ == FAMILIES[family]
+    if family in PYRAMIDS:
         channels = list(model.backbone.out_channels)
-        assert list(model.backbone.out_strides)[-3:] == [8, 16, 32]
-        for part in ('neck', 'decode_head'):
-            assert cfg.model.get(part, {}).get('in_channels', channels) == channels
+        strides = list(model.backbone.out_strides)
+        assert strides == [4, 8, 16, 32][-len(strides) :]
+        check_channels(cfg.model, channels)
 
 
 @pytest.mark.parametrize(
@@ -76,8 +134,8 @@ def test_published_detectors_have_the_published_size(name, millions):
 
 
 def test_pyramids_of_plain_vits_fit_them():
-    names = [name for name in CONFIGS if re.match(r'(maskrcnn|retinanet|upernet)_vitc?_', name)]
-    assert len(names) >= 12
+    names = [name for name in CONFIGS if re.match(r'(?!demo|imagenet|linear).*_vitc?_', name)]
+    assert len(names) >= 30
     for name in names:
         cfg = Config.fromfile(ROOT / 'configs' / name)
         backbone = build_model(cfg).backbone

@@ -1,4 +1,5 @@
-# COCO 2017, boxes and masks; multi-scale training with random crops, as in DETR.
+# COCO 2017, boxes and masks; multi-scale training with random crops as in DETR, and none larger
+# than 1024 pixels: the pipeline of ViT-Adapter and ViT-CoMer.
 _base_ = './coco_instance_single_scale.py'
 
 _scales = [(short, 1333) for short in range(480, 801, 32)]
@@ -25,6 +26,12 @@ train_pipeline = [
                 dict(type='RandomChoiceResize', scales=_scales, keep_ratio=True),
             ],
         ],
+    ),
+    dict(
+        type='RandomCrop',
+        crop_type='absolute_range',
+        crop_size=(1024, 1024),
+        allow_negative_crop=True,
     ),
     dict(type='PackDetInputs'),
 ]

@@ -56,3 +56,4 @@ test_dataloader = val_dataloader
 
 val_evaluator = dict(type='CocoMetric', metric='bbox')
 test_evaluator = val_evaluator
+auto_scale_lr = dict(enable=False, base_batch_size=2)

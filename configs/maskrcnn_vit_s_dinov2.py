@@ -1,0 +1,13 @@
+# Plain ViT-S with DINOv2 weights, COCO 1x: maskrcnn_vitcomer_s.py without its adapter. There are no
+# published figures.
+_base_ = './maskrcnn_vit_s.py'
+
+model = dict(
+    backbone=dict(
+        pretrain_size=592,
+        layer_scale=1.0,
+        drop_path_rate=0.2,
+        init_cfg=dict(type='Pretrained', checkpoint='dinov2_vits14'),
+    )
+)
+optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.70, no_decay=()))

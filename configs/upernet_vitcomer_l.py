@@ -1,0 +1,21 @@
+# ViT-CoMer-L with AugReg weights (ImageNet-22K, then 1K at 384 pixels): 55.6 mIoU, multi-scale
+# (arXiv 2403.07392). The authors publish no config of L: width of MRFP as in B, the rest as in
+# ViT-Adapter-L.
+_base_ = './upernet_vitcomer_t.py'
+
+model = dict(
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
+    backbone=dict(
+        arch='l',
+        windows=0,
+        vit_features='stages',
+        mrfp_ratio=1.0,
+        vit=dict(pretrain_size=384),
+        drop_path_rate=0.4,
+        with_cp=True,
+        init_cfg=dict(type='Pretrained', checkpoint='augreg_vit_large_patch16_384'),
+    ),
+    decode_head=dict(in_channels=[1024] * 4),
+    auxiliary_head=dict(in_channels=1024),
+)
+optim_wrapper = dict(optimizer=dict(lr=2e-5, weight_decay=0.05))
