@@ -6,10 +6,11 @@ STACK  ?= onedl
 
 SETUP  := $(PYTHON) tools/install.py --venv "$(VENV)" --stack "$(STACK)"
 RUFF   := "$(VENV)/bin/ruff"
-CODE   := $(wildcard mmhybrid tools tests configs setup.py)
+CODE   := $(wildcard mmhybrid tools tests configs docs setup.py)
+SPHINX := "$(VENV)/bin/python" -m sphinx -q -W --keep-going docs docs/_build
 
 .DEFAULT_GOAL := help
-.PHONY: help install test demo lint clean
+.PHONY: help install test demo lint docs docs-links clean
 
 help:     ## print this list
 	@echo 'make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)]'
@@ -29,6 +30,14 @@ lint:     ## ruff and its formatter; installs ruff alone
 	$(RUFF) check $(CODE)
 	$(RUFF) format --check $(CODE)
 
+docs: install  ## build the site into docs/_build/html; a warning is an error
+	"$(VENV)/bin/python" -m pip install -q --disable-pip-version-check -r requirements/docs.txt
+	$(SPHINX)/html -b html
+	@echo 'docs/_build/html/index.html'
+
+docs-links: docs  ## look at the site's links to other places
+	$(SPHINX)/links -b linkcheck
+
 clean:    ## remove caches and build products; leaves VENV and work_dirs
-	rm -rf build dist *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

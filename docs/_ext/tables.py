@@ -1,0 +1,125 @@
+"""Tables that come from the models themselves, so that no page can be wrong about them.
+
+``{costs} NAME ...``
+    Parameters and multiply-adds of backbones, from docs/counts.json (``python docs/count.py``).
+``{shapes} NAME``
+    Shapes through a backbone, read by hooks while it runs on an image of ``:size: H W``. The body
+    names the modules, each line ``name: what it is``.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from docutils import nodes
+from docutils.parsers.rst import directives
+from sphinx.application import Sphinx
+from sphinx.util.docutils import SphinxDirective
+
+DOCS = Path(__file__).resolve().parents[1]
+COUNTS = DOCS / 'counts.json'
+
+
+def make_table(head: list[str], rows: list[list[str]]) -> nodes.table:
+    """A table; the cells of its first column are code."""
+    table, group = nodes.table(), nodes.tgroup(cols=len(head))
+    table += group
+    group += [nodes.colspec(colwidth=1) for _ in head]
+
+    def line(cells: list[str], code: bool) -> nodes.row:
+        row = nodes.row()
+        for i, cell in enumerate(cells):
+            text = nodes.literal(text=cell) if code and i == 0 else nodes.Text(cell)
+            row += nodes.entry('', nodes.paragraph('', '', text))
+        return row
+
+    group += nodes.thead('', line(head, code=False))
+    group += nodes.tbody('', *(line(row, code=True) for row in rows))
+    return table
+
+
+class Costs(SphinxDirective):
+    """See the module."""
+
+    required_arguments = 1
+    optional_arguments = 1000
+    final_argument_whitespace = False
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table."""
+        self.env.note_dependency(str(COUNTS))
+        counts = json.loads(COUNTS.read_text(encoding='utf-8'))
+        rows = []
+        for name in self.arguments:
+            if name not in counts:
+                raise self.error(f'{COUNTS.name} has no {name!r}: run python docs/count.py')
+            entry = counts[name]
+            row = [name, f'{entry["params"] / 1e6:.1f}', f'{entry["macs"] / 1e9:.1f}']
+            row += [' '.join(map(str, entry[key])) for key in ('channels', 'strides')]
+            rows.append(row)
+        return [make_table(['name', 'params M', 'GMACs', 'channels', 'strides'], rows)]
+
+
+class Shapes(SphinxDirective):
+    """See the module."""
+
+    required_arguments = 1
+    option_spec = {'size': directives.unchanged}
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        """Run the model without values, and build the table."""
+        sys.path.insert(0, str(DOCS))
+        from count import build
+
+        name = self.arguments[0]
+        size = tuple(map(int, self.options.get('size', '512 512').split()))
+        try:
+            rows = shapes(build(name), size, [line.split(':', 1) for line in self.content])
+        except (KeyError, ValueError) as error:
+            raise self.error(f'{name}: {error}') from error
+        caption = f'{name}, one image of {size[0]}x{size[1]}'
+        table = make_table(['module', 'what', 'shape'], rows)
+        table.insert(0, nodes.title(text=caption))
+        return [table]
+
+
+def shapes(model, size: tuple[int, int], wanted: list[list[str]]) -> list[list[str]]:
+    """Rows of module, what it is and the shape it returns; its maps come last.
+
+    Raises:
+        KeyError: a module that is not there, or was not run.
+    """
+    import torch
+
+    modules, seen = dict(model.named_modules()), {}
+    for module, _ in wanted:
+        if module not in modules:
+            raise KeyError(f'no module {module!r}')
+
+        def look(_, args, out, module=module):
+            seen.setdefault(module, out)
+
+        modules[module].register_forward_hook(look)
+    with torch.no_grad():
+        maps = model(torch.empty(1, 3, *size, device='meta'))
+    rows = [[module, what.strip(), describe(seen[module])] for module, what in wanted]
+    for level, stride in enumerate(model.out_strides):
+        rows.append([f'output {level}', f'stride {stride}', describe(maps[level])])
+    return rows
+
+
+def describe(out) -> str:
+    """Shapes of what a module returned; a grid (h, w) as it is."""
+    if hasattr(out, 'shape'):
+        return ' x '.join(map(str, out.shape))
+    if isinstance(out, (tuple, list)):
+        return ', '.join(describe(one) for one in out)
+    return str(out)
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Add the directives."""
+    app.add_directive('costs', Costs)
+    app.add_directive('shapes', Shapes)
+    return {'parallel_read_safe': True, 'parallel_write_safe': True}
