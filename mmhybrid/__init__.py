@@ -6,7 +6,7 @@ them, so ``python -m mmhybrid.doctor`` can report on an installation where they 
 
 __version__ = '0.1.0'
 
-__all__ = ['__version__', 'build_backbone', 'list_backbones']
+__all__ = ['__version__', 'build_backbone', 'config_path', 'list_backbones', 'list_configs']
 
 
 def list_backbones(pattern: str = '*') -> list[str]:
@@ -35,3 +35,25 @@ def build_backbone(name: str, **overrides):
     from .models.backbones import build_backbone
 
     return build_backbone(name, **overrides)
+
+
+def config_path(name: str) -> str:
+    """Path of a config that came with the package, such as ``'maskrcnn_vitcomer_b.py'``.
+
+    In a config of your own, wherever mmhybrid is installed, for any host library's tools::
+
+        _base_ = __import__('mmhybrid').config_path('maskrcnn_vitcomer_b.py')
+
+    Raises:
+        FileNotFoundError: there is no such config.
+    """
+    from .config_files import config_path
+
+    return config_path(name)
+
+
+def list_configs(pattern: str = '*') -> list[str]:
+    """Names that :func:`config_path` takes, sorted; ``pattern`` is a shell-style wildcard."""
+    from .config_files import list_configs
+
+    return list_configs(pattern)

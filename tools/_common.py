@@ -98,11 +98,13 @@ def load_config(args):
     """
     from mmengine.config import Config
 
+    from mmhybrid.config_files import enable_scope
     from mmhybrid.datasets.fit import fit_to_folder
 
     path = find(args.config, 'config')
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise UsageError(f'{path} is not a config: expected a .py file')
+    enable_scope()
     cfg = Config.fromfile(path)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:

@@ -1,0 +1,125 @@
+"""What is published: a source archive, the wheel made of it, and that wheel installed alone."""
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+import mmhybrid
+from mmhybrid.stacks import ROOT
+
+PARTS = ('configs', 'docs', 'mmhybrid', 'requirements', 'tests', 'tools')
+FILES = ('LICENSE', 'MANIFEST.in', 'Makefile', 'README.md', 'pyproject.toml', 'setup.py')
+
+
+def run(*command, cwd, **variables):
+    done = subprocess.run(
+        [sys.executable, *map(str, command)],
+        cwd=cwd,
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope='module')
+def wheel(tmp_path_factory):
+    """The wheel that is built from the source archive, not from the checkout."""
+    folder = tmp_path_factory.mktemp('package')
+    checkout = folder / 'checkout'
+    for part in PARTS:
+        ignored = shutil.ignore_patterns('__pycache__', '_build', 'golden', 'images')
+        shutil.copytree(ROOT / part, checkout / part, ignore=ignored)
+    for name in FILES:
+        shutil.copy(ROOT / name, checkout)
+    run('setup.py', '-q', 'sdist', '-d', folder, cwd=checkout)
+    (archive,) = folder.glob('*.tar.gz')
+    shutil.unpack_archive(archive, folder / 'source', filter='data')
+    (source,) = (folder / 'source').iterdir()
+    run('setup.py', '-q', 'bdist_wheel', '-d', folder, cwd=source)
+    (found,) = folder.glob('*.whl')
+    return found
+
+
+@pytest.fixture(scope='module')
+def installed(wheel, tmp_path_factory):
+    """A function that runs a program where the wheel is all there is of mmhybrid."""
+    target = tmp_path_factory.mktemp('installed')
+    pip = ('-m', 'pip', '-q', '--disable-pip-version-check', 'install', '--no-index', '--no-deps')
+    run(*pip, '--target', target, wheel, cwd=target)
+    elsewhere = tmp_path_factory.mktemp('elsewhere')
+    return lambda *command: run(*command, cwd=elsewhere, PYTHONPATH=str(target)), elsewhere
+
+
+def test_wheel_holds_what_it_should(wheel):
+    names = zipfile.ZipFile(wheel).namelist()
+    own = {str(path.relative_to(ROOT)) for path in (ROOT / 'mmhybrid').rglob('*.py')}
+    configs = {f'mmhybrid/.mim/{p.relative_to(ROOT)}' for p in (ROOT / 'configs').rglob('*.py')}
+    assert own | configs | {'mmhybrid/.mim/tools/train.py'} <= set(names)
+    top = {Path(name).parts[0] for name in names}
+    assert top == {'mmhybrid', f'mmhybrid-{mmhybrid.__version__}.dist-info'}
+    assert not [name for name in names if name.endswith('.pyc')]
+    (metadata,) = (name for name in names if name.endswith('/METADATA'))
+    metadata = zipfile.ZipFile(wheel).read(metadata).decode()
+    # Alone it replaces nothing in the environment it comes to.
+    required = [line for line in metadata.splitlines() if line.startswith('Requires-Dist')]
+    assert required and all('extra ==' in line for line in required)
+    assert not any('mmcv' in line for line in required)
+    for extra in ('onedl', 'export', 'docs', 'tests'):
+        assert f'Provides-Extra: {extra}\n' in metadata
+
+
+def test_configs_are_found_in_an_installed_package(installed):
+    python, elsewhere = installed
+    (elsewhere / 'by_path.py').write_text(
+        "_base_ = __import__('mmhybrid').config_path('maskrcnn_vitcomer_b.py')\n"
+        'train_dataloader = dict(batch_size=7)\n'
+    )
+    (elsewhere / 'by_scope.py').write_text(
+        "_base_ = ['mmhybrid::maskrcnn_vitcomer_b.py']\ntrain_dataloader = dict(batch_size=7)\n"
+    )
+    program = """
+import mmhybrid
+from mmengine.config import Config
+assert '.mim' in mmhybrid.config_path('maskrcnn_vitcomer_b')
+assert 'maskrcnn_vitcomer_b' in mmhybrid.list_configs('maskrcnn_vitcomer_*')
+by_path = Config.fromfile('by_path.py')
+from mmhybrid.config_files import enable_scope
+enable_scope()
+by_scope = Config.fromfile('by_scope.py')
+assert by_path.to_dict() == by_scope.to_dict()
+assert by_path.train_dataloader.batch_size == 7
+assert by_path.model.backbone.type == 'mmhybrid.ViTCoMer', by_path.model.backbone
+print(mmhybrid.__file__)
+"""
+    where = python('-c', program).split()[-1]
+    assert not Path(where).is_relative_to(ROOT)
+
+
+def test_tools_of_an_installed_package_take_the_scope(installed):
+    python, elsewhere = installed
+    (elsewhere / 'mine.py').write_text("_base_ = 'mmhybrid::upernet_cmt_ti.py'\n")
+    program = """
+import sys, mmhybrid
+from pathlib import Path
+tools = Path(mmhybrid.__file__).parent / '.mim/tools'
+sys.path.insert(0, str(tools))
+from argparse import Namespace
+from _common import load_config
+for name in ('mine.py', 'configs/upernet_cmt_ti.py'):
+    cfg = load_config(Namespace(config=name, work_dir=None, cfg_options={}))
+    print(cfg.model.backbone.type)
+"""
+    assert python('-c', program).split()[-2:] == ['mmhybrid.CMT', 'mmhybrid.CMT']
+
+
+def test_unknown_config():
+    with pytest.raises(FileNotFoundError, match='did you mean maskrcnn_vitcomer_b'):
+        mmhybrid.config_path('mask_rcnn_vitcomer_b.py')
+    assert mmhybrid.list_configs('no*such') == []
