@@ -10,6 +10,7 @@ from mmengine.registry import METRICS as MMENGINE_METRICS
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from mmengine.registry import OPTIM_WRAPPER_CONSTRUCTORS as MMENGINE_OPTIM_WRAPPER_CONSTRUCTORS
 from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+from mmengine.registry import RUNNERS as MMENGINE_RUNNERS
 from mmengine.registry import Registry
 
 MODELS = Registry('model', parent=MMENGINE_MODELS, scope='mmhybrid', locations=['mmhybrid.models'])
@@ -32,4 +33,7 @@ DATASETS = Registry(
 )
 METRICS = Registry(
     'metric', parent=MMENGINE_METRICS, scope='mmhybrid', locations=['mmhybrid.datasets.lvis']
+)
+RUNNERS = Registry(
+    'runner', parent=MMENGINE_RUNNERS, scope='mmhybrid', locations=['mmhybrid.engine.sharding']
 )

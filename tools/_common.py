@@ -16,6 +16,26 @@ ROOT = Path(__file__).resolve().parents[1]
 if str(ROOT) not in sys.path:  # a clone works without being installed
     sys.path.insert(0, str(ROOT))
 
+# What each launcher tells a process about itself: rank, number of processes, rank on its machine.
+LAUNCHERS = dict(
+    pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
+    slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),
+    mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
+)
+STARTS = dict(
+    pytorch='torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch',
+    slurm='srun --ntasks 8 python tools/train.py CONFIG --launcher slurm',
+    mpi='mpirun -np 8 -x MASTER_ADDR=HOST python tools/train.py CONFIG --launcher mpi',
+)
+# What mmengine's runner reads from a config, beside its own arguments.
+RUNNER_OPTIONS = {
+    'auto_scale_lr',
+    'find_unused_parameters',
+    'model_wrapper_cfg',
+    'runner_type',
+    'sync_bn',
+    'compile',
+}
 SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
@@ -30,11 +50,12 @@ def run(main):
     try:
         from mmhybrid.checkpoints import CheckpointError
         from mmhybrid.datasets.coco import DataError
+        from mmhybrid.engine import TrainingError
 
         sys.exit(main())
     except ImportError as error:
         sys.exit(f'error: {explain_import_error(error)}')
-    except (UsageError, DataError, CheckpointError) as error:
+    except (UsageError, DataError, CheckpointError, TrainingError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
@@ -65,11 +86,18 @@ def add_launcher(parser):
         '--report', action='store_true', help='write WORK_DIR/report.html at the end'
     )
     parser.add_argument('--tensorboard', action='store_true', help='write TensorBoard logs too')
-    parser.add_argument(
+    group = parser.add_argument_group('several processes')
+    group.add_argument(
         '--launcher',
-        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        choices=['none', *LAUNCHERS],
         default='none',
-        help='job launcher',
+        help='what started the processes: torchrun is pytorch, srun is slurm, mpirun is mpi',
+    )
+    group.add_argument(
+        '--dist-timeout',
+        type=int,
+        metavar='SECONDS',
+        help='how long a process waits for the others before it ends with an error',
     )
     # torch.distributed.launch passes this; torchrun sets the variable itself.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0, help=argparse.SUPPRESS)
@@ -121,9 +149,8 @@ def load_config(args):
     fit_to_folder(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     cfg.launcher = getattr(args, 'launcher', 'none')
-    if cfg.launcher != 'none':
-        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
-    _fit_to_device(cfg, getattr(args, 'amp', None))
+    _check_launcher(args, cfg)
+    _fit_to_device(cfg, getattr(args, 'amp', None), trains=hasattr(args, 'amp'))
     if getattr(args, 'report', False):
         hooks = list(cfg.get('custom_hooks') or [])
         if all(hook['type'] != 'mmhybrid.ReportHook' for hook in hooks):
@@ -131,6 +158,40 @@ def load_config(args):
     if getattr(args, 'tensorboard', False):
         _add_tensorboard(cfg)
     return cfg
+
+
+def _check_launcher(args, cfg):
+    if cfg.launcher == 'none':
+        if int(os.environ.get('WORLD_SIZE', 1)) > 1 and 'TORCHELASTIC_RUN_ID' in os.environ:
+            raise UsageError(
+                f'torchrun started {os.environ["WORLD_SIZE"]} processes, each of which would do '
+                'the same alone: add --launcher pytorch'
+            )
+        return
+    if cfg.launcher == 'pytorch':  # torch.distributed.launch may give it as an argument
+        os.environ.setdefault('LOCAL_RANK', str(args.local_rank))
+    missing = [name for name in LAUNCHERS[cfg.launcher] if name not in os.environ]
+    if cfg.launcher == 'mpi' and 'MASTER_ADDR' not in os.environ:
+        missing.append('MASTER_ADDR')
+    if missing:
+        raise UsageError(
+            f'--launcher {cfg.launcher}: {", ".join(missing)} not set, as the launcher would have '
+            f'done. Start with: {STARTS[cfg.launcher]}'
+        )
+    restarts = int(os.environ.get('TORCHELASTIC_MAX_RESTARTS', 0))
+    if restarts > 0 and os.environ.get('TORCHELASTIC_USE_AGENT_STORE') == 'True':
+        # https://github.com/pytorch/pytorch/issues/135712, still there in torch 2.12
+        raise UsageError(
+            f'torchrun --max-restarts={restarts} keeps the addresses of processes that are dead, '
+            'so that those it starts again wait for them. Let it forget them: '
+            'TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 torchrun --standalone ..., on several machines '
+            '--rdzv_backend c10d --rdzv_endpoint HOST:29500 in the place of --standalone'
+        )
+    os.environ['LOCAL_RANK'] = os.environ[LAUNCHERS[cfg.launcher][2]]  # mmengine forgets mpi's
+    if args.dist_timeout is not None:
+        if args.dist_timeout < 1:
+            raise UsageError(f'--dist-timeout {args.dist_timeout}: expected at least 1 second')
+        cfg.merge_from_dict({'env_cfg.dist_cfg.timeout': args.dist_timeout})
 
 
 def _add_tensorboard(cfg):
@@ -149,7 +210,7 @@ def _add_tensorboard(cfg):
 def _check_options(cfg, options):
     from mmengine.runner import Runner
 
-    known = set(cfg) | set(inspect.signature(Runner.__init__).parameters) | {'auto_scale_lr'}
+    known = set(cfg) | set(inspect.signature(Runner.__init__).parameters) | RUNNER_OPTIONS
     for key in options:
         head = key.split('.')[0]
         if head not in known:
@@ -186,7 +247,7 @@ def _move_data(cfg, new):
             cfg[key] = moved(cfg[key])
 
 
-def _fit_to_device(cfg, amp):
+def _fit_to_device(cfg, amp, trains):
     from mmengine.device import get_device
 
     on_cpu = get_device() == 'cpu'
@@ -204,17 +265,35 @@ def _fit_to_device(cfg, amp):
     wrapper = cfg.get('optim_wrapper')
     if not wrapper:
         return
-    if amp and on_cpu:
-        wrapper.type = 'mmhybrid.Bf16OptimWrapper'
-    elif amp and wrapper.get('type') != 'AmpOptimWrapper':
-        wrapper.type, wrapper.loss_scale = 'AmpOptimWrapper', 'dynamic'
+    if amp:
+        _mix_precision(wrapper, amp, on_cpu)
     elif on_cpu and wrapper.get('type') == 'AmpOptimWrapper':
-        if amp is not None:  # the tool has the option: it trains
+        if trains:
             print('no GPU: training in float32 (--amp: in bfloat16)')
         wrapper.type = 'OptimWrapper'
     if on_cpu:
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
+
+
+def _mix_precision(wrapper, amp, on_cpu):
+    import torch
+
+    if on_cpu:
+        if amp == 'fp16':
+            raise UsageError('--amp fp16: there is no GPU here; a CPU takes --amp bf16')
+        wrapper.type = 'mmhybrid.Bf16OptimWrapper'
+        return
+    if amp == 'bf16' and not torch.cuda.is_bf16_supported():
+        raise UsageError(
+            f'--amp bf16: {torch.cuda.get_device_name()} has no bfloat16; use --amp fp16'
+        )
+    wrapper.type = 'AmpOptimWrapper'
+    if amp == 'bf16':  # its range is that of float32: nothing to scale
+        wrapper.dtype, wrapper.loss_scale = 'bfloat16', dict(enabled=False)
+    elif amp == 'fp16' or 'loss_scale' not in wrapper:
+        wrapper.dtype = 'float16' if amp == 'fp16' else wrapper.get('dtype', 'float16')
+        wrapper.setdefault('loss_scale', 'dynamic')
 
 
 def _replace_norms(node):
@@ -311,21 +390,38 @@ def _check_class_count(node, classes, name='model'):
 
 def build_runner(cfg):
     """mmengine's runner; synchronised norms become plain ones outside distributed training."""
-    import torch
     from mmengine.device import get_device
     from mmengine.dist import is_distributed
     from mmengine.model import revert_sync_batchnorm
-    from mmengine.runner import Runner
+    from mmengine.registry import RUNNERS
 
-    if cfg.launcher == 'pytorch' and get_device() == 'cpu' and not is_distributed():
-        # mmengine's own start would set a GPU.
-        torch.distributed.init_process_group('gloo')
+    if cfg.launcher != 'none' and get_device() == 'cpu' and not is_distributed():
+        _start_processes(cfg)  # mmengine's own start would set a GPU
     if cfg.get('visualizer'):
         # Under a fixed name a second run in this process would log into the first one's folder.
         cfg.visualizer.pop('name', None)
-    runner = Runner.from_cfg(cfg)
+    runner = RUNNERS.build(cfg)  # mmengine's, unless the config has another runner_type
     if not is_distributed():
         runner.model = revert_sync_batchnorm(runner.model).to(
             next(runner.model.parameters()).device
         )
     return runner
+
+
+def _start_processes(cfg):
+    """Join the other processes, on CPUs."""
+    import subprocess
+    from datetime import timedelta
+
+    import torch
+
+    rank, world_size, _ = (os.environ[name] for name in LAUNCHERS[cfg.launcher])
+    if cfg.launcher == 'slurm' and 'MASTER_ADDR' not in os.environ:
+        names = ['scontrol', 'show', 'hostnames', os.environ['SLURM_NODELIST']]
+        hosts = subprocess.run(names, capture_output=True, text=True, check=True).stdout
+        os.environ['MASTER_ADDR'] = hosts.split()[0]
+    os.environ.setdefault('MASTER_PORT', '29500')
+    timeout = cfg.get('env_cfg', {}).get('dist_cfg', {}).get('timeout', 1800)
+    torch.distributed.init_process_group(
+        'gloo', rank=int(rank), world_size=int(world_size), timeout=timedelta(seconds=timeout)
+    )

@@ -1,11 +1,13 @@
 """Train a detector, segmentor or classifier: the config's default_scope decides.
 
-    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp]
+    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp [fp16|bf16]]
                           [--cfg-options KEY=VALUE ...] [--launcher pytorch]
 
-Without a GPU it runs on the CPU. Stopped or killed, it goes on with --resume.
+Without a GPU it runs on the CPU. Stopped or killed, it goes on with --resume, as if nothing had
+happened. docs/training.md has the commands for several GPUs and machines.
 """
 
+import copy
 import sys
 
 from _common import (
@@ -18,6 +20,16 @@ from _common import (
     load_config,
     run,
 )
+from _scale import add_options, apply_options, compile_backbone
+
+# A hook that a config names itself, under the same name, is left as it is.
+HOOKS = dict(
+    exact_resume=dict(type='mmhybrid.ExactResumeHook'),
+    finite_loss=dict(type='mmhybrid.FiniteLossHook'),
+    preemption=dict(type='mmhybrid.PreemptionHook'),
+)
+LOADER_TIMEOUT = 600  # seconds that the loading processes may take for a batch
+LOST = ('gloo', 'Gloo', 'Application timeout')  # in what gloo says when another process is lost
 
 
 def parse_args(argv):
@@ -30,24 +42,29 @@ def parse_args(argv):
         help='go on from a checkpoint; without a path, from the newest good one in the work dir',
     )
     parser.add_argument(
-        '--amp', action='store_true', help='mixed precision: float16 on a GPU, bfloat16 on a CPU'
-    )
-    parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument('--seed', type=int, help='of every random choice')
+    parser.add_argument(
+        '--broken-images',
+        choices=['stop', 'skip'],
+        help='a training image that cannot be loaded ends the training (stop, the default), or is '
+        'named in the log and replaced by the next one (skip)',
+    )
+    add_options(parser)
     add_launcher(parser)
     return parser.parse_args(argv)
 
 
 def main(argv=None):
     """Train, and return the runner."""
-    from mmhybrid.engine import latest_checkpoint, load_weights
+    from mmhybrid.engine import TrainingError, check_weights, latest_checkpoint
 
     args = parse_args(argv)
     cfg = load_config(args)
     _apply(args, cfg)
+    apply_options(args, cfg)
     if args.resume == 'auto':
         cfg.load_from = latest_checkpoint(cfg.work_dir)
         if cfg.load_from is None:
@@ -58,11 +75,16 @@ def main(argv=None):
         cfg.load_from = find(cfg.load_from, 'checkpoint (load_from)')
     cfg.load_from = str(cfg.load_from) if cfg.get('load_from') else None
     cfg.resume = bool(args.resume and cfg.load_from)
+    if cfg.resume:
+        _take_seed(args, cfg)
     check_data(cfg, ['train'] if args.no_validate else ['train', 'val'])
 
     runner = build_runner(cfg)
-    if cfg.resume:
-        load_weights(runner.model, cfg.load_from)  # a checkpoint of another model ends here
+    if cfg.resume:  # a checkpoint of another model ends here
+        check_weights(getattr(runner.model, 'module', runner.model), cfg.load_from)
+    _check_agreement(cfg)
+    if args.compile:
+        compile_backbone(runner, args.compile)
     try:
         runner.train()
     except KeyboardInterrupt:
@@ -72,6 +94,15 @@ def main(argv=None):
         else:
             print(f'\nstopped; {last} is complete: go on with --resume', file=sys.stderr)
         raise
+    except TrainingError:
+        raise
+    except RuntimeError as error:
+        message = _explain(error, runner)
+        if message is None:
+            raise
+        last = latest_checkpoint(cfg.work_dir)
+        left = f'{last} is complete: go' if last else 'There is no checkpoint yet. Go'
+        raise TrainingError(f'{message} {left} on with --resume') from error
     return runner
 
 
@@ -85,19 +116,78 @@ def _apply(args, cfg):
     for key in ('max_epochs', 'max_iters'):
         if cfg.train_cfg.get(key, 1) < 1:
             raise UsageError(f'train_cfg.{key}={cfg.train_cfg[key]}: expected at least 1')
-    checkpoint = cfg.get('default_hooks', {}).get('checkpoint')
-    if checkpoint and checkpoint.type == 'CheckpointHook':
-        checkpoint.type = 'mmhybrid.AtomicCheckpointHook'
-    if args.auto_scale_lr:
-        if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-            raise UsageError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
-        cfg.auto_scale_lr.enable = True
+    cfg.default_hooks = _hooks(args, cfg.get('default_hooks') or {})
+    if cfg.train_dataloader.get('num_workers', 0) > 0:
+        cfg.train_dataloader.setdefault('timeout', LOADER_TIMEOUT)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
     if args.seed is not None:
         if args.seed < 0:
             raise UsageError(f'--seed {args.seed}: expected 0 or more')
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+
+
+def _hooks(args, given):
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1), **copy.deepcopy(HOOKS)) | given
+    hooks = {name: hook for name, hook in hooks.items() if hook or name not in HOOKS}
+    checkpoint = hooks['checkpoint']
+    if checkpoint and checkpoint['type'] == 'CheckpointHook':
+        checkpoint['type'] = 'mmhybrid.AtomicCheckpointHook'
+    if args.broken_images:
+        if 'exact_resume' not in hooks:
+            raise UsageError('--broken-images needs default_hooks.exact_resume, which is None')
+        hooks['exact_resume']['broken'] = args.broken_images
+    return hooks
+
+
+def _take_seed(args, cfg):
+    """Build everything with the seed of the checkpoint: mmengine reads it when that is done."""
+    from mmhybrid.engine import read_checkpoint
+
+    seed = read_checkpoint(cfg.load_from)['meta'].get('seed')
+    if seed is None:
+        return
+    if args.seed not in (None, seed):
+        raise UsageError(
+            f'--seed {args.seed} with --resume: {cfg.load_from} was made with seed {seed}; leave '
+            '--seed out, or start anew without --resume'
+        )
+    cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
+
+
+def _explain(error, runner):
+    """What a failure of other processes means; None for all others. torch raises plain errors."""
+    import torch
+
+    first = str(error).strip().partition('\n')[0].rstrip('. ')
+    if 'find_unused_parameters' in str(error):
+        return (
+            'some weights of the model take no part in its loss, which several processes must know '
+            'beforehand: --cfg-options find_unused_parameters=True.'
+        )
+    if first.startswith('DataLoader worker'):  # raised wherever the training happens to be
+        return (
+            f'{first}, around iteration {runner.iter + 1}. It may have run out of memory: fewer of '
+            'them need less, --cfg-options train_dataloader.num_workers=1.'
+        )
+    if isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in LOST):
+        return (
+            f'process {runner.rank} of {runner.world_size} lost the others after iteration '
+            f'{runner.iter} ({first}). Their output says why.'
+        )
+    return None
+
+
+def _check_agreement(cfg):
+    """All processes must begin with the same weights."""
+    from mmengine.dist import all_gather_object, get_rank
+
+    found = all_gather_object(cfg.load_from)
+    if len(set(found)) > 1:
+        raise UsageError(
+            f'process {get_rank()} begins from {cfg.load_from}, process 0 from {found[0]}: the '
+            f'work dir {cfg.work_dir} must be one folder that all machines share'
+        )
 
 
 if __name__ == '__main__':

@@ -6,6 +6,9 @@ default_hooks = dict(
     param_scheduler=dict(type='ParamSchedulerHook'),
     checkpoint=dict(type='mmhybrid.AtomicCheckpointHook', interval=1, max_keep_ckpts=2),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    exact_resume=dict(type='mmhybrid.ExactResumeHook'),
+    finite_loss=dict(type='mmhybrid.FiniteLossHook'),
+    preemption=dict(type='mmhybrid.PreemptionHook'),
     visualization=dict(type='VisualizationHook', enable=False),
 )
 env_cfg = dict(

@@ -8,6 +8,9 @@ default_hooks = dict(
         type='mmhybrid.AtomicCheckpointHook', by_epoch=False, interval=4000, max_keep_ckpts=2
     ),
     sampler_seed=dict(type='DistSamplerSeedHook'),
+    exact_resume=dict(type='mmhybrid.ExactResumeHook'),
+    finite_loss=dict(type='mmhybrid.FiniteLossHook'),
+    preemption=dict(type='mmhybrid.PreemptionHook'),
     visualization=dict(type='SegVisualizationHook'),
 )
 env_cfg = dict(

@@ -3,18 +3,28 @@
 from mmhybrid.engine.bf16 import Bf16OptimWrapper
 from mmhybrid.engine.checkpoint import (
     AtomicCheckpointHook,
+    check_weights,
     latest_checkpoint,
     load_weights,
     read_checkpoint,
 )
+from mmhybrid.engine.health import FiniteLossHook, TrainingError
 from mmhybrid.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmhybrid.engine.preemption import Preempted, PreemptionHook
 from mmhybrid.engine.report import ReportHook
+from mmhybrid.engine.resume import ExactResumeHook
 
 __all__ = [
     'AtomicCheckpointHook',
     'Bf16OptimWrapper',
+    'ExactResumeHook',
+    'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
+    'Preempted',
+    'PreemptionHook',
     'ReportHook',
+    'TrainingError',
+    'check_weights',
     'latest_checkpoint',
     'load_weights',
     'read_checkpoint',

@@ -19,8 +19,9 @@ class Bf16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model):
-        parts = [getattr(model, name, None) for name in ('backbone', 'neck')]
-        parts = [part for part in parts if isinstance(part, torch.nn.Module)] or [model]
+        inner = getattr(model, 'module', model)  # out of a distributed wrapper
+        parts = [getattr(inner, name, None) for name in ('backbone', 'neck')]
+        parts = [part for part in parts if isinstance(part, torch.nn.Module)] or [inner]
         with super().optim_context(model):
             # The forward methods are replaced for this step only, so that copies of the model
             # (an average of the weights, a saved module) never hold a wrapped one.

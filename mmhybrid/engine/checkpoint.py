@@ -1,17 +1,25 @@
 """Checkpoints of a training: written whole or not at all, found again, loaded strictly."""
 
+import contextlib
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
+from mmengine.dist import all_reduce, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, read
+from mmhybrid.engine.health import TrainingError
 from mmhybrid.registry import HOOKS
+
+PART = '.part'  # ends the name of a file that is being written
+EXTRA = 'stopped_'  # begins the name of a checkpoint outside the usual intervals
 
 
 @register_backend('mmhybrid.atomic')
@@ -21,21 +29,45 @@ class AtomicBackend(LocalBackend):
     def put(self, obj: bytes, filepath: str | Path) -> None:
         filepath = Path(filepath)
         filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = filepath.with_name(filepath.name + '.part')
-        with open(part, 'wb') as file:
-            file.write(obj)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, filepath)
+        part = filepath.with_name(filepath.name + PART)
+        try:
+            with open(part, 'wb') as file:
+                file.write(obj)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(part, filepath)
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                part.unlink(missing_ok=True)
+            raise CheckpointError(_not_written(filepath, len(obj), error)) from error
+
+
+def _not_written(path, size, error):
+    try:
+        free = f'; {shutil.disk_usage(path.parent).free / 1e6:.0f} MB are free there'
+    except OSError:
+        free = ''
+    others = [p for p in path.parent.glob('*.pth') if p != path]
+    newest = max(others, key=lambda p: p.stat().st_mtime_ns, default=None)
+    return (
+        f'{path} ({size / 1e6:.0f} MB) could not be written: {error.strerror or error}{free}. '
+        + (f'{newest} is complete. ' if newest else 'There is no earlier checkpoint. ')
+        + 'Make room, then go on with --resume'
+    )
 
 
 @HOOKS.register_module()
 class AtomicCheckpointHook(CheckpointHook):
     """mmengine's ``CheckpointHook``, with a good checkpoint on disk at every moment.
 
-    A killed training leaves no half-written file under a checkpoint's name. At least two
-    checkpoints are kept when their number is limited, since mmengine removes the oldest before
-    it writes the next.
+    A killed training, or a full disk, leaves no half-written file under a checkpoint's name. At
+    least two checkpoints are kept when their number is limited, since mmengine removes the oldest
+    before it writes the next. Weights that are not finite numbers are never saved, so they never
+    take the place of good ones. Gradients that wait to be accumulated further are saved too.
+
+    Raises:
+        CheckpointError: the file could not be written.
+        TrainingError: the weights are not finite numbers.
     """
 
     def __init__(self, *args, max_keep_ckpts=-1, backend_args=None, **kwargs):
@@ -44,16 +76,103 @@ class AtomicCheckpointHook(CheckpointHook):
         if backend_args is None and '://' not in str(kwargs.get('out_dir') or ''):
             backend_args = dict(backend='mmhybrid.atomic')
         super().__init__(*args, max_keep_ckpts=max_keep_ckpts, backend_args=backend_args, **kwargs)
+        self.gradients = {}
+        self.saved_iter = None
+
+    def before_train(self, runner):
+        super().before_train(runner)
+        if is_main_process():
+            self._remove(f'*.pth{PART}')  # of a training that was killed while it wrote
+
+    def save_extra(self, runner, done: int) -> str:
+        """Save outside the usual intervals, after ``done`` iterations; in every process.
+
+        Returns:
+            str: the path. The next checkpoint of an interval removes the file.
+        """
+        if self.saved_iter == done:
+            return self.last_ckpt
+        self._prepare(runner, done)
+        name = f'{EXTRA}iter_{done}.pth'
+        meta = dict(epoch=runner.epoch, iter=done)
+        runner.save_checkpoint(
+            self.out_dir, name, meta=meta, by_epoch=False, backend_args=self.backend_args
+        )
+        return self.file_backend.join_path(self.out_dir, name)
+
+    def before_save_checkpoint(self, runner, checkpoint):
+        if self.gradients and 'optimizer' in checkpoint:
+            checkpoint['gradients'] = self.gradients
+
+    def after_load_checkpoint(self, runner, checkpoint):
+        gradients = checkpoint.get('gradients', {}) if runner._resume else {}
+        if not gradients:
+            return
+        from mmhybrid.engine.sharding import part_like
+
+        parameters = dict(_unwrapped(runner.model).named_parameters())
+        for name, gradient in gradients.items():
+            parameters[name].grad = part_like(gradient, parameters[name])
+
+    def _save_checkpoint_with_step(self, runner, step, meta):
+        self._prepare(runner, meta['iter'])
+        super()._save_checkpoint_with_step(runner, step, meta)
+        self.saved_iter = meta['iter']
+        if is_main_process():
+            self._remove(f'{EXTRA}iter_*.pth')
+
+    def _prepare(self, runner, done):
+        parameters = _unwrapped(runner.model).named_parameters()
+        bad = [name for name, p in parameters if not _local(p.detach()).isfinite().all()]
+        if bad:
+            last = runner.message_hub.runtime_info.get('last_ckpt')
+            raise TrainingError(
+                f'{len(bad)} weights are not finite numbers after {done} iterations, first '
+                f'{bad[0]}. They are not saved; last checkpoint: {last or "none yet"}. '
+                'Try a lower learning rate, a longer warm-up or optim_wrapper.clip_grad.max_norm=5'
+            )
+        self.gradients = _waiting_gradients(runner)
+
+    def _remove(self, pattern):
+        if self.backend_args == dict(backend='mmhybrid.atomic'):
+            for path in Path(self.out_dir).glob(pattern):
+                path.unlink(missing_ok=True)
+
+
+def _waiting_gradients(runner) -> dict[str, torch.Tensor]:
+    """Gradients of an accumulation that is not complete; of several processes their mean."""
+    wrapper, gradients = runner.optim_wrapper, {}
+    if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
+        return gradients
+    for name, parameter in _unwrapped(runner.model).named_parameters():
+        if parameter.grad is not None:
+            gradient = parameter.grad.detach()
+            if hasattr(gradient, 'full_tensor'):  # what is spread over processes is the mean
+                gradient = gradient.full_tensor()
+            else:
+                gradient = gradient.clone()
+                all_reduce(gradient, 'mean')
+            gradients[name] = gradient.cpu()
+    return gradients
+
+
+def _unwrapped(model: nn.Module) -> nn.Module:
+    return getattr(model, 'module', model)
+
+
+def _local(tensor: torch.Tensor) -> torch.Tensor:
+    """This process's part of a tensor that is spread over several."""
+    return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
 
 
 def latest_checkpoint(work_dir: str | Path, report: Callable[[str], None] = print) -> Path | None:
-    """The newest readable ``epoch_N.pth`` or ``iter_N.pth`` of a training, or None.
+    """The newest readable ``[stopped_]epoch_N.pth`` or ``..iter_N.pth`` of a training, or None.
 
     Unreadable ones (left by a program that writes in place) are skipped and reported.
     """
     found = {}
     for path in Path(work_dir).glob('*.pth'):
-        match = re.fullmatch(r'(?:epoch|iter)_(\d+)\.pth', path.name)
+        match = re.fullmatch(rf'(?:{EXTRA})?(?:epoch|iter)_(\d+)\.pth', path.name)
         if match:
             found[path] = (path.stat().st_mtime_ns, int(match[1]))
     for path in sorted(found, key=found.get, reverse=True):
@@ -99,6 +218,20 @@ def load_weights(model: nn.Module, path: str | Path) -> dict:
     Raises:
         CheckpointError: the file is bad, or its keys or shapes are not exactly the model's.
     """
+    given, meta = check_weights(model, path)
+    model.load_state_dict(given)
+    return meta
+
+
+def check_weights(model: nn.Module, path: str | Path) -> tuple[dict, dict]:
+    """Read the weights of a trained model and compare them with ``model``, which stays as it is.
+
+    Returns:
+        tuple: the state dict and the checkpoint's ``meta``.
+
+    Raises:
+        CheckpointError: as :func:`load_weights`.
+    """
     checkpoint = read_checkpoint(path)
     given = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}
     expected = model.state_dict()
@@ -124,8 +257,7 @@ def load_weights(model: nn.Module, path: str | Path) -> dict:
             f'({len(expected)} weights). ' + '. '.join(problems) + '. '
             'Give the config it was trained with (a copy lies in its work dir)'
         )
-    model.load_state_dict(given)
-    return checkpoint['meta']
+    return given, checkpoint['meta']
 
 
 def _some(keys, count=3):

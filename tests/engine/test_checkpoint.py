@@ -1,11 +1,19 @@
+import errno
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.optim import OptimWrapper
 from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError
-from mmhybrid.engine import AtomicCheckpointHook, latest_checkpoint, load_weights
+from mmhybrid.engine import (
+    AtomicCheckpointHook,
+    TrainingError,
+    latest_checkpoint,
+    load_weights,
+)
 from mmhybrid.engine.checkpoint import AtomicBackend
 
 
@@ -41,13 +49,14 @@ def test_latest_checkpoint_skips_what_it_cannot_read(tmp_path):
     first = save(model, tmp_path / 'epoch_1.pth')
     second = save(model, tmp_path / 'epoch_2.pth')
     save(model, tmp_path / 'best_coco_bbox_mAP_epoch_2.pth')
-    for path, time in ((first, 100), (second, 200)):
+    stopped = save(model, tmp_path / 'stopped_iter_7.pth')
+    for path, time in ((first, 100), (stopped, 150), (second, 200)):
         os.utime(path, (time, time))
     assert latest_checkpoint(tmp_path) == second
     second.write_bytes(second.read_bytes()[:200])
     os.utime(second, (200, 200))
     lines = []
-    assert latest_checkpoint(tmp_path, lines.append) == first
+    assert latest_checkpoint(tmp_path, lines.append) == stopped
     assert 'epoch_2.pth' in lines[0]
 
 
@@ -88,3 +97,56 @@ def test_files_that_are_no_checkpoint(tmp_path):
     torch.save(dict(a=1), tmp_path / 'settings.pth')
     with pytest.raises(CheckpointError, match='no state dict, but keys a'):
         load_weights(model, tmp_path / 'settings.pth')
+
+
+def runner_of(model, **others):
+    return SimpleNamespace(
+        model=model,
+        message_hub=SimpleNamespace(runtime_info=dict(last_ckpt='epoch_1.pth')),
+        optim_wrapper=OptimWrapper(torch.optim.SGD(model.parameters(), lr=1.0), **others),
+        _resume=True,
+    )
+
+
+def test_weights_that_are_not_numbers_are_not_saved():
+    model = nn.Linear(2, 3)
+    hook = AtomicCheckpointHook()
+    hook._prepare(runner_of(model), 7)
+    model.bias.data[1] = torch.inf
+    with pytest.raises(TrainingError, match=r'1 weights .* 7 iterations, first bias.*epoch_1\.pth'):
+        hook._prepare(runner_of(model), 7)
+
+
+def test_gradients_of_half_an_accumulation_are_saved():
+    model = nn.Linear(2, 3)
+    runner, hook = runner_of(model, accumulative_counts=2), AtomicCheckpointHook()
+    runner.optim_wrapper.initialize_count_status(model, 0, 4)
+    runner.optim_wrapper.update_params(model(torch.ones(1, 2)).sum())
+    hook._prepare(runner, 1)
+    checkpoint = dict(optimizer={})
+    hook.before_save_checkpoint(runner, checkpoint)
+    other = nn.Linear(2, 3)
+    AtomicCheckpointHook().after_load_checkpoint(runner_of(other), checkpoint)
+    torch.testing.assert_close(other.weight.grad, torch.full((3, 2), 0.5))
+
+    runner.optim_wrapper.update_params(model(torch.ones(1, 2)).sum())
+    hook._prepare(runner, 2)
+    checkpoint = dict(optimizer={})
+    hook.before_save_checkpoint(runner, checkpoint)
+    assert checkpoint == dict(optimizer={})
+
+
+def test_a_full_disk_leaves_the_file_before(tmp_path, monkeypatch):
+    path = tmp_path / 'epoch_2.pth'
+    (tmp_path / 'epoch_1.pth').touch()
+
+    def full(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, 'fsync', full)
+    words = (
+        r'epoch_2\.pth \(0 MB\) .*No space left.*MB are free.*epoch_1\.pth is complete.*--resume'
+    )
+    with pytest.raises(CheckpointError, match=words):
+        AtomicBackend().put(b'content', path)
+    assert [p.name for p in tmp_path.iterdir()] == ['epoch_1.pth']

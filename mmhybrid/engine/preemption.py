@@ -1,0 +1,82 @@
+"""Machines that are taken away: save, then leave."""
+
+import signal
+import threading
+from collections.abc import Sequence
+
+import torch
+from mmengine.dist import all_reduce, barrier, is_distributed
+from mmengine.hooks import EMAHook, Hook
+
+from mmhybrid.engine.checkpoint import AtomicCheckpointHook
+from mmhybrid.registry import HOOKS
+
+
+class Preempted(SystemExit):
+    """The training was asked to stop, and saved itself. The exit code is 128 plus the signal's
+    number: whoever starts jobs can tell it from a training that is finished."""
+
+
+@HOOKS.register_module()
+class PreemptionHook(Hook):
+    """Saves a checkpoint and ends the process when it is told to stop.
+
+    Cloud machines and Kubernetes send SIGTERM, Slurm the signal of ``sbatch --signal``. The
+    checkpoint is written after the iteration that is under way. Several processes stop after the
+    same one, even if only one got the signal; during an evaluation they finish it first. A single
+    process leaves the evaluation, and a resumed training does not repeat it.
+
+    Args:
+        signals: names of the signals.
+
+    Raises:
+        Preempted: after the checkpoint was written.
+    """
+
+    priority = 'LOWEST'
+
+    def __init__(self, signals: Sequence[str] = ('SIGTERM', 'SIGUSR1')):
+        unknown = [name for name in signals if not hasattr(signal, name)]
+        if unknown:
+            raise ValueError(f'signals={signals}: there is no {", ".join(unknown)} here')
+        self.signals = [getattr(signal, name) for name in signals]
+        self.received = 0
+        self.before = {}
+
+    def before_train(self, runner):
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._note) for number in self.signals}
+
+    def after_train(self, runner):
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+        self.before = {}
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        received = torch.tensor(self.received)
+        all_reduce(received, 'max')
+        if received:
+            self._stop(runner, int(received), runner.iter + 1)
+
+    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        # Several processes need not evaluate equally many batches: there they cannot agree to stop.
+        if self.before and self.received and not is_distributed():
+            for hook in runner.hooks:
+                if isinstance(hook, EMAHook):
+                    hook._swap_ema_parameters()  # the model holds the average while it is evaluated
+            self._stop(runner, self.received, runner.iter)
+
+    def _note(self, number, frame):
+        self.received = number
+
+    def _stop(self, runner, number, done):
+        saver = next((h for h in runner.hooks if isinstance(h, AtomicCheckpointHook)), None)
+        how = f'stopped by {signal.Signals(number).name} after {done} iterations'
+        if saver is None:
+            runner.logger.warning(f'{how}; nothing is saved: there is no AtomicCheckpointHook')
+        else:
+            path = saver.save_extra(runner, done)
+            runner.logger.warning(f'{how}; {path} holds them: go on with --resume')
+        self.after_train(runner)
+        barrier()  # a process that ends early would make torchrun end the one that writes
+        raise Preempted(128 + number)
