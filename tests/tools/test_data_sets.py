@@ -128,3 +128,37 @@ def test_wrong_predictions_are_noticed(number, folder, tool):
 
 def test_all_layouts_are_here():
     assert {layout for _, layout, _, _ in CASES} == set(LAYOUTS) == set(PLACES)
+
+
+def test_published_recipe_trains_and_evaluates(folder, tool, tmp_path):
+    """As typed for COCO, with another data root; the model alone is smaller than the published."""
+    (tmp_path / 'small.py').write_text(f"""
+_base_ = '{CONFIGS}/maskrcnn_vitcomer_b.py'
+model = dict(
+    backbone=dict(
+        vit=dict(_delete_=True), init_cfg=None,
+        arch=dict(
+            _delete_=True, embed_dims=24, depth=4, num_heads=2, deform_heads=2, stem_channels=8,
+            windows=0, extra_cti=1,
+        ),
+    ),
+    neck=dict(in_channels=[24] * 4, out_channels=16),
+    rpn_head=dict(in_channels=16, feat_channels=16),
+    roi_head=dict(
+        bbox_roi_extractor=dict(out_channels=16),
+        bbox_head=dict(in_channels=16, fc_out_channels=32),
+        mask_roi_extractor=dict(out_channels=16),
+        mask_head=dict(num_convs=1, in_channels=16, conv_out_channels=16),
+    ),
+    train_cfg=dict(rpn_proposal=dict(max_per_img=50)),
+    # After two steps no class is likely: every box counts, or there is nothing to evaluate.
+    test_cfg=dict(rpn=dict(max_per_img=50), rcnn=dict(score_thr=0.0, max_per_img=10)),
+)
+""")
+    options = ['--cfg-options', f'data_root={folder("coco")}', 'train_cfg.max_epochs=1', *LOADERS]
+    arguments = ['small.py', '--work-dir', 'work']
+    runner = tool('train').main([*arguments, *options])
+    assert (runner.epoch, runner.iter) == (1, 2)
+    arguments = ['small.py', 'work/epoch_1.pth', '--work-dir', 'tested']
+    metrics = tool('test').main([*arguments, *options])
+    assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(metrics)
