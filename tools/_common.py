@@ -124,8 +124,6 @@ def load_config(args):
     Raises:
         UsageError, DataError: anything in it that cannot work.
     """
-    from mmengine.config import Config
-
     from mmhybrid.config_files import enable_scope
     from mmhybrid.datasets.fit import fit_to_folder
 
@@ -133,7 +131,7 @@ def load_config(args):
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise UsageError(f'{path} is not a config: expected a .py file')
     enable_scope()
-    cfg = Config.fromfile(path)
+    cfg = _read(path)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:
         raise UsageError(
@@ -205,6 +203,20 @@ def _add_tensorboard(cfg):
     backends = list(visualizer.get('vis_backends') or [])
     if all(backend['type'] != 'TensorboardVisBackend' for backend in backends):
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
+
+
+def _read(path):
+    from mmengine.config import Config
+
+    try:
+        return Config.fromfile(path)
+    except Exception as error:  # a config is a program, which can fail in any way
+        line = getattr(error, 'lineno', None)
+        where = f' in line {line}' if line else ''
+        reason = getattr(error, 'msg', None) or str(error)
+        raise UsageError(
+            f'config {path} cannot be read, {type(error).__name__}{where}: {reason}'
+        ) from error
 
 
 def _check_options(cfg, options):

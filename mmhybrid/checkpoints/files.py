@@ -159,7 +159,8 @@ def read(path, *, trust=False):
         What the file holds, tensors on the CPU; for .safetensors a state dict.
 
     Raises:
-        CheckpointError: empty, truncated, of another kind, or a pickle that needs code.
+        CheckpointError: empty, truncated, of another kind, an archive that expands, or a pickle
+            that needs code.
     """
     path = Path(path)
     head = _first_bytes(path)
@@ -169,10 +170,14 @@ def read(path, *, trust=False):
     if head.startswith(b'PK') and not zipped:
         raise CheckpointError(f'{path} is cut short (its end is missing): {_again(path)}')
     try:
+        if zipped:
+            _check_archive(path)
         if trust:
             return torch.load(path, map_location='cpu', weights_only=False)
         with torch.serialization.safe_globals(STAND_INS):
             return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError as error:
         needs = _what_it_needs(str(error), zipped)
         if needs and not trust:
@@ -182,10 +187,25 @@ def read(path, *, trust=False):
                 f'python tools/convert_weights.py --trust {path} OUT.pth'
             ) from error
         raise CheckpointError(f'{path} is damaged or no checkpoint: {_again(path)}') from error
-    except (EOFError, RuntimeError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
+    except Exception as error:  # what torch meets in a damaged file is of any kind
+        reason = str(error) or type(error).__name__
         raise CheckpointError(
-            f'{path} is damaged or no checkpoint ({error}): {_again(path)}'
+            f'{path} is damaged or no checkpoint ({reason}): {_again(path)}'
         ) from error
+
+
+def _check_archive(path):
+    """Raise CheckpointError if a zip archive says that it holds more than it is large.
+
+    torch.save does not compress. What expands is not its work, and could fill the memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        declared = sum(entry.file_size for entry in archive.infolist())
+    actual = path.stat().st_size
+    if declared > actual:
+        raise CheckpointError(
+            f'{path} of {actual} bytes would expand to {declared}: torch.save writes no such file'
+        )
 
 
 def _what_it_needs(text, whole):

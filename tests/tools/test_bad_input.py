@@ -36,6 +36,12 @@ def test_config_of_no_host(tool, tmp_path):
     fails(tool('train').main, ['config.py'], 'default_scope=None', 'mmseg')
 
 
+def test_config_that_is_cut_short(tool, tmp_path):
+    (tmp_path / 'config.py').write_text("default_scope = 'mmdet'\nmodel = dict(\n")
+    message = "config.py cannot be read, SyntaxError in line 2: '(' was never closed"
+    fails(tool('train').main, ['config.py'], message)
+
+
 def test_misspelt_option(tool, job):
     config, options = job('mmdet', 'train_cgf.max_epochs=3')
     fails(tool('train').main, [config, *options], "no 'train_cgf'", "'train_cfg'")

@@ -1,0 +1,132 @@
+"""What holds for every backbone, whatever its architecture and image."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.properties.families import FAMILIES, images
+
+pytestmark = pytest.mark.parametrize('family', FAMILIES)
+few = settings(suppress_health_check=[HealthCheck.data_too_large, HealthCheck.too_slow])
+
+
+def scale_of(maps):
+    return max(m.abs().max().item() for m in maps)
+
+
+def assert_same(got, expected, *, relative):
+    """Maps that differ by no more than so much of their largest value."""
+    for one, other in zip(got, expected, strict=True):
+        assert one.shape == other.shape
+        assert (one - other).abs().max().item() <= relative * scale_of(expected)
+
+
+@few
+@given(data=st.data())
+def test_shapes_and_numbers(family, data):
+    drawn = data.draw(FAMILIES[family])
+    channels = data.draw(st.integers(1, 5))
+    levels = data.draw(st.sets(st.integers(0, drawn.levels - 1), min_size=1))
+    dtype = data.draw(st.sampled_from([torch.float32, torch.float64, torch.bfloat16]))
+    model = drawn.build(in_channels=channels, out_indices=tuple(levels)).eval().to(dtype)
+    image = data.draw(images(channels=channels)).to(dtype)
+    with torch.no_grad():
+        maps = model(image)
+    assert len(maps) == len(levels) == len(model.out_channels) == len(model.out_strides)
+    for m, width, stride in zip(maps, model.out_channels, model.out_strides, strict=True):
+        h, w = (-(-side // stride) for side in image.shape[2:])
+        assert m.shape == (len(image), width, h, w)
+        assert m.dtype == dtype
+        assert m.isfinite().all()
+
+
+@few
+@given(data=st.data())
+def test_an_image_alone_and_in_a_batch(family, data):
+    model = data.draw(FAMILIES[family]).build().eval().double()
+    image = data.draw(images(batch=st.integers(2, 3))).double()
+    with torch.no_grad():
+        together = model(image)
+        alone = [model(one[None]) for one in image]
+    assert_same(together, [torch.cat(maps) for maps in zip(*alone, strict=True)], relative=1e-10)
+
+
+# The multiple of which a backbone makes both sides, where it pads an image once, at the beginning.
+PADS_TO = {
+    'vit': lambda model: model.patch_size,
+    'conv_stem_vit': lambda model: model.patch_size,
+    'vitcomer': lambda model: 32,
+    'vitadapter': lambda model: 32,
+    'cmt': lambda model: model.size_divisor,
+}
+
+
+@few
+@given(data=st.data())
+def test_padding_by_hand_changes_nothing(family, data):
+    if family not in PADS_TO:
+        pytest.skip('pads between its stages')
+    model = data.draw(FAMILIES[family]).build().eval().double()
+    image = data.draw(images(batch=st.just(1))).double()
+    with torch.no_grad():
+        maps = model(image)
+        padded = model(model.pad_image(image, PADS_TO[family](model)))
+    cut = [
+        model.crop_map(m, image.shape[2:], stride)
+        for m, stride in zip(padded, model.out_strides, strict=True)
+    ]
+    assert_same(cut, maps, relative=1e-10)
+
+
+# The fully convolutional part of each family.
+CONVOLUTIONS = {
+    'vit': lambda model: model.patch_embed.proj,
+    'conv_stem_vit': lambda model: torch.nn.Sequential(*model.stem.layers, model.stem.proj),
+    'vitcomer': lambda model: model.cnn,
+    'vitadapter': lambda model: model.cnn,
+    'cmt': lambda model: model.stem or model.stages[0].patch_embed,
+    'cvt': lambda model: model.stages[0].patch_embed.proj,
+    'spach': lambda model: model.stem,
+}
+
+
+@few
+@given(data=st.data())
+def test_padding_is_seen_by_what_lies_beside_it_alone(family, data):
+    """Where convolutions do not reach the padding, their maps are those of the image alone."""
+    part = CONVOLUTIONS[family](data.draw(FAMILIES[family]).build().eval().double())
+    sides = st.sampled_from([112, 224])  # a multiple of every stride and patch
+    image = data.draw(images(batch=st.just(1), sides=sides)).double()
+    right, bottom = (32 * 7 * data.draw(st.integers(0, 1)) for _ in range(2))
+    # What depends on a number that is none is none.
+    padded = torch.nn.functional.pad(image, (0, right, 0, bottom), value=float('nan'))
+    with torch.no_grad():
+        small, large = part(image), part(padded)
+    if torch.is_tensor(small):
+        small, large = [small], [large]
+    for one, other in zip(small, large, strict=True):
+        other = other[:, :, : one.shape[2], : one.shape[3]]
+        untouched = other.isfinite()
+        assert untouched.any()
+        torch.testing.assert_close(other[untouched], one[untouched])
+
+
+@few
+@given(data=st.data(), seed=st.integers(0, 2**31 - 1))
+def test_a_seed_repeats_a_training_step(family, data, seed):
+    drawn = data.draw(FAMILIES[family])
+    image = data.draw(images(batch=st.integers(2, 3), sides=st.integers(32, 96)))
+
+    def step():
+        model = drawn.build(drop_path_rate=0.3).train()
+        torch.manual_seed(seed)
+        maps = model(image)
+        sum(m.square().mean() for m in maps).backward()
+        return [m.detach() for m in maps], [p.grad for p in model.parameters()]
+
+    (maps, gradients), (maps_again, gradients_again) = step(), step()
+    assert all(map(torch.equal, maps, maps_again))
+    assert [g is None for g in gradients] == [g is None for g in gradients_again]
+    for one, other in zip(gradients, gradients_again, strict=True):
+        assert one is None or torch.equal(one, other)
