@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
@@ -31,6 +32,12 @@ HEADS = {
     'imagenet': 'ClsHead',
     'cifar10': 'ClsHead',
     'cifar100': 'ClsHead',
+}
+# What the metafiles say, see tests/tools/test_make_metafiles.py.
+PARAMETERS = {
+    f'{model["Name"]}.py': model['Metadata']['Parameters']
+    for path in yaml.safe_load((ROOT / 'model-index.yml').read_text())['Import']
+    for model in yaml.safe_load((ROOT / path).read_text())['Models']
 }
 LADDER = [name for name in CONFIGS if name.startswith('imagenet_resnetrs_200_')]
 
@@ -105,6 +112,9 @@ def test_config_builds(name):
         return  # the steps between: see the ladder's own test
     model = build_model(cfg)
     check_optimizer(cfg, model)
+    if not name.startswith('demo_') and not name.endswith('_custom.py'):
+        count = sum(p.numel() for p in model.parameters())
+        assert count == PARAMETERS.get(name), 'run python tools/make_metafiles.py'
     if name in LADDER:
         assert type(model).__name__ == 'TimmClassifier'
         return
