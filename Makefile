@@ -1,8 +1,8 @@
 # The two commands: `make demo` and `make test`. Each sets up what it needs, once.
 
-VENV   ?= .venv
-PYTHON ?= python3
 STACK  ?= onedl
+VENV   ?= $(if $(filter onedl,$(STACK)),.venv,.venv-$(STACK))
+PYTHON ?= python3
 
 SETUP  := $(PYTHON) tools/install.py --venv "$(VENV)" --stack "$(STACK)"
 RUFF   := "$(VENV)/bin/ruff"
@@ -10,17 +10,20 @@ CODE   := $(wildcard mmhybrid tools tests configs docs setup.py)
 SPHINX := "$(VENV)/bin/python" -m sphinx -q -W --keep-going docs docs/_build
 
 .DEFAULT_GOAL := help
-.PHONY: help install test demo lint docs docs-links clean
+.PHONY: help install test test-openmmlab demo lint docs docs-links clean
 
 help:     ## print this list
 	@echo 'make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)]'
-	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 install:  ## create VENV with the pinned stack and this checkout; does nothing when nothing changed
 	@$(SETUP)
 
 test: install  ## run the whole test suite
 	"$(VENV)/bin/python" -m pytest -q --durations=10
+
+test-openmmlab:  ## the same on the OpenMMLab originals, in an environment of their own
+	@$(MAKE) --no-print-directory test STACK=openmmlab
 
 demo: install  ## train and evaluate a small Mask R-CNN with ViT-CoMer on drawn images
 	"$(VENV)/bin/python" tools/demo.py

@@ -36,6 +36,7 @@ DISTRIBUTIONS = {
 }
 OPENCV_WITH_WINDOWS = ('opencv-python', 'opencv-contrib-python')
 SETUPTOOLS = {'onedl': 'setuptools>=80,<82', 'openmmlab': 'setuptools<80'}
+TRANSFORMERS = {'onedl': 'transformers<5', 'openmmlab': 'transformers<4.52'}  # mmpretrain's limit
 
 
 @dataclass
@@ -175,6 +176,10 @@ def judge(module: str, message: str, facts: Facts) -> Problem:
         else:
             why = f'mmcv was compiled for another torch ({last_line(message)}).'
         return Problem('mmcv-ops', 'the compiled ops of mmcv do not load', why, build_mmcv(facts))
+    if 'transformers' in facts.distributions and re.search(
+        r"NoneType takes no arguments|cannot import name .* from 'transformers", message
+    ):
+        return newer_transformers(facts)
     wanted = re.search(r'Please install (mmcv|mmengine) ?(>=? ?[\w.]+, ?<=? ?[\w.]*\w)', message)
     if wanted and 'incompatible' in message:
         return incompatible(module, wanted.group(1), wanted.group(2).replace(' ', ''), facts)
@@ -242,6 +247,17 @@ def incompatible(module: str, library: str, versions: str, facts: Facts) -> Prob
     if library == 'mmcv':
         commands = build_mmcv(facts, requirement)
     return Problem(f'version-{library}', title, f'It accepts {library}{versions}.', commands)
+
+
+def newer_transformers(facts: Facts) -> Problem:
+    """A transformers without names that mmpretrain imports, which then fails, and mmdet with it."""
+    return Problem(
+        'version-transformers',
+        f'mmpretrain does not bear transformers {facts.distributions["transformers"]}',
+        'Its models of images and text import names which are gone from it. Without transformers '
+        'those models are left out and the rest works.',
+        [pip('install', TRANSFORMERS[facts.stack])],
+    )
 
 
 def opencv_without_libraries(facts: Facts) -> Problem:

@@ -197,6 +197,16 @@ def test_commands_name_the_stack_that_is_there():
     assert 'uninstall -y mmcv-lite' in lite.splitlines()[0]
 
 
+def test_a_transformers_that_breaks_mmpretrain_is_named():
+    for stack, newest in (ONEDL, '<5'), (OPENMMLAB, '<4.52'):
+        found = {**stack, 'transformers': '5.0.0'}
+        for message in (
+            'NoneType takes no arguments',
+            "cannot import name 'GenerationMixin' from 'transformers.modeling_utils' (/x.py)",
+        ):
+            assert f"install 'transformers{newest}'" in commands_for('mmpretrain', message, found)
+
+
 def test_torch_for_the_cpu_gets_a_matching_pair():
     found = {'torch': '2.1.0+cpu', 'torchvision': '0.27.1'}
     commands = commands_for('torchvision', 'operator torchvision::nms does not exist', found)

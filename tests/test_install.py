@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmhybrid import __version__
-from mmhybrid.stacks import ROOT, requirements
+from mmhybrid.stacks import ROOT, STACKS, pins, requirements
 
 spec = importlib.util.spec_from_file_location('mmhybrid_install', ROOT / 'tools' / 'install.py')
 setup = importlib.util.module_from_spec(spec)
@@ -119,6 +119,14 @@ def test_first_and_second_time(install, venv):
     assert '-c' in commands[3] and '2-torch.txt' in commands[3]
     assert '--no-deps' in commands[-1]
     assert install() == (0, [])
+
+
+def test_every_stack_has_every_step():
+    assert {path.name for path in setup.REQUIREMENTS.iterdir() if path.is_dir()} == set(STACKS)
+    steps = {file for file, *_ in setup.STEPS} | {setup.STACK_TESTS}
+    for stack, members in STACKS.items():
+        assert {path.name for path in (setup.REQUIREMENTS / stack).iterdir()} == steps
+        assert all(f'{name}==' in pins(stack)[name] for name in members.values())
 
 
 def test_requirements_of_another_day_are_installed(install, venv, tmp_path, monkeypatch):
@@ -343,18 +351,20 @@ def test_sign_of_life_while_mmcv_compiles(venv):
 def test_make_lists_its_targets_and_runs_the_set_up_first():
 
     def make(*arguments: str) -> str:
-        outer = ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL')  # this may be `make test`
+        # This may be `make test`, or run with an environment of the user's choice.
+        outer = ('MAKEFLAGS', 'MFLAGS', 'MAKELEVEL', 'VENV', 'STACK')
         variables = {key: value for key, value in os.environ.items() if key not in outer}
-        command = ['make', *arguments, 'VENV=/x y', 'STACK=onedl']
-        return subprocess.check_output(command, cwd=ROOT, env=variables, text=True)
+        return subprocess.check_output(['make', *arguments], cwd=ROOT, env=variables, text=True)
 
     text = make('help')
-    for target in ('install', 'test', 'demo', 'lint', 'clean'):
+    for target in ('install', 'test', 'test-openmmlab', 'demo', 'lint', 'clean'):
         assert re.search(rf'^  {target} ', text, re.MULTILINE)
     for target, command in {'test': '-m pytest', 'demo': 'tools/demo.py'}.items():
-        plan = make('-n', target)
+        plan = make('-n', target, 'VENV=/x y', 'STACK=onedl')
         assert '--venv "/x y" --stack "onedl"' in plan.splitlines()[0]
         assert f'"/x y/bin/python" {command}' in plan.splitlines()[1]
+    assert '--venv ".venv" --stack "onedl"' in make('-n', 'test')
+    assert '--venv ".venv-openmmlab" --stack "openmmlab"' in make('-n', 'test-openmmlab')
 
 
 def test_the_package_requires_nothing(tmp_path):

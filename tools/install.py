@@ -56,6 +56,7 @@ STEPS = (
 COMPILED = '3-mmcv.txt'
 LINT = REQUIREMENTS / 'lint.txt'
 TESTS = REQUIREMENTS / 'tests.txt'
+STACK_TESTS = '5-tests.txt'
 DISK = 12  # GB: what is installed, and as much again while pip unpacks it
 MENDABLE = ('mmcv-ops', 'mmcv-cuda', 'opencv-libraries', 'broken-', 'missing-')
 COMPILER_FLAGS = '-O2 -g0 -w'  # no debug information: a third off the time
@@ -399,7 +400,8 @@ def install_stack(environment: Environment, runner: Runner) -> None:
         runner.run(f'[{number}/{len(STEPS) + 1}] {title}', estimate, command)
         constraints += ['-c', str(folder / file)]
     last = len(STEPS) + 1
-    command = [*pip, '-r', str(TESTS), '-r', str(LINT), *constraints]
+    files = (folder / STACK_TESTS, TESTS, LINT)
+    command = [*pip, *(part for file in files for part in ('-r', str(file))), *constraints]
     runner.run(f'[{last}/{last}] test tools', 'seconds', command)
 
 
