@@ -59,7 +59,7 @@ def parse_args(argv):
 
 def main(argv=None):
     """Train, and return the runner."""
-    from mmhybrid.engine import TrainingError, check_weights, latest_checkpoint
+    from mmhybrid.engine import TrainingError, check_weights, latest_checkpoint, safe_loading
 
     args = parse_args(argv)
     cfg = load_config(args)
@@ -86,7 +86,8 @@ def main(argv=None):
     if args.compile:
         compile_backbone(runner, args.compile)
     try:
-        runner.train()
+        with safe_loading():
+            runner.train()
     except KeyboardInterrupt:
         last = latest_checkpoint(cfg.work_dir)
         if last is None:

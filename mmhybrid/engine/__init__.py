@@ -13,6 +13,7 @@ from mmhybrid.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmhybrid.engine.preemption import Preempted, PreemptionHook
 from mmhybrid.engine.report import ReportHook
 from mmhybrid.engine.resume import ExactResumeHook
+from mmhybrid.engine.safe_loading import safe_loading
 
 __all__ = [
     'AtomicCheckpointHook',
@@ -28,4 +29,5 @@ __all__ = [
     'latest_checkpoint',
     'load_weights',
     'read_checkpoint',
+    'safe_loading',
 ]
