@@ -163,9 +163,13 @@ class Backbone(BaseModule):
 
     @staticmethod
     def crop_map(level: Tensor, image_size: tuple[int, int], stride: int) -> Tensor:
-        """Cut the part of a map that lies on the unpadded image, ``ceil(size / stride)``."""
+        """Cut the part of a map that lies on the unpadded image, ``ceil(size / stride)``.
+
+        The part is contiguous: operators of the hosts, mmcv's RoIAlign among them, read memory as
+        if every map were, and a neck hands the format of its input on to them.
+        """
         h, w = (-(-side // stride) for side in image_size)
-        return level[:, :, :h, :w]
+        return level[:, :, :h, :w].contiguous()
 
     def run(self, module: nn.Module, *args) -> Tensor:
         """Run a part of the backbone; with ``with_cp`` its activations are recomputed, not kept."""

@@ -316,7 +316,7 @@ class CvT(Backbone):
             cls_token, patches = tokens.tensor_split((tokens.shape[1] - grid[0] * grid[1],), dim=1)
             x = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
             if level in self.levels:
-                outs.append(x)
+                outs.append(x.contiguous())  # as the hosts' operators expect it
         if self.head is not None:
             pooled = cls_token if cls_token.shape[1] else patches
             outs.append(self.head(self.norm(pooled).mean(dim=1)))

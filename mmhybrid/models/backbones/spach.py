@@ -348,7 +348,7 @@ class SPACH(Backbone):
                 tokens = self.run(block, tokens, grid)
             x = tokens.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
             if level in self.levels:
-                outs.append(x)
+                outs.append(x.contiguous())  # as the hosts' operators expect it
         if self.head is not None:
             outs.append(self.head(self.norm(tokens).mean(dim=1)))
         return tuple(outs)

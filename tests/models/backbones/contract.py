@@ -51,6 +51,8 @@ class BackboneContract:
         ]
         assert [tuple(out.shape) for out in outs] == expected
         assert all(out.isfinite().all() for out in outs)
+        # mmcv's RoIAlign and other operators of the hosts read any other format wrongly.
+        assert all(out.is_contiguous() for out in outs)
 
     def test_a_batch_equals_its_images(self):
         model = self.build().eval()
