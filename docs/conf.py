@@ -1,5 +1,6 @@
 """The site: `make docs` builds it into docs/_build/html, and every warning is an error."""
 
+import re
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ extensions = [
     'sphinx.ext.autodoc',
     'sphinx.ext.napoleon',
     'sphinx_copybutton',
+    'diagram',
     'mathml',
     'tables',
 ]
@@ -64,3 +66,13 @@ html_theme_options = dict(
 linkcheck_timeout = 20
 linkcheck_retries = 2
 linkcheck_workers = 4
+
+
+def escape_marks(app, what, name, obj, options, lines: list[str]) -> None:
+    """In `width: * of the stem` the star is a mark that the docstring explains, not a list."""
+    lines[:] = [re.sub(r'^( +\w[\w, ]*: )\* ', r'\1\\* ', line) for line in lines]
+
+
+def setup(app) -> None:
+    """Before napoleon reads the docstrings."""
+    app.connect('autodoc-process-docstring', escape_marks, priority=100)

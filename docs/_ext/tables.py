@@ -29,8 +29,9 @@ def make_table(head: list[str], rows: list[list[str]]) -> nodes.table:
     def line(cells: list[str], code: bool) -> nodes.row:
         row = nodes.row()
         for i, cell in enumerate(cells):
-            text = nodes.literal(text=cell) if code and i == 0 else nodes.Text(cell)
-            row += nodes.entry('', nodes.paragraph('', '', text))
+            make = nodes.literal if code and i == 0 else nodes.inline
+            lines = (nodes.paragraph('', '', make(text=text)) for text in cell.split('\n'))
+            row += nodes.entry('', *lines)
         return row
 
     group += nodes.thead('', line(head, code=False))
@@ -80,6 +81,7 @@ class Shapes(SphinxDirective):
             raise self.error(f'{name}: {error}') from error
         caption = f'{name}, one image of {size[0]}x{size[1]}'
         table = make_table(['module', 'what', 'shape'], rows)
+        table['classes'] += ['shapes']
         table.insert(0, nodes.title(text=caption))
         return [table]
 
@@ -110,12 +112,12 @@ def shapes(model, size: tuple[int, int], wanted: list[list[str]]) -> list[list[s
 
 
 def describe(out) -> str:
-    """Shapes of what a module returned; a grid (h, w) as it is."""
+    """Shapes of what a module returned, one a line; a grid (h, w) as it is."""
     if hasattr(out, 'shape'):
         return ' x '.join(map(str, out.shape))
-    if isinstance(out, (tuple, list)):
-        return ', '.join(describe(one) for one in out)
-    return str(out)
+    if all(isinstance(one, int) for one in out):
+        return f'grid {out[0]} x {out[1]}'
+    return '\n'.join(describe(one) for one in out)
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -45,6 +45,7 @@ class Cost:
             yield from child.walk(f'{path}.{child.name}' if path else child.name)
 
     def as_dict(self) -> dict:
+        """Itself and its children, for JSON."""
         numbers = {key: getattr(self, key) for key in NUMBERS}
         children = [child.as_dict() for child in self.children]
         return dict(name=self.name, kind=self.kind, **numbers, children=children)

@@ -29,6 +29,7 @@ RULES = (
 
 
 def is_cmt(keys: frozenset[str]) -> bool:
+    """Whether these are the keys of CMT."""
     return any_key(keys, r'relative_pos_[a-d]$') and any_key(keys, r'stem_conv1\.')
 
 

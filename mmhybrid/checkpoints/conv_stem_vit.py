@@ -23,6 +23,7 @@ RULES = (
 
 
 def is_conv_stem_vit(keys: frozenset[str]) -> bool:
+    """Whether these are the keys of a ViT_C or ViT_P of pycls."""
     return any_key(keys, r'encoder\.block_\d+\.self_attention\.block\.in_proj_weight$')
 
 

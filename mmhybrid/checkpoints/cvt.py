@@ -9,6 +9,7 @@ from .plain_vit import any_key
 
 
 def is_cvt(keys: frozenset[str]) -> bool:
+    """Whether these are the keys of CvT."""
     return any_key(keys, r'stage\d+\.blocks\.\d+\.attn\.proj_q\.weight$')
 
 

@@ -126,26 +126,31 @@ def is_plain_vit(keys):
 
 
 def is_beit(keys):
+    """A plain ViT with the biases of BEiT."""
     return is_plain_vit(keys) and any_key(
         keys, r'(.*\.attn\.q_bias|.*\.gamma_1|.*relative_position_bias_table)$'
     )
 
 
 def is_dinov3(keys):
+    """A plain ViT with the tokens or the masks of DINOv3."""
     return is_plain_vit(keys) and any_key(
         keys, r'(storage_tokens|rope_embed\.|.*\.qkv\.bias_mask|.*\.mlp\.w1\.)'
     )
 
 
 def is_mae(keys):
+    """A plain ViT with the decoder of MAE."""
     return is_plain_vit(keys) and any_key(keys, r'decoder_')
 
 
 def is_dinov2(keys):
+    """A plain ViT with the tokens, LayerScale or SwiGLU of DINOv2."""
     return is_plain_vit(keys) and any_key(
         keys, r'(mask_token|register_tokens|.*\.gamma[12]$|blocks\.\d+\.\d+\.|.*\.mlp\.w12\.)'
     )
 
 
 def is_timm(keys):
+    """A plain ViT with learned positions, as timm names it, and DeiT."""
     return is_plain_vit(keys) and 'pos_embed' in keys

@@ -24,6 +24,7 @@ RULES = (
 
 
 def is_spach(keys: frozenset[str]) -> bool:
+    """Whether these are the keys of SPACH."""
     return any_key(keys, r'(layer\d\.\d+|blocks\.\d+)\.channel_func\.fc1\.weight$')
 
 

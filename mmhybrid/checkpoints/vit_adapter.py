@@ -20,4 +20,5 @@ def convert_vit_adapter(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def is_vit_adapter(keys):
+    """Whether these are the keys of ViT-Adapter."""
     return any_key(keys, r'spm\.') and any_key(keys, r'interactions\.\d+\.(injector|extractor)\.')

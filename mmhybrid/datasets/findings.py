@@ -25,9 +25,11 @@ class Findings:
         self.groups: dict[tuple[str, str], list] = {}
 
     def error(self, what: str, example: object = None) -> None:
+        """Note what stops or spoils a training."""
         self._add('error', what, example)
 
     def warning(self, what: str, example: object = None) -> None:
+        """Note what deserves a look."""
         self._add('warning', what, example)
 
     def _add(self, level, what, example):
@@ -183,4 +185,5 @@ def note_image(split, path, found, expected=None):
 
 
 def by(size):
+    """Width and height as they are written."""
     return f'{size[0]}x{size[1]}'

@@ -21,12 +21,14 @@ def _polar(radius, angle):
 
 
 def star(rng):
+    """A star of five or six points."""
     points = rng.integers(5, 7)
     radius = np.tile([1.0, rng.uniform(0.40, 0.52)], points)
     return [_polar(radius, np.arange(2 * points) * np.pi / points)]
 
 
 def heart(rng):
+    """A heart."""
     t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     x = 16 * np.sin(t) ** 3
     y = -(13 * np.cos(t) - 5 * np.cos(2 * t) - 2 * np.cos(3 * t) - np.cos(4 * t))
@@ -55,6 +57,7 @@ def leaf(rng):
 
 
 def gear(rng):
+    """A wheel with teeth."""
     teeth = rng.integers(7, 11)
     depth = rng.uniform(0.70, 0.78)
     radius = np.tile([1.0, 1.0, depth, depth], teeth)
@@ -102,27 +105,32 @@ def _soft_step(wave):
 
 
 def plain(rng, size):
+    """One value everywhere."""
     return np.full(size[::-1], rng.uniform(0, 0.4), np.float32)
 
 
 def stripes(rng, size):
+    """Stripes in any direction."""
     u, _ = _rotated_grid(rng, size)
     return _soft_step(np.sin(u * 2 * np.pi / rng.uniform(7, 16)))
 
 
 def dots(rng, size):
+    """Dots on a turned grid."""
     u, v = _rotated_grid(rng, size)
     wave = 2 * np.pi / rng.uniform(8, 15)
     return _soft_step(np.cos(u * wave) + np.cos(v * wave) - rng.uniform(0.3, 0.9))
 
 
 def checks(rng, size):
+    """A turned chessboard."""
     u, v = _rotated_grid(rng, size)
     wave = 2 * np.pi / rng.uniform(12, 24)
     return _soft_step(2 * np.sin(u * wave) * np.sin(v * wave))
 
 
 def fade(rng, size):
+    """A slow wave."""
     u, _ = _rotated_grid(rng, size)
     return 0.5 + 0.5 * np.sin(u * 2 * np.pi / rng.uniform(60, 140) + rng.uniform(0, 6))
 

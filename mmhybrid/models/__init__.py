@@ -1,3 +1,5 @@
+"""Backbones and necks; importing this registers them."""
+
 from . import backbones, necks
 
 __all__ = ['backbones', 'necks']

@@ -128,4 +128,5 @@ def pack_map(class_map: np.ndarray) -> bytes:
 
 
 def unpack_map(png: bytes) -> np.ndarray:
+    """The class map that :func:`pack_map` packed."""
     return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED).astype(np.int64)

@@ -86,7 +86,7 @@ def draw_folder(
 
 
 def draw_coco(root, train, val, size, seed):
-    """COCO 2017: {train,val}2017/*.jpg and annotations/instances_{train,val}2017.json."""
+    """COCO 2017: images in {train,val}2017, annotations/instances_{train,val}2017.json."""
     names = _class_names('mmdet', 'CocoDataset')
     ids = [id_ for id_ in range(1, 91) if id_ not in COCO_UNUSED_IDS]
     categories = [

@@ -60,6 +60,7 @@ class Arguments:
                 )
 
     def check_all_used(self):
+        """Raise where an argument of the original was not read."""
         if self._left:
             raise ValueError(f'{self._path}: unknown arch arguments {self._left}')
 

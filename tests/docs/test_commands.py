@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import importlib.util
+import inspect
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mmhybrid
+from mmhybrid.registry import MODELS
 from mmhybrid.stacks import STACKS, pins
 from tests.docs.pages import ROOT, blocks, commands
 
@@ -110,7 +112,17 @@ def check_tool(tool, args, parse):
     if options and args.config.startswith('configs/'):
         from mmengine.config import Config
 
-        importlib.import_module('_common')._check_options(Config.fromfile(args.config), options)
+        cfg = Config.fromfile(args.config)
+        importlib.import_module('_common')._check_options(cfg, options)
+        check_backbone_options(cfg.model.get('backbone', {}).get('type', ''), options)
+
+
+def check_backbone_options(kind, options):
+    backbone = MODELS.get(kind.removeprefix('mmhybrid.'))
+    for key in options:
+        *parents, name = key.split('.')
+        if parents == ['model', 'backbone']:
+            assert name in inspect.signature(backbone.__init__).parameters, f'{kind} has no {name}'
 
 
 def check_name(name):

@@ -1,3 +1,5 @@
+"""The backbones, one family a file; ``base`` holds what all of them promise."""
+
 from fnmatch import fnmatch
 
 from .base import Backbone

@@ -1,3 +1,5 @@
+"""What backbones are made of, one idea a file."""
+
 from .attention import Attention, LayerScale
 from .blocks import in_blocks
 from .conv_ffn import ConvFFN

@@ -1,3 +1,5 @@
+"""The patch embedding of a plain ViT."""
+
 from torch import Tensor, nn
 
 
