@@ -50,12 +50,13 @@ def run(main):
     try:
         from mmhybrid.checkpoints import CheckpointError
         from mmhybrid.datasets.coco import DataError
+        from mmhybrid.deploy.errors import ExportError
         from mmhybrid.engine import TrainingError
 
         sys.exit(main())
     except ImportError as error:
         sys.exit(f'error: {explain_import_error(error)}')
-    except (UsageError, DataError, CheckpointError, TrainingError) as error:
+    except (UsageError, DataError, CheckpointError, ExportError, TrainingError) as error:
         sys.exit(f'error: {error}')
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
@@ -398,6 +399,27 @@ def _check_class_count(node, classes, name='model'):
         for key, value in node.items():
             if key not in ('semantic_head', 'backbone'):  # they may count other classes
                 _check_class_count(value, classes, f'{name}.{key}')
+
+
+def load_model(model, path):
+    """Load a checkpoint into a model, or let it run from an exported file.
+
+    Returns:
+        dict: what the file says of the data it was trained on: ``classes``, ``palette``.
+
+    Raises:
+        CheckpointError, ExportError: the file is bad, or of another model.
+    """
+    from mmhybrid.deploy import load_exported, run_exported
+    from mmhybrid.deploy.errors import FORMATS
+    from mmhybrid.engine import load_weights
+
+    if path.suffix in FORMATS:
+        exported = load_exported(path)
+        run_exported(model, exported)
+        return {'classes': exported.meta['classes']}
+    meta = load_weights(model, path).get('dataset_meta') or {}
+    return {key.lower(): value for key, value in meta.items()}
 
 
 def build_runner(cfg):

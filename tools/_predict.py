@@ -11,8 +11,9 @@ A predictor has `scope`, `classes`, `colors` (n, 3) and one method, `predict(ima
 """
 
 import numpy as np
-from _common import UsageError
+from _common import UsageError, load_model
 
+from mmhybrid.deploy.errors import FORMATS
 from mmhybrid.report.draw import palette
 from mmhybrid.report.measures import box_ious
 
@@ -32,11 +33,11 @@ def open_predictor(cfg, model_file):
 
 
 class Predictor:
-    """A trained model of a config, with the config's test pipeline.
+    """A trained model of a config, from a checkpoint or an exported file, with its test pipeline.
 
     Raises:
-        UsageError, CheckpointError: the checkpoint is not that of the config, classes have no
-            names, or the test pipeline does not begin with reading an image file.
+        UsageError, CheckpointError, ExportError: the file is not one of the config's, classes have
+            no names, or the test pipeline does not begin with reading an image file.
     """
 
     def __init__(self, cfg, checkpoint):
@@ -44,8 +45,6 @@ class Predictor:
         from mmengine.device import get_device
         from mmengine.model import revert_sync_batchnorm
         from mmengine.registry import MODELS, DefaultScope
-
-        from mmhybrid.engine import load_weights
 
         self.scope = cfg.default_scope
         self.keep_logits = False
@@ -63,8 +62,7 @@ class Predictor:
         with self._in_scope():
             self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
             self._prepare = Compose(steps)
-        meta = load_weights(self.model, checkpoint).get('dataset_meta') or {}
-        meta = {k.lower(): v for k, v in meta.items()}
+        meta = load_model(self.model, checkpoint)
         named = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
         self.classes = meta.get('classes') or named
         if self.classes is None:
@@ -126,7 +124,7 @@ class Predictor:
         return found
 
 
-PREDICTORS = {'.pth': Predictor}
+PREDICTORS = dict.fromkeys(('.pth', *FORMATS), Predictor)
 
 
 def _kind(step):

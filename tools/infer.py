@@ -45,7 +45,7 @@ def _score(text):
 
 def parse_args(argv):
     parser = argument_parser('Run a trained model on images, folders, videos or a camera.')
-    parser.add_argument('checkpoint', help='checkpoint file of the same config')
+    parser.add_argument('checkpoint', help='checkpoint of the same config, or its exported file')
     parser.add_argument('source', metavar='SOURCE', help='image, folder, video file or camera:0')
     parser.add_argument('--out-dir', help='default: WORK_DIR/infer')
     parser.add_argument(

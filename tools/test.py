@@ -15,13 +15,14 @@ from _common import (
     check_data,
     find,
     load_config,
+    load_model,
     run,
 )
 
 
 def parse_args(argv):
     parser = argument_parser('Evaluate a trained detector, segmentor or classifier.')
-    parser.add_argument('checkpoint', help='checkpoint file of the same config')
+    parser.add_argument('checkpoint', help='checkpoint of the same config, or its exported file')
     parser.add_argument('--out', metavar='FILE.pkl', help='write the raw predictions')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, as configured')
@@ -34,8 +35,6 @@ def parse_args(argv):
 
 def main(argv=None):
     """Evaluate, and return the metrics."""
-    from mmhybrid.engine import load_weights
-
     args = parse_args(argv)
     checkpoint = find(args.checkpoint, 'checkpoint')
     cfg = load_config(args)
@@ -53,7 +52,7 @@ def main(argv=None):
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    load_weights(model, checkpoint)
+    load_model(model, checkpoint)
     if args.out:
         from mmengine.registry import METRICS
 

@@ -16,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmhybrid.checkpoints import load_pretrained
 
 from ..layers import fuse_norms, recompute
+from ..layers.export import is_known, pad_to_multiple
 
 MIN_SIZE = 32
 REQUIRED = object()
@@ -147,7 +148,7 @@ class Backbone(BaseModule):
                 f'{name} was built for {self.in_channels} image channels, got {shape[1]} '
                 f'(shape {shape}); set in_channels={shape[1]} or change the input'
             )
-        if min(shape[2:]) < MIN_SIZE:
+        if shape[2] < MIN_SIZE or shape[3] < MIN_SIZE:
             raise ValueError(
                 f'{name} takes images of at least {MIN_SIZE}x{MIN_SIZE} pixels, got '
                 f'{shape[2]}x{shape[3]} (shape {shape}); resize or pad the input'
@@ -157,9 +158,9 @@ class Backbone(BaseModule):
     def pad_image(image: Tensor, multiple: int) -> Tensor:
         """Pad with zeros at the right and bottom until ``multiple`` divides both sides."""
         h, w = image.shape[2:]
-        if h % multiple == 0 and w % multiple == 0:
+        if is_known(h, w) and h % multiple == 0 and w % multiple == 0:
             return image
-        return F.pad(image, (0, -w % multiple, 0, -h % multiple))
+        return F.pad(image, (0, pad_to_multiple(w, multiple), 0, pad_to_multiple(h, multiple)))
 
     @staticmethod
     def crop_map(level: Tensor, image_size: tuple[int, int], stride: int) -> Tensor:
@@ -168,8 +169,8 @@ class Backbone(BaseModule):
         The part is contiguous: operators of the hosts, mmcv's RoIAlign among them, read memory as
         if every map were, and a neck hands the format of its input on to them.
         """
-        h, w = (-(-side // stride) for side in image_size)
-        return level[:, :, :h, :w].contiguous()
+        h, w = ((side + stride - 1) // stride for side in image_size)
+        return level.narrow(2, 0, h).narrow(3, 0, w).contiguous()
 
     def run(self, module: nn.Module, *args) -> Tensor:
         """Run a part of the backbone; with ``with_cp`` its activations are recomputed, not kept."""

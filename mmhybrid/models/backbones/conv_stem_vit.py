@@ -296,7 +296,7 @@ class ConvStemViT(Backbone):
         prefix, positions = self.pos_embed.tensor_split((self.num_prefix_tokens,), dim=1)
         tokens = tokens + resize_positions(positions, self.position_grid, grid)
         if self.cls_token is not None:
-            cls_token = (self.cls_token + prefix).expand(len(tokens), -1, -1)
+            cls_token = (self.cls_token + prefix).expand(tokens.shape[0], -1, -1)
             tokens = torch.cat((cls_token.to(tokens.dtype), tokens), dim=1)
         return tokens, grid
 

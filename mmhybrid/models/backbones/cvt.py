@@ -309,7 +309,7 @@ class CvT(Backbone):
         for level, stage in enumerate(self.stages):
             tokens, grid = stage.patch_embed(x)
             if stage.cls_token is not None:
-                cls_token = stage.cls_token.expand(len(tokens), -1, -1)
+                cls_token = stage.cls_token.expand(tokens.shape[0], -1, -1)
                 tokens = torch.cat((cls_token.to(tokens.dtype), tokens), dim=1)
             for block in stage.blocks:
                 tokens = self.run(block, tokens, grid)

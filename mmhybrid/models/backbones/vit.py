@@ -316,7 +316,7 @@ class ViT(Backbone):
         if self.register_tokens is not None:
             prefix.append(self.register_tokens)
         if prefix:
-            prefix = torch.cat(prefix, dim=1).expand(len(tokens), -1, -1)
+            prefix = torch.cat(prefix, dim=1).expand(tokens.shape[0], -1, -1)
             tokens = torch.cat((prefix.to(tokens.dtype), tokens), dim=1)
         return tokens, grid
 

@@ -4,6 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .export import pad_to_multiple
 from .recompute import lean
 
 
@@ -91,24 +92,27 @@ class Attention(nn.Module):
         n, length, dims = qkv.shape
         (h, w), side, heads = grid, self.window, self.num_heads
         qkv = qkv.view(n, h, w, dims)
-        qkv = F.pad(qkv, (0, 0, 0, -w % side, 0, -h % side))
+        qkv = F.pad(qkv, (0, 0, 0, pad_to_multiple(w, side), 0, pad_to_multiple(h, side)))
         rows, cols = qkv.shape[1] // side, qkv.shape[2] // side
         # (N, rows * side, cols * side, 3 C) -> (3, N * rows * cols, heads, side * side, C / heads)
         qkv = qkv.view(n, rows, side, cols, side, 3, heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
-        q, k, v = qkv.reshape(3, n * rows * cols, heads, side * side, -1)
+        qkv = qkv.contiguous()
+        q, k, v = qkv.view(3, n * rows * cols, heads, side * side, -1)
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         # (N * rows * cols, heads, side * side, C / heads) -> (N, rows * side, cols * side, C)
         x = x.view(n, rows, cols, heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
-        x = x.reshape(n, rows * side, cols * side, dims // 3)
-        return x[:, :h, :w].reshape(n, length, dims // 3)
+        x = x.contiguous()
+        x = x.view(n, rows * side, cols * side, dims // 3)
+        x = x.narrow(1, 0, h).narrow(2, 0, w).contiguous()
+        return x.view(n, length, dims // 3)
 
     def _rotate(self, qkv: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """Turn the patch tokens' queries and keys by their positions; prefix tokens have none."""
         sin, cos = rope
         n, length, dims = qkv.shape
         qk, v = qkv.view(n, length, 3, self.num_heads, -1).split((2, 1), dim=2)
-        prefix, qk = qk.split((length - len(sin), len(sin)), dim=1)
+        prefix, qk = qk.split((length - sin.shape[0], sin.shape[0]), dim=1)
         first, second = qk.float().chunk(2, dim=-1)
         turned = torch.cat((-second, first), dim=-1)
         sin, cos = sin[:, None, None], cos[:, None, None]  # (H W, D) -> (H W, 1, 1, D)

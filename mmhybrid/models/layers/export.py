@@ -1,8 +1,70 @@
-"""What layers ask about an export (``torch.export``, and ONNX through it)."""
+"""What layers need to be exported, by ``torch.export``, for images of any size."""
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 
 def is_exporting() -> bool:
     """Whether a model is being exported just now; never so in a torch that cannot tell."""
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
+
+
+def is_known(*sizes: int) -> bool:
+    """Whether sizes are numbers; while a model is exported for any size they are symbols."""
+    return all(isinstance(size, int) for size in sizes)
+
+
+def pad_to_multiple(size: int, multiple: int) -> int:
+    """How much makes ``size`` a multiple, in the form that exporters can reason about."""
+    return (size + multiple - 1) // multiple * multiple - size
+
+
+def resize_bicubic(
+    maps: Tensor, size: tuple[int, int], *, offset: float = 0.0, antialias: bool = False
+) -> Tensor:
+    """``F.interpolate(mode='bicubic')`` of maps ``(N, C, h, w)``.
+
+    Exporters would bake the scale in, and have no low-pass filter: with either, an export gets two
+    matrix products instead.
+
+    Args:
+        offset: the scale is ``(size + offset) / (h, w)``, which places the samples slightly
+            differently; callers leave out what needs no resizing.
+        antialias: low-pass filter when shrinking.
+    """
+    h, w = maps.shape[2:]
+    if is_exporting() and (offset or antialias):
+        new = [torch.full((), side, device=maps.device, dtype=maps.dtype) for side in size]
+        if offset:  # of the same size maps stay as they are
+            offset = offset * ((new[0] != h) | (new[1] != w))
+        rows = _bicubic_matrix(h, size[0], h / (new[0] + offset), antialias, maps)
+        columns = _bicubic_matrix(w, size[1], w / (new[1] + offset), antialias, maps)
+        return rows @ maps @ columns.T
+    if not offset:
+        return F.interpolate(maps, size=size, mode='bicubic', antialias=antialias)
+    scale = ((size[0] + offset) / h, (size[1] + offset) / w)
+    return F.interpolate(maps, scale_factor=scale, mode='bicubic', antialias=antialias)
+
+
+def _bicubic_matrix(old: int, new: int, scale: Tensor, antialias: bool, like: Tensor) -> Tensor:
+    """Matrix ``(new, old)`` that resizes one side; ``scale`` is that of old to new."""
+    options = dict(device=like.device, dtype=like.dtype)
+    centre = ((torch.arange(new, **options) + 0.5) * scale).unsqueeze(1)  # (new, 1)
+    source = torch.arange(old, **options)
+    if antialias:
+        weights = _cubic((source + 0.5 - centre) / scale.clamp(min=1), -0.5)
+        return weights / weights.sum(1, keepdim=True)
+    low = (centre - 0.5).floor()
+    fraction = centre - 0.5 - low
+    taps = torch.tensor([-1.0, 0, 1, 2], **options)
+    is_here = (low + taps).clamp(0, old - 1).unsqueeze(2) == source  # outside is the border
+    return (_cubic(fraction - taps, -0.75).unsqueeze(2) * is_here).sum(1)
+
+
+def _cubic(x: Tensor, a: float) -> Tensor:
+    """The cubic convolution kernel (Keys, 1981)."""
+    x = x.abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((x - 5) * x + 8) * x * a - 4 * a
+    return torch.where(x <= 1, near, torch.where(x < 2, far, torch.zeros_like(x)))

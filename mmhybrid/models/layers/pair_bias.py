@@ -12,6 +12,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from .export import is_exporting, resize_bicubic
+
 Grid = tuple[int, int]
 
 MAX_WHOLE = 2**27
@@ -97,7 +99,9 @@ class PairBias(nn.Module):
         )
         size = shape[0] * shape[1] * shape[2]
         whole, resize_rows = None, None
-        if (query_grid, key_grid) == (self.query_grid, self.key_grid):
+        if is_exporting():
+            whole = self._resize(query_grid, key_grid)
+        elif (query_grid, key_grid) == (self.query_grid, self.key_grid):
             whole = self.table
         elif size > MAX_WHOLE and self.resize == 'separable':
             resize_rows = self._row_resizer(query_grid, key_grid)
@@ -114,7 +118,7 @@ class PairBias(nn.Module):
     def _resize(self, query_grid: Grid, key_grid: Grid) -> Tensor:
         if self.resize == 'flat':
             size = (query_grid[0] * query_grid[1], key_grid[0] * key_grid[1])
-            return F.interpolate(self.table[None].float(), size=size, mode='bicubic')[0]
+            return resize_bicubic(self.table[None].float(), size)[0]
         return self._row_resizer(query_grid, key_grid)(0, query_grid[0])
 
     def _row_resizer(self, query_grid: Grid, key_grid: Grid) -> Callable[[int, int], Tensor]:
@@ -122,7 +126,7 @@ class PairBias(nn.Module):
         with _full_precision(self.table.device):
             table = self.table.float()
             maps = table.view(-1, 1, *self.key_grid)  # (heads, Q, K) -> (heads Q, 1, h, w)
-            maps = F.interpolate(maps, size=key_grid, mode='bicubic')
+            maps = resize_bicubic(maps, key_grid)
             # (heads Q, 1, h', w') -> (heads, h, w K')
             table = maps.reshape(len(table), self.query_grid[0], -1)
         to_rows = _bicubic(self.query_grid[0], query_grid[0], table)
@@ -183,6 +187,8 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: flo
     Returns:
         ``(N, heads, queries, D)``
     """
+    if is_exporting():
+        return _attend(q, k, v, partial(_identity, bias.whole), scale)
     h, w = bias.query_grid
     heads, _, keys = bias.shape
     recorded = torch.is_grad_enabled()
@@ -237,7 +243,7 @@ def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
     """Matrix ``(new, old)`` that resizes one side as ``F.interpolate`` does."""
     units = torch.eye(old, device=like.device, dtype=like.dtype)
     # A line of unit values a channel: (old, old) -> (1, old, old, 1) -> (1, old, new, 1)
-    lines = F.interpolate(units[None, :, :, None], size=(new, 1), mode='bicubic')
+    lines = resize_bicubic(units[None, :, :, None], (new, 1))
     return lines[0, :, :, 0].T
 
 

@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .export import is_exporting, resize_bicubic
+
 Grid = tuple[int, int]
 
 
@@ -19,14 +21,10 @@ def resize_positions(
             samples slightly differently from passing the size; its weights were trained so.
         antialias: low-pass filter when shrinking, as DINOv2 with registers does.
     """
-    if new == old:
+    if not is_exporting() and new == old:
         return positions
     maps = positions.view(1, *old, -1).permute(0, 3, 1, 2)  # (1, h w, C) -> (1, C, h, w)
-    if offset:
-        target = {'scale_factor': tuple((n + offset) / o for n, o in zip(new, old, strict=True))}
-    else:
-        target = {'size': new}
-    maps = F.interpolate(maps.float(), mode='bicubic', antialias=antialias, **target)
+    maps = resize_bicubic(maps.float(), new, offset=offset, antialias=antialias)
     return maps.flatten(2).transpose(1, 2).to(positions.dtype)  # (1, C, H, W) -> (1, H W, C)
 
 
@@ -58,8 +56,8 @@ class RelativePositionBias(nn.Module):
     def _index(self, grid: Grid, device: torch.device) -> Tensor:
         """The table's row for each pair of tokens, ``(L, L)``."""
         h, w = grid
-        y = torch.arange(h, device=device).repeat_interleave(w)
-        x = torch.arange(w, device=device).repeat(h)
+        y, x = (torch.arange(side, device=device) for side in grid)
+        y, x = (place.flatten() for place in torch.meshgrid(y, x, indexing='ij'))  # (h w)
         rows = y[:, None] - y[None] + h - 1
         cols = x[:, None] - x[None] + w - 1
         index = rows * (2 * w - 1) + cols

@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .export import is_known
+
 Shapes = Sequence[tuple[int, int]]
 
 
@@ -35,14 +37,15 @@ def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
     for h, w in shapes:
         y = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h
         x = (torch.arange(w, device=device, dtype=torch.float32) + 0.5) / w
-        points.append(torch.stack((x.repeat(h), y.repeat_interleave(w)), dim=-1))
+        grid = torch.meshgrid(x, y, indexing='xy')
+        points.append(torch.stack(grid, dim=-1).flatten(0, 1))  # (h, w, 2) -> (h w, 2)
     return torch.cat(points)
 
 
 def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
     """Width and height of each level, ``(levels, 2)``, float32."""
     sides = [side for h, w in shapes for side in (w, h)]
-    if all(isinstance(side, int) for side in sides):
+    if is_known(*sides):
         return torch.tensor(sides, device=device, dtype=torch.float32).view(-1, 2)
     # An exporter's symbols, which torch.tensor would turn into the numbers of the example image.
     sides = [torch.full((), side, device=device, dtype=torch.float32) for side in sides]
@@ -51,6 +54,6 @@ def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
 
 def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a map ``(N, C, h, w)`` bilinearly; of the same size it stays as it is."""
-    if tuple(level.shape[2:]) == size:
+    if is_known(*size) and tuple(level.shape[2:]) == size:
         return level
     return F.interpolate(level, size=size, mode='bilinear', align_corners=False)

@@ -1,0 +1,138 @@
+"""Exported files, read back and run."""
+
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .errors import ExportError, check_format, need
+
+META = 'mmhybrid'
+"""Under this key ONNX files hold what they are; in .pt2 files it is ``mmhybrid.json``."""
+
+
+class Exported:
+    """An exported model: called with a batch of images, it gives its outputs.
+
+    Attributes:
+        path: its file.
+        meta: what it is: ``kind``, ``name``, ``classes``, ``outputs``, ``mean``, ``std``,
+            ``channel_order``, ``preprocessing``, ``strides``, ``size`` (None: any) and others.
+        input, outputs: names.
+    """
+
+    def __init__(self, path: Path, meta: dict):
+        self.path = path
+        self.meta = meta
+        self.input: str = meta['input']
+        self.outputs: list[str] = meta['outputs']
+
+    def __call__(self, batch: Tensor) -> list[Tensor]:
+        """The outputs, in the order of their names, on the batch's device."""
+        self.check(batch)
+        outs = self.run(batch.detach().cpu().float().contiguous())
+        return [out.to(batch.device) for out in outs]
+
+    def named(self, batch: Tensor) -> dict[str, Tensor]:
+        """The outputs by name."""
+        return dict(zip(self.outputs, self(batch), strict=True))
+
+    @cached_property
+    def parts(self) -> dict[str, 'Exported']:
+        """The files beside this one that hold the heads of a two-stage detector, by name."""
+        return {name: load_exported(part_path(self.path, name)) for name in self.meta['parts']}
+
+    def check(self, batch: Tensor) -> None:
+        """Raise unless the batch has the shape that the file takes."""
+        expected = self.meta['shape']
+        fits = batch.ndim == len(expected) and all(
+            isinstance(want, str) or side == want
+            for side, want in zip(batch.shape, expected, strict=True)
+        )
+        if not fits:
+            raise ExportError(
+                f'{self.path.name} takes a batch of shape {tuple(expected)}, got '
+                f'{tuple(batch.shape)}'
+            )
+
+    def run(self, batch: Tensor) -> list[Tensor]:
+        """The outputs of a checked batch on the CPU."""
+        raise NotImplementedError
+
+
+class OnnxFile(Exported):
+    """Run by onnxruntime, on a GPU where its CUDA provider is installed."""
+
+    def __init__(self, path: Path):
+        (ort,) = need('onnxruntime')
+        options = ort.SessionOptions()
+        options.log_severity_level = 3
+        options.intra_op_num_threads = torch.get_num_threads()
+        wanted = ('CUDAExecutionProvider', 'CPUExecutionProvider')
+        providers = [name for name in wanted if name in ort.get_available_providers()]
+        try:
+            self.session = ort.InferenceSession(str(path), options, providers=providers)
+        except Exception as error:  # onnxruntime's own errors have no common base
+            raise ExportError(f'onnxruntime cannot read {path}: {error}') from error
+        text = self.session.get_modelmeta().custom_metadata_map.get(META)
+        super().__init__(path, _read_meta(text, path))
+
+    def run(self, batch: Tensor) -> list[Tensor]:
+        """By onnxruntime."""
+        return [
+            torch.from_numpy(out) for out in self.session.run(None, {self.input: batch.numpy()})
+        ]
+
+
+class Pt2File(Exported):
+    """Run by torch, on the CPU."""
+
+    def __init__(self, path: Path):
+        extra = {f'{META}.json': ''}
+        try:
+            self.module = torch.export.load(path, extra_files=extra).module()
+        except Exception as error:  # a damaged archive fails in many ways
+            raise ExportError(f'torch.export cannot read {path}: {error}') from error
+        super().__init__(path, _read_meta(extra[f'{META}.json'], path))
+
+    def run(self, batch: Tensor) -> list[Tensor]:
+        """By torch."""
+        with torch.no_grad():
+            return list(self.module(batch))
+
+
+def load_exported(path: str | Path) -> Exported:
+    """Open a file that :func:`mmhybrid.deploy.export` or ``tools/export.py`` wrote.
+
+    Raises:
+        ExportError: it is missing, of another suffix, damaged, or from elsewhere; or onnxruntime
+            is not installed.
+    """
+    path = Path(path)
+    suffix = check_format(path)
+    if not path.is_file():
+        raise ExportError(f'exported file not found: {path}')
+    return OnnxFile(path) if suffix == '.onnx' else Pt2File(path)
+
+
+def part_path(path: Path, name: str) -> Path:
+    """Where a part of the model is: ``det.onnx`` has its box head in ``det.box.onnx``."""
+    return path.with_suffix(f'.{name}{path.suffix}') if name else path
+
+
+def unflatten(outs: Sequence[Tensor], layout: Sequence[int]) -> tuple[list[Tensor], ...]:
+    """A detector's outputs as its head gives them: a list of levels for each."""
+    outs = iter(outs)
+    return tuple([next(outs) for _ in range(n)] for n in layout)
+
+
+def _read_meta(text: str | bytes | None, path: Path) -> dict:
+    if not text:
+        raise ExportError(
+            f'{path} was not written by mmhybrid: it has no metadata of that name; export the '
+            'model with tools/export.py'
+        )
+    return json.loads(text)

@@ -1,0 +1,241 @@
+"""Write a model's graphs to files, run them back, and keep them only if they agree."""
+
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.export import Dim, ExportedProgram
+from torch.utils._sympy.value_ranges import ValueRanges
+
+from .errors import ExportError, check_format, need
+from .exported import META, Exported, load_exported, part_path
+from .graphs import Graph, prepare
+
+OPSET = 18
+SIZES = ((64, 64), (75, 110), (224, 160))
+"""Images that a file of any size is tried on: aligned, odd, and not the traced one."""
+
+
+@dataclass
+class Agreement:
+    """How far a file's outputs on one batch are from the model's, in each output's deviation."""
+
+    path: Path
+    shape: tuple[int, ...]
+    worst: float
+    mean: float
+    output: str
+
+    def __str__(self) -> str:
+        shape = 'x'.join(map(str, self.shape))
+        return (
+            f'{self.path.name}  {shape:<14}  worst {self.worst:.1e} ({self.output})  '
+            f'mean {self.mean:.1e}'
+        )
+
+
+def export(
+    graphs: Sequence[Graph],
+    path: str | Path,
+    *,
+    deform: str = 'grid_sample',
+    opset: int = OPSET,
+    sizes: Sequence[tuple[int, int]] = SIZES,
+    batches: Sequence[int] = (1, 3),
+    tolerance: float = 1e-4,
+    report: Callable[[str], None] = print,
+) -> list[Agreement]:
+    """Write graphs to a file and those of its parts beside it, all of them or none.
+
+    Args:
+        graphs: of :func:`backbone_graph` or :func:`config_graphs`.
+        path: ``.onnx`` or ``.pt2``.
+        deform: form of deformable sampling, ``'grid_sample'`` or ``'gather'``.
+        opset: of ONNX's standard operators.
+        sizes, batches: what each file is run back on.
+        tolerance: largest difference allowed, in standard deviations of the output.
+        report: is told what happens.
+
+    Returns:
+        What was compared.
+
+    Raises:
+        ExportError: the model cannot be exported, or a file disagrees; nothing is left then.
+    """
+    path = Path(path)
+    check_format(path)
+    if not path.parent.is_dir():
+        raise ExportError(f'folder not found: {path.parent}; make it first')
+    found = []
+    # Beside the final place, under the final names: a large ONNX file names that of its weights.
+    with _folder_beside(path) as folder:
+        for graph in graphs:
+            target = folder / part_path(path, graph.name).name
+            report(f'exporting {target.name}')
+            program = capture(prepare(graph, deform), graph)
+            write(program, graph, target, opset=opset)
+            for agreement in compare(graph, load_exported(target), sizes, batches):
+                report(f'  {agreement}')
+                found.append(agreement)
+        check(found, tolerance)
+        for file in sorted(folder.iterdir()):
+            os.replace(file, path.parent / file.name)
+    return found
+
+
+def capture(module: nn.Module, graph: Graph) -> ExportedProgram:
+    """The program of a graph's prepared module."""
+    dims = dict.fromkeys(graph.free, Dim.DYNAMIC)
+    try:
+        with torch.no_grad(), _any_size():
+            program = torch.export.export(
+                module, (graph.example,), dynamic_shapes=(dims,), strict=False
+            )
+    except Exception as error:  # of many kinds, from deep inside the tracer
+        raise ExportError(
+            f'torch.export cannot trace this model for {", ".join(graph.free.values())} of any '
+            f'size: {error}'
+        ) from error
+    _allow_one(program)
+    return program
+
+
+def write(program: ExportedProgram, graph: Graph, path: Path, *, opset: int = OPSET) -> None:
+    """Write the program of a graph to a file, with what the file should say of itself."""
+    meta = graph.meta | dict(
+        input=graph.input,
+        outputs=graph.outputs,
+        shape=[graph.free.get(i, side) for i, side in enumerate(graph.example.shape)],
+        torch=torch.__version__,
+    )
+    if check_format(path) == '.onnx':
+        _write_onnx(program, graph, path, meta | dict(opset=opset), opset)
+    else:
+        extra = {f'{META}.json': json.dumps(meta)}
+        torch.export.save(program, path, extra_files=extra)
+
+
+def compare(
+    graph: Graph,
+    exported: Exported,
+    sizes: Sequence[tuple[int, int]] = SIZES,
+    batches: Sequence[int] = (1, 3),
+) -> Iterator[Agreement]:
+    """Run the graph's own module and the file on noise of several sizes and batches."""
+    generator = torch.Generator().manual_seed(1)
+    for shape in _shapes(graph, sizes, batches):
+        batch = torch.randn(shape, generator=generator)
+        if graph.meta.get('preprocessing'):
+            batch = (batch * 60 + 120).clamp(0, 255)
+        with torch.no_grad():
+            expected = graph.module(batch)
+        yield _agreement(exported, shape, expected, exported(batch))
+
+
+def check(found: Sequence[Agreement], tolerance: float) -> None:
+    """Raise where something is further apart than allowed."""
+    apart = [one for one in found if not one.worst <= tolerance]  # not a number counts too
+    if apart:
+        raise ExportError(
+            f'the exported file disagrees with the model by more than {tolerance:g} and was not '
+            'kept:\n' + '\n'.join(f'  {one}' for one in apart)
+        )
+
+
+def _agreement(
+    exported: Exported, shape: tuple[int, ...], expected: Sequence[Tensor], outs: Sequence[Tensor]
+) -> Agreement:
+    rows = []
+    for name, want, out in zip(exported.outputs, expected, outs, strict=True):
+        if want.shape != out.shape:
+            raise ExportError(
+                f'{exported.path.name}: output {name} of a batch {shape} has the shape '
+                f'{tuple(out.shape)}, the model gives {tuple(want.shape)}'
+            )
+        error = (out.double() - want.double()).abs() / want.double().std()
+        rows.append((error.max().item(), error.mean().item(), name))
+    worst = max(rows, key=lambda row: (row[0] != row[0], row[0]))
+    return Agreement(exported.path, shape, worst[0], max(row[1] for row in rows), worst[2])
+
+
+def _shapes(
+    graph: Graph, sizes: Sequence[tuple[int, int]], batches: Sequence[int]
+) -> list[tuple[int, ...]]:
+    _, *rest = graph.example.shape
+    if graph.name or graph.size:
+        return [(n, *rest) for n in batches]
+    # Each size once, with the batches in turn.
+    return [(batches[i % len(batches)], rest[0], *size) for i, size in enumerate(sizes)]
+
+
+def _allow_one(program: ExportedProgram) -> None:
+    """Let the program take a batch of one.
+
+    While it is traced a convolution asks for the memory format of its input, and torch notes that
+    the example's batch is larger than one. Nothing in the program depends on it.
+    """
+    (name,) = program.graph_signature.user_inputs
+    (node,) = program.graph.find_nodes(op='placeholder', target=name)
+    batch = node.meta['val'].shape[0].node.expr
+    if program.range_constraints[batch].lower == 2:
+        program.range_constraints[batch] = ValueRanges(1, program.range_constraints[batch].upper)
+    program._guards_code[:] = [
+        code for code in program._guards_code if not code.endswith('.size()[0] > 1')
+    ]
+
+
+@contextmanager
+def _any_size() -> Iterator[None]:
+    """Settings of torch for sizes that are symbols.
+
+    Nothing is concluded from what the example happens to be, such as a batch that is not 1. And no
+    cache of traced operators, which is slower than tracing them again when sizes are expressions.
+    """
+    import torch._dynamo.config as tracing
+    import torch.fx.experimental._config as symbols
+
+    with symbols.patch(backed_size_oblivious=True), tracing.patch(fake_tensor_cache_enabled=False):
+        yield
+
+
+@contextmanager
+def _folder_beside(path: Path) -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix=f'.{path.stem}-', dir=path.parent))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, opset: int) -> None:
+    need('onnx', 'onnxruntime', 'onnxscript')
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter('ignore')  # of torch's and onnxscript's own code
+        try:
+            onnx = torch.onnx.export(
+                program,
+                input_names=[graph.input],
+                output_names=graph.outputs,
+                opset_version=opset,
+                dynamo=True,
+                verbose=False,
+            )
+        except Exception as error:  # of many kinds
+            raise ExportError(f'torch.onnx cannot convert this model: {error}') from error
+    model = onnx.model
+    for index, name in graph.free.items():
+        model.graph.inputs[0].shape[index] = name
+    for out in model.graph.outputs:  # their sizes follow from the input's
+        for index, side in enumerate(out.shape):
+            if not isinstance(side, int):
+                out.shape[index] = 'batch' if index == 0 and not graph.name else None
+    model.metadata_props[META] = json.dumps(meta)
+    onnx.save(path)

@@ -1,0 +1,156 @@
+"""Exported files of every family agree with the model, at sizes they were not traced at."""
+
+import onnx
+import pytest
+import torch
+
+import mmhybrid
+from mmhybrid.deploy import ExportError, Graph, backbone_graph, export, load_exported
+from mmhybrid.deploy.exporting import capture, compare, write
+from mmhybrid.deploy.graphs import AdaptivePool, prepare
+from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
+
+VIT = dict(embed_dims=16, depth=1, num_heads=2)
+ADAPTED = dict(
+    embed_dims=24,
+    depth=1,
+    num_heads=2,
+    deform_heads=2,
+    num_points=2,
+    stem_channels=8,
+    interaction_indexes=[(0, 0)],
+    windows=3,
+)
+FAMILIES = {
+    'ViT, relative positions': lambda: ViT(VIT | dict(position='relative', pretrain_size=64)),
+    'ViT, rotary positions, windows': lambda: ViT(
+        VIT | dict(position='rope', mask_key_bias=True), windows=3, class_token=False
+    ),
+    'DINOv2': lambda: ViT(VIT | dict(patch_size=14, pretrain_size=70, interpolate_offset=0.1)),
+    'DINOv2 reg': lambda: ViT(
+        VIT | dict(patch_size=14, pretrain_size=98, num_registers=4, interpolate_antialias=True)
+    ),
+    'ConvStemViT': lambda: ConvStemViT(
+        VIT | dict(stem_channels=(8, 8, 8, 8), stem_strides=(2, 2, 2, 2)), num_classes=5
+    ),
+    'ViTCoMer': lambda: ViTCoMer(ADAPTED | dict(extra_cti=0, cti_to_cnn=(True,))),
+    'ViTAdapter': lambda: ViTAdapter(ADAPTED | dict(extra_extractors=0)),
+    'CMT': lambda: CMT(
+        dict(
+            embed_dims=(8,),
+            stem_channels=8,
+            depths=(1,),
+            num_heads=(2,),
+            sr_ratios=(2,),
+            pretrain_size=64,
+        )
+    ),
+    'CvT': lambda: CvT(
+        dict(embed_dims=(8, 16, 32), depths=(1, 1, 1), num_heads=(1, 2, 4)), num_classes=5
+    ),
+    'SPACH': lambda: SPACH(
+        dict(embed_dims=8, num_heads=2, stages=[[('conv', 1)], [('attn', 1)]]), num_classes=5
+    ),
+    'SPACH, tied to a size': lambda: SPACH(
+        dict(embed_dims=8, num_heads=2, stages=[[('mlp', 1)]], image_size=(64, 96))
+    ),
+}
+
+
+def build(family):
+    """A tiny model in which nothing is switched off by an initial zero."""
+    torch.manual_seed(0)
+    model = FAMILIES[family]().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():
+                parameter.normal_(std=0.1)
+    return model
+
+
+@pytest.mark.parametrize('family', FAMILIES)
+def test_files_agree_with_the_model(family, tmp_path):
+    model = build(family)
+    graph = backbone_graph(model)
+    deform = 'gather' if family == 'ViTCoMer' else 'grid_sample'
+    program = capture(prepare(graph, deform), graph)
+    for name in ('model.onnx', 'model.pt2'):
+        write(program, graph, tmp_path / name)
+        exported = load_exported(tmp_path / name)
+        found = list(compare(graph, exported))
+        assert len(found) >= 2
+        for agreement in found:
+            assert agreement.worst < 1e-4, agreement
+        assert exported.meta['strides'] == list(model.out_strides)
+        assert exported.meta['mmhybrid'] == mmhybrid.__version__
+    _check_operators(onnx.load(tmp_path / 'model.onnx'), graph, family == 'ViTAdapter')
+
+
+def _check_operators(model, graph, has_grid_sample):
+    """Only standard ones, and named free sizes."""
+    assert [(opset.domain, opset.version) for opset in model.opset_import] == [('', 18)]
+    assert {node.domain for node in model.graph.node} == {''} and not model.functions
+    assert ('GridSample' in {node.op_type for node in model.graph.node}) == has_grid_sample
+    (image,) = model.graph.input
+    sides = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
+    fixed = graph.size or ('height', 'width')
+    assert (image.name, sides) == ('image', ['batch', 3, *fixed])
+    assert [out.name for out in model.graph.output] == graph.outputs
+
+
+class Noisy(torch.nn.Module):
+    """Differs from the program that was traced from it, as an export that went wrong does."""
+
+    def forward(self, image):
+        wrong = 0 if torch.compiler.is_exporting() else 0.001
+        return (image.mean(1, keepdim=True) + wrong,)
+
+
+def noisy_graph():
+    free = {0: 'batch', 2: 'height', 3: 'width'}
+    return Graph(Noisy(), ['out'], torch.randn(2, 3, 33, 40), free, meta=dict(parts=[]))
+
+
+@pytest.mark.parametrize('name', ['model.onnx', 'model.pt2'])
+def test_a_disagreeing_file_is_not_kept(name, tmp_path):
+    (tmp_path / name).write_text('the one before')
+    with pytest.raises(ExportError, match=r'disagrees with the model by more than 0.0001'):
+        export([noisy_graph()], tmp_path / name, report=lambda line: None)
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert (tmp_path / name).read_text() == 'the one before'
+    found = export([noisy_graph()], tmp_path / name, tolerance=0.1, report=lambda line: None)
+    assert found and (tmp_path / name).stat().st_size > 100
+
+
+@pytest.mark.parametrize('size', [(1, 1), (2, 7), (12, 12), (13, 5)])
+@pytest.mark.parametrize('output_size', [2, (3, 6)])
+def test_adaptive_pooling_as_products(size, output_size):
+    x = torch.randn(2, 3, *size)
+    expected = torch.nn.functional.adaptive_avg_pool2d(x, output_size)
+    torch.testing.assert_close(AdaptivePool(output_size)(x), expected)
+
+
+def test_what_cannot_be_opened(tmp_path):
+    with pytest.raises(ExportError, match='expected .onnx'):
+        load_exported('model.pth')
+    with pytest.raises(ExportError, match='not found'):
+        load_exported(tmp_path / 'model.onnx')
+    for name in ('model.onnx', 'model.pt2'):
+        (tmp_path / name).write_bytes(b'nothing of the kind')
+        with pytest.raises(ExportError, match='cannot read'):
+            load_exported(tmp_path / name)
+
+
+def test_another_shape_is_refused(tmp_path):
+    export([noisy_graph()], tmp_path / 'm.pt2', tolerance=1, report=lambda line: None)
+    with pytest.raises(ExportError, match=r'takes a batch of shape .*got \(1, 4, 40, 40\)'):
+        load_exported(tmp_path / 'm.pt2')(torch.zeros(1, 4, 40, 40))
+
+
+def test_the_fixed_size_of_mlp_mixing():
+    model = build('SPACH, tied to a size')
+    assert backbone_graph(model).size == (64, 96)
+    with pytest.raises(
+        ExportError, match='tied to images of 64x96 pixels, got the fixed size 64x64'
+    ):
+        backbone_graph(model, size=(64, 64))
