@@ -159,8 +159,8 @@ def read(path, *, trust=False):
         What the file holds, tensors on the CPU; for .safetensors a state dict.
 
     Raises:
-        CheckpointError: empty, truncated, of another kind, an archive that expands, or a pickle
-            that needs code.
+        CheckpointError: empty, truncated, of another kind, compressed, or a pickle that needs
+            code.
     """
     path = Path(path)
     head = _first_bytes(path)
@@ -195,17 +195,16 @@ def read(path, *, trust=False):
 
 
 def _check_archive(path):
-    """Raise CheckpointError if a zip archive says that it holds more than it is large.
+    """Raise CheckpointError if a zip archive is compressed.
 
-    torch.save does not compress. What expands is not its work, and could fill the memory.
+    torch.save does not compress; torch takes the bytes of a mapped file for numbers as they are.
     """
     with zipfile.ZipFile(path) as archive:
-        declared = sum(entry.file_size for entry in archive.infolist())
-    actual = path.stat().st_size
-    if declared > actual:
-        raise CheckpointError(
-            f'{path} of {actual} bytes would expand to {declared}: torch.save writes no such file'
-        )
+        if any(entry.compress_type != zipfile.ZIP_STORED for entry in archive.infolist()):
+            raise CheckpointError(
+                f'{path} is a compressed archive, which torch.save does not write: unpack it and '
+                'give the checkpoint in it, or load it with torch and save it again'
+            )
 
 
 def _what_it_needs(text, whole):

@@ -6,6 +6,7 @@ import http.server
 import os
 import pickle
 import threading
+import zipfile
 
 import pytest
 import torch
@@ -119,6 +120,17 @@ def test_truncated_file(tmp_path, options):
         message = refused(read, path)
         assert 'cut short' in message or 'damaged' in message
         assert 'download or copy it again' in message
+
+
+def test_compressed_archive(tmp_path):
+    path = save(tmp_path / 'weights.pth')
+    with (
+        zipfile.ZipFile(path) as good,
+        zipfile.ZipFile(tmp_path / 'small.pth', 'w', zipfile.ZIP_DEFLATED) as small,
+    ):
+        for entry in good.infolist():
+            small.writestr(entry.filename, good.read(entry))
+    assert 'is a compressed archive' in refused(read, tmp_path / 'small.pth')
 
 
 def test_safetensors(tmp_path):
