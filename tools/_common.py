@@ -153,7 +153,8 @@ def load_config(args):
     if getattr(args, 'report', False):
         hooks = list(cfg.get('custom_hooks') or [])
         if all(hook['type'] != 'mmhybrid.ReportHook' for hook in hooks):
-            cfg.custom_hooks = [*hooks, dict(type='mmhybrid.ReportHook')]
+            weights = Path(args.checkpoint).name if hasattr(args, 'checkpoint') else None
+            cfg.custom_hooks = [*hooks, dict(type='mmhybrid.ReportHook', weights=weights)]
     if getattr(args, 'tensorboard', False):
         _add_tensorboard(cfg)
     return cfg

@@ -8,7 +8,7 @@ import matplotlib
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
 
-COLORS = ('#3b7dd8', '#e0802f', '#3f9b57', '#b5518f', '#8a6fd1', '#c9a227', '#4fa3a5', '#7d7d7d')
+COLORS = ('#3b7dd8', '#e0802f', '#3f9b57', '#b5518f', '#8a6fd1', '#c9a227', '#4fa3a5', '#d05a4e')
 
 
 def panels(rows, columns, width=2.6, height=2.9, **options):

@@ -248,7 +248,7 @@ def draw_exchange(looked, image, at, out):
         for x, row in zip(place, shown, strict=True):
             text = f'{row.share:.0%}' if row.share < 10 else f'{row.share:.0f}x'
             ax.annotate(text, (x, row.added), ha='center', va='bottom', fontsize=7)
-        ax.set_xticks(place, [_wrapped(row.part) for row in shown], fontsize=7)
+        ax.set_xticks(place, [_wrapped(row.part) for row in shown], fontsize=6.5)
         for stage in sorted({row.stage for row in shown}):
             within = [x for x, row in zip(place, shown, strict=True) if row.stage == stage]
             middle = (within[0] + within[-1]) / 2

@@ -81,6 +81,7 @@ class _Stage:
         self.prefix = prefix
         self.injected: tuple[str, Tensor] | None = None
         self.entered: Tensor | None = None
+        self.pyramid_before: Tensor | None = None  # what the part before left
 
     def add(self, part: str, stream: str, before: Tensor, after: Tensor) -> None:
         sizes = (_size(before), _size(after - before), _size(after))
@@ -96,6 +97,7 @@ class _Stage:
 
         def hook(module, args, output):
             self.add_levels(part, args[0], output, args[-1])
+            self.pyramid_before = output
 
         return hook
 
@@ -104,18 +106,27 @@ class _Stage:
 
         def hook(module, args, output):
             pyramid, patches, *_, shapes = args
-            middle = split_levels(pyramid, shapes)[1]
-            patches = patches.transpose(1, 2).reshape(middle.shape)
+            fine, middle, coarse = pyramid.split([h * w for h, w in shapes], dim=1)
+            joined = torch.cat((fine, middle + patches, coarse), dim=1)
             self.add(f'{part}: ViT map', 'pyramid, stride 16', middle, middle + patches)
-            self.add_levels(part, pyramid, output, shapes)
+            self.add_levels(part, joined, output, shapes)
 
         return hook
 
     def to_vit(self, part: str) -> Callable:
-        """A part whose output is added to the patch tokens."""
+        """A part whose output is added to the patch tokens.
+
+        That of ViT-CoMer is given a pyramid to which the patch tokens were added, and leaves it so.
+        """
 
         def hook(module, args, output):
             self.injected = part, output
+            if self.pyramid_before is not None:
+                given, _, shapes = args
+                before, after = (
+                    split_levels(tokens, shapes)[1] for tokens in (self.pyramid_before, given)
+                )
+                self.add(f'{part}: ViT map', 'pyramid, stride 16', before, after)
 
         return hook
 

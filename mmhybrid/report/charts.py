@@ -26,6 +26,7 @@ def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
         'xtick.color': INK,
         'ytick.color': INK,
         'axes.grid': True,
+        'axes.axisbelow': True,
         'grid.alpha': 0.25,
         'grid.color': INK,
         'axes.spines.top': False,
@@ -76,8 +77,10 @@ def lines(series: Mapping, x_label: str, y_label: str = '', **limits) -> str:
             marker = 'o' if len(x) < 15 else None
             axes.plot(x, y, label=label, linewidth=1.5, marker=marker, markersize=3)
         axes.set(xlabel=x_label, ylabel=y_label, **limits)
+        if 'xlim' not in limits:  # steps or epochs
+            axes.xaxis.get_major_locator().set_params(integer=True)
         if len(series) > 1:
-            axes.legend(fontsize=8, ncols=1 if len(series) < 8 else 2)
+            axes.legend(loc='lower left', bbox_to_anchor=(0, 1), fontsize=8, ncols=2)
 
     return chart(draw, height=3.2)
 
@@ -95,8 +98,10 @@ def bars(values: Mapping[str, float], x_label: str = '') -> str:
         place = range(len(items))
         axes.barh(place, np.nan_to_num([value for _, value in items]), color=COLORS[0])
         for y, (_, value) in enumerate(items):
-            text = 'none' if math.isnan(value) else f' {value:.3f}'
-            axes.text(0 if math.isnan(value) else value, y, text, va='center', fontsize=8)
+            text, end = ('none', 0) if math.isnan(value) else (f'{value:.3f}', value)
+            axes.annotate(
+                text, (end, y), (4, 0), textcoords='offset points', va='center', fontsize=8
+            )
         axes.set_yticks(place, [label for label, _ in items])
         axes.invert_yaxis()
         axes.set_xlabel(x_label)

@@ -17,6 +17,7 @@ from mmhybrid.report.records import decode_mask, unpack_map
 
 MOST_CLASSES = 25  # of a confusion matrix; of more the most frequent confusions are listed
 MOST_ROWS = 400  # of a table
+LONG = 200  # letters of a value that is not shown at once
 SCORES = ('coco/', 'mIoU', 'mAcc', 'aAcc', 'accuracy/', 'pascal_voc/', 'mDice', 'single-label/')
 SKIPPED = ('time', 'data_time', 'epoch', 'iter', 'step', 'memory')
 
@@ -97,7 +98,7 @@ def read_logs(folder: str | Path) -> list[dict]:
 
 def _numbers(metrics: Mapping[str, float]) -> str:
     cards = [
-        f'<div class="card"><b>{_number(value)}</b><span>{_text(name)}</span></div>'
+        f'<div class="card"><b>{_score(name, value)}</b><span>{_text(name)}</span></div>'
         for name, value in metrics.items()
         if isinstance(value, (int, float)) and name not in SKIPPED
     ]
@@ -262,9 +263,17 @@ def _table(name: str, header: list[str], rows: list[list]) -> str:
 
 def _pairs(values: Mapping[str, object]) -> str:
     rows = ''.join(
-        f'<tr><th>{_text(key)}</th><td>{_text(value)}</td></tr>' for key, value in values.items()
+        f'<tr><th>{_text(key)}</th><td>{_folded(str(value))}</td></tr>'
+        for key, value in values.items()
     )
     return f'<div class="wide"><table class="pairs"><tbody>{rows}</tbody></table></div>'
+
+
+def _folded(text: str) -> str:
+    """A text, folded up where it is long."""
+    if len(text) <= LONG:
+        return _text(text)
+    return f'<details><summary>Show</summary>{_text(text)}</details>'
 
 
 def _number(value) -> str:
@@ -274,6 +283,11 @@ def _number(value) -> str:
     if math.isnan(value):
         return '<span class="none">none</span>'
     return f'{value:.3f}' if abs(value) < 10 else f'{value:.2f}'
+
+
+def _score(name: str, value: float) -> str:
+    """COCO's scores are -1 where there is no object to score, such as none of a size."""
+    return _number(float('nan') if value == -1 and name.startswith('coco/') else value)
 
 
 def _text(value: object) -> str:
@@ -315,8 +329,9 @@ table { border-collapse: collapse; font-size: 0.9em; font-variant-numeric: tabul
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap }
 tbody th, thead th:first-child { text-align: left; font-weight: 500 }
-tbody tr:last-child:not(:first-child) { border-top: 2px solid var(--line) }
-.pairs td { text-align: left; white-space: normal; overflow-wrap: anywhere }
+table:not(.pairs) tbody tr:last-child:not(:first-child) { border-top: 2px solid var(--line) }
+.pairs th, .pairs td { white-space: normal; overflow-wrap: break-word; vertical-align: top }
+.pairs td { text-align: left; overflow-wrap: anywhere; min-width: 180px }
 .none { color: var(--pale) }
 pre { overflow-x: auto; background: var(--card); padding: 12px; border-radius: 8px;
   font-size: 0.85em }

@@ -145,6 +145,10 @@ def test_exchanges_add_up(name):
         blocks = by_key[stage - 1, f'block {stage - 2}', 'ViT tokens']
         assert by_key[stage, inward, 'ViT tokens'].before == pytest.approx(blocks.after, rel=1e-4)
     assert by_key[1, inward, 'ViT tokens'].added > 0.01
+    for stream in (f'pyramid, stride {stride}' for stride in (8, 16, 32)):
+        chain = [row for row in rows if row.stream == stream]
+        for one, following in zip(chain, chain[1:], strict=False):
+            assert following.before == pytest.approx(one.after, rel=1e-4)
     for stage in model.stages:
         (stage.to_vit if name == 'comer' else stage.injector).gamma.data.zero_()
     assert all(row.added < 1e-6 for row in exchanges(model, image) if row.part == inward)
