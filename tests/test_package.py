@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import mmhybrid
-from mmhybrid.stacks import ROOT
+from mmhybrid.stacks import ROOT, requirements
 
 PARTS = ('configs', 'docs', 'mmhybrid', 'requirements', 'tests', 'tools')
 FILES = ('LICENSE', 'MANIFEST.in', 'Makefile', 'README.md', 'pyproject.toml', 'setup.py')
@@ -117,6 +117,12 @@ for name in ('mine.py', 'configs/upernet_cmt_ti.py'):
     print(cfg.model.backbone.type)
 """
     assert python('-c', program).split()[-2:] == ['mmhybrid.CMT', 'mmhybrid.CMT']
+
+
+def test_exports_are_tested_with_the_versions_of_the_extra():
+    assert set(requirements(ROOT / 'requirements/export.txt')) <= set(
+        requirements(ROOT / 'requirements/tests.txt')
+    )
 
 
 def test_unknown_config():

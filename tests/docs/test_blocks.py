@@ -44,8 +44,8 @@ def test_program_runs(block, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize('block', PYTHON)
 def test_python(block):
-    if '...' in block.text:
-        return  # an excerpt
+    if '...' in block.text or block.page.name == 'add.md':
+        return  # an excerpt, or files that are not there: see test_add.py
     tree = read(block.text)
     for node in ast.walk(tree):
         if isinstance(node, ast.ImportFrom) and node.module and not node.level:

@@ -21,6 +21,8 @@ COMMANDS = [
     for block in blocks('console', 'bash')
     for words in commands(block)
 ]
+# Files that a page tells its reader to make, and gives.
+MADE = {block.text.splitlines()[0].removeprefix('# ') for block in blocks('python')}
 TARGETS = re.findall(r'^([a-z-]+):', (ROOT / 'Makefile').read_text(), re.MULTILINE)
 
 
@@ -94,9 +96,12 @@ def check_python(words, parse):
     if words[0] == '-c':
         compile(words[1], '-c', 'exec')
     elif words[:2] == ['-m', 'pytest']:
-        assert all(Path(word).exists() for word in words[2:] if not word.startswith('-'))
-    elif words[0] == '-m':
+        files = {word for word in words[2:] if not word.startswith('-')}
+        assert all(Path(file).exists() for file in files - MADE)
+    elif words[0] == '-m' and words[1].startswith('mmhybrid.'):
         parse(words[1], words[2:])
+    elif words[0] == '-m':
+        assert importlib.util.find_spec(words[1])
     elif words[0].startswith('tools/'):
         check_tool(words[0], parse(Path(words[0]).stem, words[1:]), parse)
     else:
@@ -106,7 +111,7 @@ def check_python(words, parse):
 def check_tool(tool, args, parse):
     assert Path(tool).is_file()
     named = [getattr(args, 'config', None), *(getattr(args, 'names', None) or [])]
-    for name in filter(None, named):
+    for name in {*filter(None, named)} - MADE:
         check_name(name)
     options = getattr(args, 'cfg_options', None)
     if options and args.config.startswith('configs/'):
