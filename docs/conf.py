@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent), str(HERE / '_ext')]
+sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / '_ext')]
 
 from mmhybrid import __version__  # noqa: E402
 
@@ -20,6 +20,7 @@ extensions = [
     'sphinx.ext.napoleon',
     'sphinx_copybutton',
     'diagram',
+    'errors',
     'mathml',
     'tables',
 ]
@@ -37,6 +38,7 @@ myst_links_external_new_tab = False
 autodoc_member_order = 'bysource'
 autodoc_typehints = 'signature'
 autodoc_preserve_defaults = True
+autodoc_inherit_docstrings = False
 autodoc_class_signature = 'mixed'
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
@@ -51,6 +53,7 @@ html_theme = 'furo'
 html_title = f'mmhybrid {release}'
 html_static_path = ['_static']
 html_css_files = ['site.css']
+html_js_files = ['errors.js']
 html_show_sphinx = False
 html_show_copyright = False
 html_copy_source = False

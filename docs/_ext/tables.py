@@ -8,7 +8,6 @@
 """
 
 import json
-import sys
 from pathlib import Path
 
 from docutils import nodes
@@ -70,8 +69,7 @@ class Shapes(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Run the model without values, and build the table."""
-        sys.path.insert(0, str(DOCS))
-        from count import build
+        from count import build  # imports torch
 
         name = self.arguments[0]
         size = tuple(map(int, self.options.get('size', '512 512').split()))

@@ -38,6 +38,7 @@ def test_every_page_is_in_the_tree():
     for page in pages():
         for tree in re.findall(r'```\{toctree\}\n(.*?)```', page.read_text(), re.DOTALL):
             names = [line for line in tree.splitlines() if line and not line.startswith(':')]
+            names = [re.sub(r'.*<(.+)>', r'\1', name) for name in names]
             listed |= {(page.parent / f'{name}.md').resolve() for name in names}
     assert {page for page in pages() if DOCS in page.parents} == listed
 

@@ -67,7 +67,7 @@ class Backbone(BaseModule):
         for name in kwargs:
             if name not in known:
                 guess = get_close_matches(name, known, n=1)
-                hint = f'; did you mean {guess[0]!r}?' if guess else ''
+                hint = f'; did you mean {guess[0]!r}?' if guess else '.'
                 raise TypeError(
                     f'{cls.__name__} has no argument {name!r}{hint} It takes {", ".join(known)}.'
                 )
