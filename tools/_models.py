@@ -8,7 +8,6 @@ configs/maskrcnn_vitcomer_s.py           the whole model of a config
 
 import argparse
 import ast
-import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,7 +145,14 @@ def _open_backbone(name, weights):
 
 def split_name(text):
     """Name and arguments of `name,key=value,...`; commas in brackets do not separate."""
-    base, *parts = re.split(r',(?![^(\[{]*[)\]}])', text)
+    parts, depth = [''], 0
+    for char in text:
+        depth += (char in '([{') - (char in ')]}')
+        if char == ',' and not depth:
+            parts.append('')
+        else:
+            parts[-1] += char
+    base, *parts = parts
     options = {}
     for part in parts:
         key, equals, value = part.partition('=')

@@ -11,7 +11,6 @@ the process, `params_m` millions of parameters, `gflops` billions of multiply-ad
 """
 
 import argparse
-import ast
 import json
 import platform
 import statistics
@@ -112,20 +111,13 @@ def build(name: str, batch: int, size: tuple[int, int], device):
             options['dynamic_img_size'] = True
         model = timm.create_model(name, **options)
     else:
+        from _models import split_name
+
         import mmhybrid
 
-        name, *options = name.split(',')
-        model = mmhybrid.build_backbone(name, **dict(map(read_option, options)))
+        name, options = split_name(name)
+        model = mmhybrid.build_backbone(name, **options)
     return BackboneTask(model, batch, size, device)
-
-
-def read_option(text: str) -> tuple[str, object]:
-    """Name and value of `name=value`; a value that is no Python literal is a string."""
-    name, _, value = text.partition('=')
-    try:
-        return name, ast.literal_eval(value)
-    except (SyntaxError, ValueError):
-        return name, value
 
 
 def peak_memory(device) -> float:

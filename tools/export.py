@@ -20,6 +20,7 @@ import sys
 from pathlib import Path
 
 from _common import UsageError, find, load_config, run
+from _models import split_name
 
 
 def parse_args(argv):
@@ -116,8 +117,7 @@ def backbone_graph(args):
     import mmhybrid
     from mmhybrid.deploy import backbone_graph
 
-    # A comma inside a value, such as out_indices=(2,3), does not part two of them.
-    name, *options = re.split(r',(?=\w+=)', args.model)
+    name, options = split_name(args.model)
     if args.with_preprocessing:
         raise UsageError(
             '--with-preprocessing: a backbone alone has no mean and std; export a config'
@@ -129,7 +129,6 @@ def backbone_graph(args):
             f'{name!r} is neither a config (a .py file) nor a backbone: '
             + ', '.join(mmhybrid.list_backbones())
         )
-    options = dict(map(_option, options))
     if args.checkpoint:
         options['init_cfg'] = dict(type='Pretrained', checkpoint=str(args.checkpoint))
     try:
@@ -168,12 +167,6 @@ def config_graphs(args):
         with_preprocessing=args.with_preprocessing,
         size=args.fixed_size,
     )
-
-
-def _option(text):
-    from benchmark import read_option
-
-    return read_option(text)
 
 
 def _print_files(out, graphs):

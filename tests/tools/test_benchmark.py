@@ -20,7 +20,7 @@ def benchmark():
 
 def test_two_models_take_turns(benchmark, tmp_path, capsys):
     file = tmp_path / 'report.json'
-    names = ['vit_t', 'vitcomer_t,freeze=vit,extra_cti=0']
+    names = ['vit_t', 'vitcomer_t,freeze=vit,out_indices=(2,3),extra_cti=0']
     arguments = [*names, '--size', '64', '96', '--rounds', '1', '--threads', '1']
     benchmark.main([*arguments, '--device', 'cpu', '--json', str(file)])
     report = json.loads(file.read_text())

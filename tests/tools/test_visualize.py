@@ -48,6 +48,7 @@ def test_names_with_arguments(tool):
     assert split_name('vit_s') == ('vit_s', {})
     name, options = split_name('x,a=(1,2),b=dict(c=3,d="e"),f=g,h=None')
     assert (name, options) == ('x', dict(a=(1, 2), b=dict(c=3, d='e'), f='g', h=None))
+    assert split_name('x,a=[(1,2),(3,4)],b=5') == ('x', dict(a=[(1, 2), (3, 4)], b=5))
 
 
 def test_host_backbones_and_their_divisor(tool):
