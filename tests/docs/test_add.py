@@ -10,14 +10,17 @@ import pytest
 from tests.docs.pages import DOCS, ROOT, blocks, commands
 
 PAGE = DOCS / 'contribute' / 'add.md'
-BUILD = """
+READ = """
 from mmengine.config import Config
-from mmengine.registry import MODELS, init_default_scope
-cfg = Config.fromfile('configs/demo_upernet_convtower_t.py')
-init_default_scope(cfg.default_scope)
-print(type(MODELS.build(cfg.model).backbone).__name__)
-from tools._zoo import NAME
-assert NAME.fullmatch('demo_upernet_convtower_t.py')
+from mmhybrid.registry import MODELS
+from tools._zoo import FAMILIES, NAME
+name = 'demo_upernet_convtower_t.py'
+cfg = Config.fromfile(f'configs/{name}')
+backbone = MODELS.build(cfg.model.backbone)
+assert type(backbone).__name__ == FAMILIES[NAME.fullmatch(name)['family']]
+assert list(backbone.out_channels) == cfg.model.decode_head.in_channels
+assert backbone.out_channels[2] == cfg.model.auxiliary_head.in_channels
+print(type(backbone).__name__)
 """
 
 
@@ -65,5 +68,5 @@ def test_its_tests_pass(checkout):
     assert run(checkout, '-c', program) == '(24, 48, 96, 192)\n'
 
 
-def test_its_config_builds(checkout):
-    assert run(checkout, '-c', BUILD).split()[-1] == 'ConvTower'
+def test_its_config_fits(checkout):
+    assert run(checkout, '-c', READ).split()[-1] == 'ConvTower'
