@@ -8,12 +8,16 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 import mmhybrid
 from mmhybrid.stacks import ROOT, requirements
 
 PARTS = ('configs', 'docs', 'mmhybrid', 'requirements', 'tests', 'tools')
-FILES = ('LICENSE', 'MANIFEST.in', 'Makefile', 'README.md', 'pyproject.toml', 'setup.py')
+FILES = (
+    'LICENSE', 'MANIFEST.in', 'Makefile', 'NOTICE', 'README.md', 'model-index.yml',
+    'pyproject.toml', 'setup.py',
+)  # fmt: skip
 
 
 def run(*command, cwd, **variables):
@@ -61,7 +65,11 @@ def test_wheel_holds_what_it_should(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     own = {str(path.relative_to(ROOT)) for path in (ROOT / 'mmhybrid').rglob('*.py')}
     configs = {f'mmhybrid/.mim/{p.relative_to(ROOT)}' for p in (ROOT / 'configs').rglob('*.py')}
-    assert own | configs | {'mmhybrid/.mim/tools/train.py'} <= set(names)
+    others = {'mmhybrid/.mim/tools/train.py', 'mmhybrid/.mim/model-index.yml'}
+    assert own | configs | others <= set(names)
+    index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
+    assert {f'mmhybrid/.mim/{path}' for path in index['Import']} <= set(names)
+    assert {Path(name).name for name in names} >= {'LICENSE', 'NOTICE'}
     top = {Path(name).parts[0] for name in names}
     assert top == {'mmhybrid', f'mmhybrid-{mmhybrid.__version__}.dist-info'}
     assert not [name for name in names if name.endswith('.pyc')]
