@@ -6,9 +6,10 @@ import torch
 
 import mmhybrid
 from mmhybrid.deploy import ExportError, Graph, backbone_graph, export, load_exported
-from mmhybrid.deploy.exporting import capture, compare, write
+from mmhybrid.deploy.exporting import SIZES, capture, compare, write
 from mmhybrid.deploy.graphs import AdaptivePool, prepare
 from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.layers.export import resize_bicubic
 
 VIT = dict(embed_dims=16, depth=1, num_heads=2)
 ADAPTED = dict(
@@ -26,14 +27,13 @@ FAMILIES = {
     'ViT, rotary positions, windows': lambda: ViT(
         VIT | dict(position='rope', mask_key_bias=True), windows=3, class_token=False
     ),
-    'DINOv2': lambda: ViT(VIT | dict(patch_size=14, pretrain_size=70, interpolate_offset=0.1)),
-    'DINOv2 reg': lambda: ViT(
-        VIT | dict(patch_size=14, pretrain_size=98, num_registers=4, interpolate_antialias=True)
+    'DINOv2': lambda: ViT(
+        VIT | dict(patch_size=14, pretrain_size=70, num_registers=4, interpolate_offset=0.1)
     ),
     'ConvStemViT': lambda: ConvStemViT(
-        VIT | dict(stem_channels=(8, 8, 8, 8), stem_strides=(2, 2, 2, 2)), num_classes=5
+        VIT | dict(stem_channels=(8, 8), stem_strides=(4, 4), stem_kernels=(5, 5)), num_classes=5
     ),
-    'ViTCoMer': lambda: ViTCoMer(ADAPTED | dict(extra_cti=0, cti_to_cnn=(True,))),
+    'ViTCoMer': lambda: ViTCoMer(ADAPTED | dict(extra_cti=0), out_indices=(0, 3)),
     'ViTAdapter': lambda: ViTAdapter(ADAPTED | dict(extra_extractors=0)),
     'CMT': lambda: CMT(
         dict(
@@ -72,12 +72,15 @@ def build(family):
 def test_files_agree_with_the_model(family, tmp_path):
     model = build(family)
     graph = backbone_graph(model)
-    deform = 'gather' if family == 'ViTCoMer' else 'grid_sample'
+    deform, sizes = 'grid_sample', SIZES
+    if family == 'ViTCoMer':  # of ViTAdapter's layers, for which both sides are free
+        deform, sizes = 'gather', [(h, 110) for h, _ in SIZES]
+        del graph.free[3]
     program = capture(prepare(graph, deform), graph)
     for name in ('model.onnx', 'model.pt2'):
         write(program, graph, tmp_path / name)
         exported = load_exported(tmp_path / name)
-        found = list(compare(graph, exported))
+        found = list(compare(graph, exported, sizes))
         assert len(found) >= 2
         for agreement in found:
             assert agreement.worst < 1e-4, agreement
@@ -93,8 +96,9 @@ def _check_operators(model, graph, has_grid_sample):
     assert ('GridSample' in {node.op_type for node in model.graph.node}) == has_grid_sample
     (image,) = model.graph.input
     sides = [dim.dim_param or dim.dim_value for dim in image.type.tensor_type.shape.dim]
-    fixed = graph.size or ('height', 'width')
-    assert (image.name, sides) == ('image', ['batch', 3, *fixed])
+    expected = [graph.free.get(i, side) for i, side in enumerate(graph.example.shape)]
+    assert (image.name, sides) == ('image', expected)
+    assert ('height' in sides) == (graph.size is None)
     assert [out.name for out in model.graph.output] == graph.outputs
 
 
@@ -128,6 +132,16 @@ def test_adaptive_pooling_as_products(size, output_size):
     x = torch.randn(2, 3, *size)
     expected = torch.nn.functional.adaptive_avg_pool2d(x, output_size)
     torch.testing.assert_close(AdaptivePool(output_size)(x), expected)
+
+
+@pytest.mark.parametrize('size', [(5, 5), (9, 4), (3, 12)])
+@pytest.mark.parametrize(('offset', 'antialias'), [(0.1, False), (0.0, True)])
+def test_bicubic_resizing_as_products(size, offset, antialias, monkeypatch):
+    maps = torch.randn(1, 3, 5, 7)
+    expected = resize_bicubic(maps, size, offset=offset, antialias=antialias)
+    monkeypatch.setattr('mmhybrid.models.layers.export.is_exporting', lambda: True)
+    found = resize_bicubic(maps, size, offset=offset, antialias=antialias)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_what_cannot_be_opened(tmp_path):
