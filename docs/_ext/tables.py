@@ -5,6 +5,8 @@
 ``{shapes} NAME``
     Shapes through a backbone, read by hooks while it runs on an image of ``:size: H W``. The body
     names the modules, each line ``name: what it is``.
+``{benchmark} FILE``
+    What ``tools/benchmark.py --json docs/benchmarks/FILE`` measured, with ratios to its first row.
 """
 
 import json
@@ -118,8 +120,50 @@ def describe(out) -> str:
     return '\n'.join(describe(one) for one in out)
 
 
+class Benchmark(SphinxDirective):
+    """See the module."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table."""
+        path = DOCS / 'benchmarks' / self.arguments[0]
+        self.env.note_dependency(str(path))
+        if not path.is_file():
+            raise self.error(f'no file {path.relative_to(DOCS)}')
+        report = json.loads(path.read_text(encoding='utf-8'))
+        results, machine = report['results'], report['machine']
+        measured = {key: head for key, head in MEASURED.items() if key in results[0]}
+        rows = []
+        for result in results:
+            row = [result['name']]
+            for key, (_, digits) in measured.items():
+                ratio = result[key] / results[0][key]
+                row.append(f'{result[key]:.{digits}f} ({ratio:.2f}x)')
+            rows.append(row)
+        table = make_table(['name', *(head for head, _ in measured.values())], rows)
+        height, width = machine['size']
+        caption = (
+            f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
+            f'{machine["dtype"]}, {height}x{width}, batch {machine["batch"]}, '
+            f'medians of {machine["rounds"]} rounds'
+        )
+        table.insert(0, nodes.title(text=caption))
+        return [table]
+
+
+MEASURED = {
+    'infer_ms': ('inference ms', 0),
+    'train_ms': ('training step ms', 0),
+    'peak_mb': ('peak MB', 0),
+    'params_m': ('params M', 1),
+    'gflops': ('GMACs', 1),
+}
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
+    app.add_directive('benchmark', Benchmark)
     app.add_directive('costs', Costs)
     app.add_directive('shapes', Shapes)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

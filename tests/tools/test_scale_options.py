@@ -95,7 +95,6 @@ def test_a_hook_that_the_config_switches_off(tool, job, tmp_path):
         (['--launcher', 'pytorch'], ['RANK', 'torchrun --nproc_per_node']),
         (['--launcher', 'slurm'], ['SLURM_PROCID', 'srun']),
         (['--launcher', 'mpi'], ['OMPI_COMM_WORLD_RANK', 'MASTER_ADDR', 'mpirun']),
-        (['--auto-scale-lr'], ['base_batch_size']),
         (['--resume', '--seed', '-1'], ['--seed -1', '0 or more']),
     ],
 )
@@ -110,6 +109,10 @@ def test_refused_with_this_config(tool, job, monkeypatch):
     with open(config, 'a') as file:
         file.write("custom_hooks = [dict(type='EMAHook')]\n")
     fails(main, [config, '--ema', *settings], 'has an EMAHook')
+    config, settings = job('mmseg')
+    with open(config, 'a') as file:
+        file.write('auto_scale_lr = dict(_delete_=True)\n')
+    fails(main, [config, '--auto-scale-lr', *settings], 'has no auto_scale_lr.base_batch_size')
     config, settings = job('mmseg', 'model.backbone.type=mmpretrain.TIMMBackbone')
     fails(main, [config, '--with-cp', *settings], 'TIMMBackbone has no with_cp', 'model_name')
     for name in ('RANK', 'LOCAL_RANK'):
