@@ -12,11 +12,15 @@ process after a tenth of the run and at its end; they fail if either grew by mor
 
 import argparse
 import gc
+import os
 import random
 import resource
 import subprocess
 import sys
 from pathlib import Path
+
+# torch keeps a oneDNN kernel for each of the last 1024 shapes: here a bound that is reached early.
+os.environ.setdefault('ONEDNN_PRIMITIVE_CACHE_CAPACITY', '32')
 
 import numpy as np
 import torch
