@@ -1,5 +1,6 @@
 """The options that fit a training to its machines: what they change, and what they refuse."""
 
+import mmengine.runner  # noqa: F401  takes get_device as it is now, before a test replaces it
 import pytest
 import torch
 from mmengine.config import Config
