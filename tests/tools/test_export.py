@@ -53,6 +53,18 @@ def config(tmp_path):
     return write
 
 
+def save_random(path, checkpoint, **meta):
+    """A checkpoint of a config's model with random weights."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS as REGISTRY
+    from mmengine.registry import init_default_scope
+
+    torch.manual_seed(0)
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    torch.save(dict(state_dict=REGISTRY.build(cfg.model).state_dict(), meta=meta), checkpoint)
+
+
 def worst(found):
     return max(agreement.worst for agreement in found)
 
@@ -68,19 +80,9 @@ def worst(found):
 )
 def test_onnx_of_a_whole_model(name, options, outputs, config, data, tool, tmp_path, capsys):
     """Exported, compared, and evaluated: the metrics are those of the model."""
-    from mmengine.config import Config
-    from mmengine.registry import MODELS as REGISTRY
-    from mmengine.registry import init_default_scope
-
-    torch.manual_seed(0)
-    path = config(name)
-    cfg = Config.fromfile(path)
-    init_default_scope(cfg.default_scope)
-    model = REGISTRY.build(cfg.model)
-    checkpoint = tmp_path / 'random.pth'
+    path, checkpoint = config(name), tmp_path / 'random.pth'
     classes = ('a', 'b')
-    meta = dict(dataset_meta=dict(classes=classes))
-    torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
+    save_random(path, checkpoint, dataset_meta=dict(classes=classes))
 
     out = tmp_path / 'model.onnx'
     found = tool('export').main([path, str(checkpoint), str(out), *options])
@@ -105,17 +107,17 @@ def test_onnx_of_a_whole_model(name, options, outputs, config, data, tool, tmp_p
     assert results[0] and results[0] == pytest.approx(results[1], abs=1e-3, nan_ok=True)
 
 
-def test_infer_with_an_exported_file(config, data, tool, tmp_path):
-    from mmengine.config import Config
-    from mmengine.registry import MODELS as REGISTRY
-    from mmengine.registry import init_default_scope
+@pytest.mark.parametrize('name', ['upernet', 'retinanet'])
+def test_torch_export_of_a_whole_model(name, config, data, tool, tmp_path):
+    path, checkpoint, out = config(name), tmp_path / 'random.pth', tmp_path / 'model.pt2'
+    save_random(path, checkpoint)
+    found = tool('export').main([path, str(checkpoint), str(out), *FIXED])
+    assert out.is_file() and worst(found) < 1e-4
 
-    torch.manual_seed(0)
-    path = config('linear')
-    cfg = Config.fromfile(path)
-    init_default_scope(cfg.default_scope)
-    weights = [tmp_path / name for name in ('random.pth', 'model.pt2')]
-    torch.save(dict(state_dict=REGISTRY.build(cfg.model).state_dict()), weights[0])
+
+def test_infer_with_an_exported_file(config, data, tool, tmp_path):
+    path, weights = config('linear'), [tmp_path / name for name in ('random.pth', 'model.pt2')]
+    save_random(path, weights[0])
     tool('export').main([path, *map(str, weights)])
     found = []
     for file in weights:
