@@ -207,6 +207,13 @@ def _add_tensorboard(cfg):
         visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
 
 
+def require(cfg, name, keys, purpose):
+    """Raise UsageError unless a config has what it takes to be trained or evaluated."""
+    for key in keys:
+        if cfg.get(key) is None:
+            raise UsageError(f'{name} has no {key}: it cannot be {purpose}')
+
+
 def _read(path):
     from mmengine.config import Config
 

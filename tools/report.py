@@ -10,7 +10,7 @@ newest. `tools/train.py --report` and `tools/test.py --report` write the same pa
 import argparse
 from pathlib import Path
 
-from _common import UsageError, build_runner, check_data, find, load_config, run
+from _common import UsageError, build_runner, check_data, find, load_config, require, run
 
 
 def parse_args(argv):
@@ -45,9 +45,7 @@ def main(argv=None):
     cfg = load_config(
         argparse.Namespace(config=str(config), work_dir=str(work_dir), cfg_options=args.cfg_options)
     )
-    for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
-        if cfg.get(key) is None:
-            raise UsageError(f'{config} has no {key}: it cannot be evaluated')
+    require(cfg, config, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
     check_data(cfg, ['test'])
     hook = dict(
         type='mmhybrid.ReportHook',

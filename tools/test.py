@@ -16,6 +16,7 @@ from _common import (
     find,
     load_config,
     load_model,
+    require,
     run,
 )
 
@@ -38,9 +39,7 @@ def main(argv=None):
     args = parse_args(argv)
     checkpoint = find(args.checkpoint, 'checkpoint')
     cfg = load_config(args)
-    for key in ('test_dataloader', 'test_cfg', 'test_evaluator'):
-        if cfg.get(key) is None:
-            raise UsageError(f'{args.config} has no {key}: it cannot be evaluated')
+    require(cfg, args.config, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
     cfg.load_from, cfg.resume = None, False
     check_data(cfg, ['test'])
     if args.show_dir:

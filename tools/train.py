@@ -18,6 +18,7 @@ from _common import (
     check_data,
     find,
     load_config,
+    require,
     run,
 )
 from _scale import add_options, apply_options, compile_backbone
@@ -108,9 +109,7 @@ def main(argv=None):
 
 
 def _apply(args, cfg):
-    for key in ('train_dataloader', 'train_cfg', 'optim_wrapper'):
-        if cfg.get(key) is None:
-            raise UsageError(f'{args.config} has no {key}: it cannot be trained')
+    require(cfg, args.config, ['train_dataloader', 'train_cfg', 'optim_wrapper'], 'trained')
     batch_size = cfg.train_dataloader.get('batch_size')
     if batch_size is not None and batch_size < 1:
         raise UsageError(f'train_dataloader.batch_size={batch_size}: expected at least 1')

@@ -50,17 +50,17 @@ def fuzz(args, target) -> int:
     start = time.perf_counter()
     for case in range(args.cases):
         sample = target.samples[case % len(target.samples)]
-        path = target.write(case, sample, mutate(sample.read_bytes(), rng))
-        try:
-            result = target.read(path)
-        except Exception:
-            result = 'failed'
-            failures.append((case, sample.name, traceback.format_exc(limit=-3)))
-            if args.keep:
-                args.keep.mkdir(parents=True, exist_ok=True)
-                (args.keep / f'{case}-{path.name}').write_bytes(path.read_bytes())
+        data = mutate(sample.read_bytes(), rng)
+        with target.damaged(sample, data):
+            try:
+                result = target.read(sample)
+            except Exception:
+                result = 'failed'
+                failures.append((case, sample.name, traceback.format_exc(limit=-3)))
+                if args.keep:
+                    args.keep.mkdir(parents=True, exist_ok=True)
+                    (args.keep / f'{case}-{sample.name}').write_bytes(data)
         results[result] += 1
-        target.restore()
     for name, path in target.hostile():
         try:
             results[f'{name}: {target.read(path)}'] += 1

@@ -1,6 +1,7 @@
 """What is fuzzed: samples to damage, how each is read, and files that attack on purpose."""
 
 import argparse
+import contextlib
 import io
 import json
 import pickle
@@ -40,19 +41,19 @@ class Target:
         self.marker = folder / 'marker'
         self.samples: list[Path] = []
 
-    def write(self, case: int, sample: Path, data: bytes) -> Path:
-        """Put a damaged sample where it is read."""
-        path = self.folder / 'cases' / sample.name
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(data)
-        return path
+    @contextlib.contextmanager
+    def damaged(self, sample: Path, data: bytes) -> Iterator[None]:
+        """Within it the sample holds other bytes."""
+        good = sample.read_bytes()
+        sample.write_bytes(data)
+        try:
+            yield
+        finally:
+            sample.write_bytes(good)
 
     def read(self, path: Path) -> str:
         """``'read'``, or what it was refused with; any other error passes through."""
         raise NotImplementedError
-
-    def restore(self) -> None:
-        """Undo what :meth:`write` did to a good file."""
 
     def hostile(self) -> Iterator[tuple[str, Path]]:
         """Name and path of files that attack on purpose."""
@@ -132,29 +133,16 @@ class Data(Target):
         super().__init__(folder)
         from mmhybrid.testing.folders import draw_folder
 
-        self.roots = {}
         for layout in ('coco', 'voc', 'cityscapes'):
             draw_folder(layout, folder / layout, train=2, val=1, size=(64, 64))
-        self._keep = None
-        coco = folder / 'coco'
-        ade = folder / 'cityscapes'
-        voc = folder / 'voc'
+        coco, voc, cityscapes = (folder / name for name in ('coco', 'voc', 'cityscapes'))
         self.samples = [
             coco / 'annotations' / 'instances_train2017.json',
             *sorted((coco / 'train2017').iterdir())[:1],
             *sorted(voc.rglob('*.xml'))[:1],
             *sorted(voc.rglob('ImageSets/Main/*.txt'))[:1],
-            *sorted(ade.rglob('*_labelTrainIds.png'))[:1],
+            *sorted(cityscapes.rglob('*_labelTrainIds.png'))[:1],
         ]
-
-    def write(self, case, sample, data):
-        self._keep = sample, sample.read_bytes()
-        sample.write_bytes(data)
-        return sample
-
-    def restore(self):
-        path, data = self._keep
-        path.write_bytes(data)
 
     def read(self, path):
         from mmhybrid.datasets import check
@@ -209,13 +197,8 @@ class Configs(Target):
     def __init__(self, folder):
         super().__init__(folder)
         sys.path.insert(0, str(ROOT / 'tools'))
-        for name in ('upernet_cmt_ti.py', 'maskrcnn_vitcomer_t.py'):
-            path = folder / name
-            text = (ROOT / 'configs' / name).read_text(encoding='utf-8')
-            path.write_text(text.replace("'./_base_", f"'{ROOT}/configs/_base_"))
-            self.samples.append(path)
-        shutil.copytree(ROOT / 'configs', folder / 'cases', dirs_exist_ok=True)
         shutil.copytree(ROOT / 'configs', folder, dirs_exist_ok=True)
+        self.samples = [folder / 'upernet_cmt_ti.py', folder / 'maskrcnn_vitcomer_t.py']
 
     def read(self, path):
         from _common import UsageError, load_config
