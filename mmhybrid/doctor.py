@@ -173,6 +173,8 @@ def state(name: str, facts: Facts) -> str:
     details = facts.probes[name]
     if 'error' in details:
         library = name.partition('.')[0]
+        if details['error'] == 'Timeout':
+            return 'slow'
         return 'missing' if f"No module named '{library}'" in details['message'] else 'broken'
     if name == 'torch':
         return f'built for CUDA {details["cuda"]}' if details['cuda'] else 'built for the CPU'
@@ -212,7 +214,7 @@ def print_report(facts: Facts, problems: list[Problem]) -> None:
         if name == 'mmhybrid' and 'error' not in details:
             continue  # the first line says it
         text = state(name, facts)
-        colour = {'missing': 'yellow', 'broken': 'red'}.get(text, 'dim')
+        colour = {'missing': 'yellow', 'slow': 'yellow', 'broken': 'red'}.get(text, 'dim')
         version = details.get('version') or facts.distributions.get(name, '')
         title = 'mmcv ops' if name == 'mmcv._ext' else name
         print(f'  {title:<12} {version:<13} {paint(text, colour)}'.rstrip())

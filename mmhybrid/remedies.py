@@ -239,6 +239,20 @@ def broken(library: str, why: str, facts: Facts) -> Problem:
     return Problem(f'broken-{library}', f'{library or "a library"} fails at import', why, commands)
 
 
+def slow(facts: Facts) -> Problem:
+    """Imports that were not waited for to the end: nothing says that a library is broken."""
+    failures = facts.probes.items()
+    names = [name for name, found in failures if found.get('error') == 'Timeout']
+    return Problem(
+        'slow-import',
+        f'importing {", ".join(names)} takes very long',
+        f'{facts.probes[names[0]]["message"]}. Most often the machine or its disk is busy with '
+        'something else. The command imports it once more; when it ends without an error, the next '
+        'examination is quick. If it never ends, Ctrl-C shows where it stands.',
+        [shlex.join([sys.executable, '-c', f'import {names[0]}'])],
+    )
+
+
 def incompatible(module: str, library: str, versions: str, facts: Facts) -> Problem:
     """A library of another version than `module` accepts."""
     requirement = STACKS[facts.stack][library] + versions
@@ -288,7 +302,10 @@ def diagnose(facts: Facts) -> list[Problem]:
     causes: dict[str, Problem] = {}  # by message: what breaks one library breaks its users
     for module, found in failures.items():
         message = found['message']
-        problem = causes.get(message) or judge(module, message, facts)
+        if found['error'] == 'Timeout':
+            problem = slow(facts)
+        else:
+            problem = causes.get(message) or judge(module, message, facts)
         problem = causes[message] = problems.setdefault(problem.id, problem)
         problem.breaks.append(module)
         problem.blocks |= module in MAIN_JOB

@@ -250,6 +250,16 @@ def test_a_missing_compiler_comes_first():
     assert [problem.id for problem in problems] == ['compiler', 'mmcv-ops']
 
 
+def test_a_slow_import_is_not_called_broken(monkeypatch):
+    monkeypatch.setattr(doctor, 'TIMEOUT', 0.01)  # less than Python takes to start
+    probes = {name: doctor.probe(name) for name in ('mmdet', 'mmseg')}
+    (problem,) = diagnose(Facts(ONEDL, probes))
+    assert problem.title == 'importing mmdet, mmseg takes very long'
+    assert 'more than 0.01 seconds' in problem.why and 'busy' in problem.why
+    assert problem.breaks == ['mmdet', 'mmseg'] and problem.blocks
+    assert not any('install' in command for command in problem.commands)
+
+
 def test_explanation_of_an_import_error():
     error = ImportError("No module named 'mmcv._ext'", name='mmcv._ext')
     text = doctor.explain_import_error(error)

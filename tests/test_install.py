@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from mmhybrid import __version__
+from mmhybrid.remedies import Facts, diagnose
 from mmhybrid.stacks import ROOT, STACKS, pins, requirements
 
 spec = importlib.util.spec_from_file_location('mmhybrid_install', ROOT / 'tools' / 'install.py')
@@ -188,6 +189,14 @@ def test_what_only_the_user_can_mend_is_left_to_them(install, capsys):
     code, commands = install(reports=[report])
     assert code == 1 and len(commands) == len(LAST_WORDS)
     assert 'export CUDA_VISIBLE_DEVICES=' in capsys.readouterr().err
+
+
+def test_a_slow_import_is_no_reason_to_install_again(install, capsys):
+    probe = {'error': 'Timeout', 'message': 'its import takes more than 300 seconds'}
+    (problem,) = diagnose(Facts({'onedl-mmdetection': '3.5.1'}, {'mmdet': probe}))
+    code, commands = install(reports=[{'problems': [vars(problem)]}])
+    assert code == 1 and len(commands) == len(LAST_WORDS)
+    assert 'importing mmdet takes very long' in capsys.readouterr().err
 
 
 def test_lint_needs_ruff_alone(install, venv):
