@@ -36,6 +36,7 @@ RUNNER_OPTIONS = {
     'sync_bn',
     'compile',
 }
+CHECKPOINT = 'checkpoint of the same config, its exported file, or a work dir: its best checkpoint'
 SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
 
 
@@ -116,6 +117,21 @@ def find(path, what):
         f'{what} not found: {path} (looked in {Path.cwd()} and {ROOT})'
         + (f'; did you mean {" or ".join(near)}?' if near else '')
     )
+
+
+def find_checkpoint(path):
+    """A checkpoint given by the user; of a work dir the best one, else the newest."""
+    from mmhybrid.engine import latest_checkpoint
+
+    path = find(path, 'checkpoint')
+    if not path.is_dir():
+        return path
+    best = sorted(path.glob('best_*.pth'), key=lambda file: file.stat().st_mtime_ns)
+    found = best[-1] if best else latest_checkpoint(path)
+    if found is None:
+        raise UsageError(f'{path} holds no checkpoint: has its training come to the first one?')
+    print(f'checkpoint: {found}')
+    return found
 
 
 def load_config(args):

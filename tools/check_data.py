@@ -34,7 +34,7 @@ def main(argv=None):
     if target.is_dir():
         if args.cfg_options:
             parser.error('--cfg-options: a folder is checked without a config')
-        checks = checks_of_folder(target)
+        checks = checks_of_folder(target, problems)
     else:
         checks = checks_of_config(args, problems)
     progress = Progress()
@@ -95,7 +95,7 @@ def checks_of_config(args, problems):
     except DataError as error:
         problems.error(str(error))
         root = args.cfg_options.get('data_root') or Config.fromfile(find(args.config, '')).data_root
-        return checks_of_folder(Path(root)) if Path(root).is_dir() else []
+        return checks_of_folder(Path(root), problems) if Path(root).is_dir() else []
     init_default_scope(cfg.default_scope)
     checks = []
     for split in SPLITS:
@@ -167,7 +167,7 @@ def check_of_dataset(split, dataset, scope):
     raise UsageError(f'{kind} is no kind of data that can be checked')
 
 
-def checks_of_folder(root):
+def checks_of_folder(root, problems):
     """A check for each kind of data in a folder, as docs/data.md lays it out."""
     from mmhybrid.datasets import check
     from mmhybrid.datasets.fit import CLASS_FILE
@@ -189,6 +189,11 @@ def checks_of_folder(root):
     for split in SPLITS:
         images, masks = root / 'images' / split, root / 'annotations' / split
         if images.is_dir() and masks.is_dir():
+            if classes is None and not problems.count('error'):  # which may have said so
+                problems.warning(
+                    f'no {CLASS_FILE} in {root} names the classes of the masks: a training wants '
+                    'it, or --cfg-options classes=road,sky,...'
+                )
             checks.append(
                 lambda reading, split=split, images=images, masks=masks: check.check_masks(
                     split, images, masks, classes, reading=reading

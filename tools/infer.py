@@ -26,7 +26,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from _common import UsageError, argument_parser, find, load_config, run
+from _common import CHECKPOINT, UsageError, argument_parser, find, find_checkpoint, load_config, run
 from _predict import TiledPredictor, open_predictor
 
 from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_label
@@ -45,7 +45,7 @@ def _score(text):
 
 def parse_args(argv):
     parser = argument_parser('Run a trained model on images, folders, videos or a camera.')
-    parser.add_argument('checkpoint', help='checkpoint of the same config, or its exported file')
+    parser.add_argument('checkpoint', help=CHECKPOINT)
     parser.add_argument('source', metavar='SOURCE', help='image, folder, video file or camera:0')
     parser.add_argument('--out-dir', help='default: WORK_DIR/infer')
     parser.add_argument(
@@ -71,7 +71,7 @@ def parse_args(argv):
 def main(argv=None):
     """Predict and write; return the number of images that could not be read."""
     args = parse_args(argv)
-    model_file = find(args.checkpoint, 'checkpoint')
+    model_file = find_checkpoint(args.checkpoint)
     source = open_source(args.source, args.max_frames)
     cfg = load_config(args)
     out = Path(args.out_dir or Path(cfg.work_dir) / 'infer')

@@ -10,7 +10,16 @@ newest. `tools/train.py --report` and `tools/test.py --report` write the same pa
 import argparse
 from pathlib import Path
 
-from _common import UsageError, build_runner, check_data, find, load_config, require, run
+from _common import (
+    UsageError,
+    build_runner,
+    check_data,
+    find,
+    find_checkpoint,
+    load_config,
+    require,
+    run,
+)
 
 
 def parse_args(argv):
@@ -40,7 +49,7 @@ def main(argv=None):
     args = parse_args(argv)
     work_dir = find(args.work_dir, 'work dir')
     config = find_config(work_dir)
-    checkpoint = find(args.checkpoint, 'checkpoint') if args.checkpoint else best(work_dir)
+    checkpoint = find_checkpoint(args.checkpoint or work_dir)
     out = Path(args.out or work_dir / 'report.html')
     cfg = load_config(
         argparse.Namespace(config=str(config), work_dir=str(work_dir), cfg_options=args.cfg_options)
@@ -74,17 +83,6 @@ def find_config(work_dir):
         held = ', '.join(path.name for path in configs) or 'none'
         raise UsageError(f'{work_dir} should hold the one config of a training; it holds {held}')
     return configs[0]
-
-
-def best(work_dir):
-    """The best checkpoint of a work dir, else its newest."""
-    from mmhybrid.engine import latest_checkpoint
-
-    found = sorted(work_dir.glob('best_*.pth'), key=lambda path: path.stat().st_mtime_ns)
-    path = found[-1] if found else latest_checkpoint(work_dir)
-    if path is None:
-        raise UsageError(f'{work_dir} holds no checkpoint; give one with --checkpoint')
-    return path
 
 
 if __name__ == '__main__':

@@ -8,12 +8,13 @@ import json
 from pathlib import Path
 
 from _common import (
+    CHECKPOINT,
     UsageError,
     add_launcher,
     argument_parser,
     build_runner,
     check_data,
-    find,
+    find_checkpoint,
     load_config,
     load_model,
     require,
@@ -23,7 +24,7 @@ from _common import (
 
 def parse_args(argv):
     parser = argument_parser('Evaluate a trained detector, segmentor or classifier.')
-    parser.add_argument('checkpoint', help='checkpoint of the same config, or its exported file')
+    parser.add_argument('checkpoint', help=CHECKPOINT)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the raw predictions')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions')
     parser.add_argument('--tta', action='store_true', help='test-time augmentation, as configured')
@@ -37,7 +38,7 @@ def parse_args(argv):
 def main(argv=None):
     """Evaluate, and return the metrics."""
     args = parse_args(argv)
-    checkpoint = find(args.checkpoint, 'checkpoint')
+    checkpoint = find_checkpoint(args.checkpoint)
     cfg = load_config(args)
     require(cfg, args.config, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
     cfg.load_from, cfg.resume = None, False

@@ -2,7 +2,7 @@
 _base_ = ['./datasets/custom_instance.py', './schedules/custom.py', './mmdet_runtime.py']
 
 default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=500, save_best='coco/bbox_mAP'),
+    logger=dict(interval=None),
+    checkpoint=dict(by_epoch=False, interval=None, save_best='coco/bbox_mAP'),
 )
 log_processor = dict(by_epoch=False)

@@ -8,8 +8,10 @@ _base_ = [
 ]
 
 image_size = (480, 360)
+# In small images objects are small: the smallest anchors are squares of 16 pixels.
+model = dict(rpn_head=dict(anchor_generator=dict(scales=[4])))
 default_hooks = dict(
-    logger=dict(interval=20),
-    checkpoint=dict(by_epoch=False, interval=500, save_best='coco/bbox_mAP'),
+    logger=dict(interval=None),
+    checkpoint=dict(by_epoch=False, interval=None, save_best='coco/bbox_mAP'),
 )
 log_processor = dict(by_epoch=False)

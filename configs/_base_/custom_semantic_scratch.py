@@ -9,4 +9,4 @@ _base_ = [
 
 image_size = (480, 360)
 crop_size = (256, 256)
-default_hooks = dict(logger=dict(interval=20), checkpoint=dict(interval=500, save_best='mIoU'))
+default_hooks = dict(logger=dict(interval=None), checkpoint=dict(interval=None, save_best='mIoU'))

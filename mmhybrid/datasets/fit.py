@@ -5,6 +5,7 @@ schedule. ``fit_to_folder`` fills it in from the options at the top of the confi
 folder, so that a training on new data is one command with one path.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.p
 CLASS_FILE = 'classes.txt'
 PEEK = 8  # masks of a split that are read before a training starts
 WARM_UP = 0.1  # of the training, at most
+EVALUATIONS = 6  # of a training, each with a checkpoint, but no more than 500 steps between two
+LINES = 10  # of the log in a short training; 20 steps a line in others
 
 
 def fit_to_folder(cfg: Config) -> None:
@@ -322,6 +325,15 @@ def _fit_weights(cfg):
 
 def _fit_schedule(cfg):
     end = cfg.train_cfg.setdefault('max_iters', cfg.max_iters)
+    between = min(500, max(20, math.ceil(end / EVALUATIONS)))
+    cfg.train_cfg.setdefault('val_interval', min(end, between))  # a try of few steps has one
+    hooks = cfg.get('default_hooks', {})
+    for name, interval in (
+        ('checkpoint', cfg.train_cfg.val_interval),
+        ('logger', min(20, max(1, end // LINES))),
+    ):
+        if hooks.get(name) and hooks[name].interval is None:
+            hooks[name].interval = interval
     for scheduler in cfg.param_scheduler:
         if scheduler.type == 'LinearLR':
             # A warm-up of one step would stay at its first rate for ever.

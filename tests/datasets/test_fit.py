@@ -28,6 +28,7 @@ def config(root, **options):
             val_evaluator=dict(),
             test_evaluator=dict(),
             train_cfg=dict(),
+            default_hooks=dict(checkpoint=dict(interval=None), logger=dict(interval=None)),
             optim_wrapper=dict(paramwise_cfg=dict(layer_decay_rate=0.8)),
             param_scheduler=[
                 dict(type='LinearLR', end=100), dict(type='CosineAnnealingLR')
@@ -80,6 +81,21 @@ def test_options_win(tmp_path):
     assert [scheduler.end for scheduler in cfg.param_scheduler] == [100, 2000]
     assert cfg.model.backbone.init_cfg == dict(type='Pretrained', checkpoint='vit.pth')
     assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.8
+
+
+@pytest.mark.parametrize(
+    ('steps', 'evaluated', 'logged'), [(10, 10, 1), (160, 27, 16), (3000, 500, 20), (9000, 500, 20)]
+)
+def test_evaluations_and_the_log_follow_the_steps(tmp_path, steps, evaluated, logged):
+    write(tmp_path, ['car'], ['car'])
+    cfg = coco_config(tmp_path, max_iters=steps)
+    fit_to_folder(cfg)
+    assert cfg.train_cfg.val_interval == cfg.default_hooks.checkpoint.interval == evaluated
+    assert cfg.default_hooks.logger.interval == logged
+    hooks = dict(checkpoint=dict(interval=7), logger=None)
+    cfg = coco_config(tmp_path, train_cfg=dict(val_interval=5), default_hooks=hooks)
+    fit_to_folder(cfg)
+    assert (cfg.train_cfg.val_interval, cfg.default_hooks.checkpoint.interval) == (5, 7)
 
 
 def test_folders_that_do_not_fit(tmp_path):

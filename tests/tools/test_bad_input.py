@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 
@@ -170,6 +171,17 @@ def test_custom_config_follows_the_folder(tool, data, tmp_path):
     arguments.cfg_options = dict(data_root=str(data), classes='sun')
     with pytest.raises(DataError, match='not in the file: sun'):
         common.load_config(arguments)
+
+
+def test_the_checkpoint_of_a_work_dir(tool, tmp_path):
+    common = tool('_common')
+    with pytest.raises(common.UsageError, match='holds no checkpoint'):
+        common.find_checkpoint(tmp_path)
+    for step, name in enumerate(('iter_20.pth', 'best_mIoU_iter_10.pth', 'best_mIoU_iter_15.pth')):
+        torch.save(dict(state_dict=dict(a=torch.zeros(1)), meta={}), tmp_path / name)
+        os.utime(tmp_path / name, (step, step))
+        assert common.find_checkpoint(str(tmp_path)) == tmp_path / name
+    assert common.find_checkpoint(tmp_path / 'iter_20.pth').name == 'iter_20.pth'
 
 
 def test_a_message_and_no_traceback(tmp_path):

@@ -20,10 +20,13 @@ def test_a_good_folder_and_a_bad_one(check, data, tmp_path, capsys):
     assert f'train: {root}/annotations/instances_train.json' in out
     assert f'val: images in {root}/images/val, masks in {root}/annotations/val' in out
     assert 'no errors' in out and '96x64' in out and 'star' in out
+    assert out.count('warning: no classes.txt') == 1
+    (root / 'classes.txt').write_text('\n'.join('abcdefg'))
     (root / 'images/train/000001.jpg').unlink()
     assert check([str(root)]) == 1
     out = capsys.readouterr().out
     assert 'error: missing image files: ' in out and '1 error, ' in out
+    assert 'no classes.txt' not in out
 
 
 def test_a_config(check, data, tmp_path, capsys):

@@ -42,7 +42,7 @@ def test_bad_work_dirs(tool, tmp_path, capsys):
     with pytest.raises(ValueError, match='the one config of a training; it holds none'):
         main(['empty'])
     (tmp_path / 'empty/config.py').write_text('')
-    with pytest.raises(ValueError, match='holds no checkpoint; give one'):
+    with pytest.raises(ValueError, match='holds no checkpoint: has its training'):
         main(['empty'])
     with pytest.raises(ValueError, match='checkpoint not found: a.pth'):
         main(['empty', '--checkpoint', 'a.pth'])

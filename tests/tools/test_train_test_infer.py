@@ -27,7 +27,7 @@ def test_train_evaluate_predict(scope, metric, amp, tool, job, data, tmp_path):
     assert [p for p in (tmp_path / 'shown').rglob('*') if p.suffix in ('.jpg', '.png')]
 
     source = data / 'images'
-    arguments = [config, str(checkpoint), str(source), '--out-dir', 'out', '--score-thr', '0']
+    arguments = [config, 'work', str(source), '--out-dir', 'out', '--score-thr', '0']
     assert tool('infer').main([*arguments, *options]) == 0
     written = sorted(p.name for p in (tmp_path / 'out/pictures/val').iterdir())
     assert written == ['000000.jpg', '000001.jpg']

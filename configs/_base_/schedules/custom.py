@@ -1,13 +1,13 @@
 # A short schedule for few images. Options, through --cfg-options:
 #
-#   max_iters=3000                training steps; warm-up and cosine follow
+#   max_iters=3000                training steps; warm-up, cosine, evaluations and checkpoints follow
 #   weights=NAME, PATH or URL     weights of the backbone to begin with. They are worth a lot when
 #                                 images are few: give them unless you are offline
 #   optim_wrapper.optimizer.lr=2e-4
 weights = None
 max_iters = 3000
 
-train_cfg = dict(type='IterBasedTrainLoop', val_interval=500)
+train_cfg = dict(type='IterBasedTrainLoop')
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 # Few images need small steps at first, a bounded gradient, and a rate that falls smoothly to zero.
