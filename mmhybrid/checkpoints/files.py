@@ -280,8 +280,8 @@ def _read_safetensors(path):
 
 def _by_hand(url, path):
     return (
-        f'Fetch it by hand into {path.parent} under the name {path.name}, or start from scratch '
-        'with init_cfg=None'
+        f'Fetch it by hand into {path.parent} under the name {path.name}, give the path of a file '
+        'in its place, or begin from random weights: init_cfg=None, and no option weights=...'
     )
 
 
