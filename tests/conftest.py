@@ -1,4 +1,5 @@
 import os
+from pathlib import Path
 
 import torch
 from hypothesis import Phase, settings
@@ -17,3 +18,11 @@ settings.register_profile(
 )
 settings.register_profile('thorough', max_examples=300, deadline=None, print_blob=True)
 settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'default'))
+
+
+def pytest_configure(config):
+    """A warning that a tool causes is an error, as for mmhybrid: tools belong to no package."""
+    root = Path(__file__).parents[1]
+    for path in (*root.glob('tools/*.py'), *root.glob('docs/*.py')):
+        config.addinivalue_line('filterwarnings', rf'error:::{path.stem}$')
+    config.addinivalue_line('filterwarnings', 'error:::<run_path>$')  # what runpy calls them

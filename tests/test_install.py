@@ -18,7 +18,7 @@ from mmhybrid import __version__
 from mmhybrid.remedies import Facts, diagnose
 from mmhybrid.stacks import ROOT, STACKS, pins, requirements
 
-spec = importlib.util.spec_from_file_location('mmhybrid_install', ROOT / 'tools' / 'install.py')
+spec = importlib.util.spec_from_file_location('install', ROOT / 'tools' / 'install.py')
 setup = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(setup)
 
