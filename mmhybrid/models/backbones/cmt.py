@@ -21,9 +21,29 @@ from ..layers import (
     build_norm,
     fold_into_next,
     fold_into_previous,
-    lean,
+    gelu_norm_conv,
 )
 from .base import REQUIRED, Backbone
+
+
+class Stem(nn.Sequential):
+    """Three 3x3 convolutions, the first of stride 2; each activation comes before its norm."""
+
+    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
+        layers = []
+        for stride, width in ((2, in_channels), (1, channels), (1, channels)):
+            layers += [
+                nn.Conv2d(width, channels, 3, stride=stride, padding=1),
+                nn.GELU(),
+                build_norm(norm_cfg, channels),
+            ]
+        super().__init__(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        conv1, _, norm1, conv2, _, norm2, conv3, gelu, norm3 = self
+        x = gelu_norm_conv(conv1(x), norm1, conv2)
+        x = gelu_norm_conv(x, norm2, conv3)
+        return norm3(gelu(x))
 
 
 class LMHSA(nn.Module):
@@ -102,8 +122,8 @@ class IRFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.expand(x)
-        x = lean(lambda x: self.dwconv(self.expand_norm(_gelu(x))), x, owner=self.expand_norm)
-        x = lean(lambda x: self.project(self.dw_norm(_gelu(x))), x, owner=self.dw_norm)
+        x = gelu_norm_conv(x, self.expand_norm, self.dwconv)
+        x = gelu_norm_conv(x, self.dw_norm, self.project)
         return self.project_norm(x)
 
     def fuse_norms(self) -> None:
@@ -390,7 +410,7 @@ class CMT(Backbone):
 
         self.stem = None
         if arch.stem == 'conv':
-            self.stem = _stem(in_channels, arch.stem_channels, norm_cfg)
+            self.stem = Stem(in_channels, arch.stem_channels, norm_cfg)
         self.levels = self.resolve_indices(count)
         self.num_run = count if num_classes else self.levels[-1] + 1
         self.stages = self._build_stages(arch, bias_resize, norm_cfg, drop_path_rate)
@@ -514,23 +534,6 @@ class CMT(Backbone):
                 f'frozen_stages={self.frozen_stages}: CMT has {count} stages here; use -1 '
                 f'(nothing) to {count}'
             )
-
-
-def _gelu(x: Tensor) -> Tensor:
-    """GELU, in the place of its input where no gradient is recorded: maps are large here."""
-    return F.gelu(x) if torch.is_grad_enabled() else torch.ops.aten.gelu_(x)
-
-
-def _stem(in_channels: int, channels: int, norm_cfg: dict) -> nn.Sequential:
-    """Three 3x3 convolutions, the first of stride 2; each activation comes before its norm."""
-    layers = []
-    for stride, width in ((2, in_channels), (1, channels), (1, channels)):
-        layers += [
-            nn.Conv2d(width, channels, 3, stride=stride, padding=1),
-            nn.GELU(),
-            build_norm(norm_cfg, channels),
-        ]
-    return nn.Sequential(*layers)
 
 
 def _per_stage(name: str, value: Any, count: int) -> tuple:

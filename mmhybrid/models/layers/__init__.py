@@ -9,6 +9,7 @@ from .drop import DropPath
 from .fuse import fold_into_next, fold_into_previous, fuse_norms
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm
+from .norm_conv import gelu_norm_conv
 from .pair_bias import GridBias, PairBias, biased_attention
 from .patch_embed import PatchEmbed
 from .pointwise_conv import PointwiseConv, ResidualDWConv
@@ -37,6 +38,7 @@ __all__ = [
     'fold_into_next',
     'fold_into_previous',
     'fuse_norms',
+    'gelu_norm_conv',
     'in_blocks',
     'join_levels',
     'lean',

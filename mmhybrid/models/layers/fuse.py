@@ -1,5 +1,6 @@
 """Batch norms folded into the layers beside them, for inference."""
 
+import itertools
 from collections.abc import Sequence
 
 import torch
@@ -16,7 +17,7 @@ def fuse_norms(model: nn.Module) -> None:
     """
     for module in model.modules():
         if isinstance(module, nn.Sequential):
-            for i, (layer, norm) in enumerate(zip(module, module[1:], strict=False)):
+            for i, (layer, norm) in enumerate(itertools.pairwise(list(module))):
                 if isinstance(layer, nn.Conv2d):
                     module[i + 1] = fold_into_previous(norm, layer)
         elif hasattr(module, 'fuse_norms'):

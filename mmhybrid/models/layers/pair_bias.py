@@ -47,6 +47,8 @@ class GridBias:
     def bands(self, rows: int) -> list[Callable[[], Tensor]]:
         """For each band of so many query rows, the function that gives its bias."""
         h, w = self.query_grid
+        if self.whole is not None and rows >= h:  # the gradient of a split would be a copy
+            return [partial(_identity, self.whole)]
         if self.whole is not None:
             return [partial(_identity, band) for band in self.whole.split(rows * w, dim=1)]
         return [
@@ -125,10 +127,10 @@ class PairBias(nn.Module):
         """The key grid is resized at once, the larger query grid as rows are asked for."""
         with _full_precision(self.table.device):
             table = self.table.float()
-            maps = table.view(-1, 1, *self.key_grid)  # (heads, Q, K) -> (heads Q, 1, h, w)
-            maps = resize_bicubic(maps, key_grid)
-            # (heads Q, 1, h', w') -> (heads, h, w K')
-            table = maps.reshape(len(table), self.query_grid[0], -1)
+            (h, w), (new_h, new_w) = self.key_grid, key_grid
+            to_keys = torch.kron(_bicubic(h, new_h, table), _bicubic(w, new_w, table))
+            # (heads, Q, K) -> (heads, Q, K') -> (heads, h, w K')
+            table = (table @ to_keys.T).reshape(len(table), self.query_grid[0], -1)
         to_rows = _bicubic(self.query_grid[0], query_grid[0], table)
         to_columns = _bicubic(self.query_grid[1], query_grid[1], table)
 

@@ -1,0 +1,139 @@
+"""Batch norms that work through the weights of the convolution after them."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from mmhybrid.models.layers import PointwiseConv, ResidualDWConv, gelu_norm_conv, recompute
+
+CONVS = {
+    'pointwise': lambda: PointwiseConv(12, 5),
+    'depth-wise': lambda: nn.Conv2d(12, 12, 3, padding=1, groups=12),
+    'with shortcut': lambda: ResidualDWConv(12),
+    'dense': lambda: nn.Conv2d(12, 8, 3, padding=1),
+    'patches': lambda: nn.Conv2d(12, 8, 2, stride=2),
+    'large': lambda: nn.Conv2d(12, 8, 5, padding=2, bias=False),
+    'uneven': lambda: nn.Conv2d(12, 8, (3, 5), stride=(1, 2), padding=(1, 2), groups=4),
+}
+
+
+def build(kind: str, dtype=torch.double) -> tuple[nn.BatchNorm2d, nn.Module]:
+    torch.manual_seed(0)
+    norm, conv = nn.BatchNorm2d(12), CONVS[kind]()
+    nn.init.uniform_(norm.weight, -1, 2)
+    nn.init.normal_(norm.bias)
+    return norm.to(dtype), conv.to(dtype)
+
+
+def run(function, x, norm, conv):
+    """Output, gradients and statistics."""
+    x = x.clone().requires_grad_()
+    out = function(x, norm, conv)
+    out.backward(torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out).cos())
+    parameters = [*norm.parameters(), *conv.parameters()]
+    return [out.detach(), x.grad, *(p.grad for p in parameters), *norm.buffers()]
+
+
+def plain(x, norm, conv):
+    return conv(norm(F.gelu(x)))
+
+
+def folded(x, norm, conv):
+    out = gelu_norm_conv(x, norm, conv)
+    assert type(out.grad_fn).__name__ == 'GeluNormConvBackward'
+    return out
+
+
+@pytest.mark.parametrize('size', [(9, 7), (2, 3)])
+@pytest.mark.parametrize('kind', CONVS)
+def test_it_is_the_three_layers(kind, size):
+    x = torch.randn(2, 12, *size, dtype=torch.double) * 3 + 1
+    layers = build(kind)
+    torch.testing.assert_close(
+        run(folded, x, *copy.deepcopy(layers)), run(plain, x, *layers), rtol=1e-9, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize('kind', CONVS)
+def test_it_is_as_exact_as_they_are_in_single_precision(kind):
+    x = (torch.randn(2, 12, 40, 40) * 3 + 1).contiguous(memory_format=torch.channels_last)
+    exact = run(plain, x.double(), *build(kind))
+    errors = []
+    for function in (plain, folded):
+        got = run(function, x, *build(kind, torch.float))
+        errors.append(
+            [((a - b).abs().max() / b.abs().max()).item() for a, b in zip(got, exact, strict=True)]
+        )
+    for theirs, ours in zip(*errors, strict=True):
+        assert ours <= 4 * theirs + 2e-6
+
+
+def test_no_norm_runs_and_the_input_alone_is_kept():
+    norm, conv = build('pointwise', torch.float)
+    x = torch.randn(2, 12, 8, 8, requires_grad=True)
+    kept = []
+    with (
+        torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda t: t),
+        torch.profiler.profile(acc_events=True) as profile,
+    ):
+        gelu_norm_conv(x, norm, conv)
+    assert 'aten::native_batch_norm' not in {event.name for event in profile.events()}
+    assert [n for n in kept if n >= x.numel()] == [x.numel()]
+
+
+@pytest.mark.parametrize(
+    'case',
+    [
+        'evaluation',
+        'not affine',
+        'layer norm',
+        'other momentum',
+        'autocast',
+        'one value',
+        'wrapped',
+    ],
+)
+def test_where_it_does_not_fit_the_layers_run(case):
+    norm, conv = build('pointwise', torch.float)
+    x = torch.randn(2, 12, 4, 4, requires_grad=True)
+    if case == 'evaluation':
+        norm.eval()
+    elif case == 'not affine':
+        norm = nn.BatchNorm2d(12, affine=False)
+    elif case == 'layer norm':
+        norm = nn.GroupNorm(1, 12)
+    elif case == 'other momentum':
+        norm.momentum = None
+    elif case == 'wrapped':
+        conv = nn.Sequential(conv)
+    elif case == 'one value':
+        with pytest.raises(ValueError, match='more than 1 value per channel'):
+            gelu_norm_conv(x[:1, :, :1, :1], norm, conv)
+        return
+    with torch.autocast('cpu', enabled=case == 'autocast'):
+        out = gelu_norm_conv(x, norm, conv)
+        expected = plain(x, copy.deepcopy(norm), conv)
+    assert type(out.grad_fn).__name__ != 'GeluNormConvBackward'
+    torch.testing.assert_close(out, expected)
+
+
+def test_statistics_are_updated_once_when_it_is_computed_twice():
+    norm, conv = build('with shortcut', torch.float)
+    once = copy.deepcopy(norm)
+    x = torch.randn(2, 12, 8, 8, requires_grad=True)
+    once(F.gelu(x))
+    recompute(lambda x: gelu_norm_conv(x, norm, conv), x, owner=norm).sum().backward()
+    for name, value in once.named_buffers():
+        torch.testing.assert_close(norm.get_buffer(name), value)
+
+
+def test_without_gradients_the_memory_of_the_input_is_used():
+    norm, conv = build('pointwise', torch.float)
+    x = torch.randn(2, 12, 8, 8)
+    expected = plain(x, norm.eval(), conv)
+    with torch.no_grad():
+        out = gelu_norm_conv(x, norm, conv)
+    torch.testing.assert_close(out, expected)
