@@ -170,7 +170,9 @@ class Backbone(BaseModule):
         if every map were, and a neck hands the format of its input on to them.
         """
         h, w = ((side + stride - 1) // stride for side in image_size)
-        return level.narrow(2, 0, h).narrow(3, 0, w).contiguous()
+        if not is_known(h, w, *level.shape[2:]) or level.shape[2:] != (h, w):
+            level = level.narrow(2, 0, h).narrow(3, 0, w)
+        return level.contiguous()
 
     def run(self, module: nn.Module, *args) -> Tensor:
         """Run a part of the backbone; with ``with_cp`` its activations are recomputed, not kept."""

@@ -13,4 +13,6 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         x = self.proj(x)
         grid = (x.shape[2], x.shape[3])
-        return x.flatten(2).transpose(1, 2), grid  # (N, D, h, w) -> (N, h w, D)
+        # (N, D, h, w) -> (N, h w, D). Sums keep the order in memory of what they begin with: were it
+        # that of a map, every norm and product of every block would copy its tokens.
+        return x.flatten(2).transpose(1, 2).contiguous(), grid
