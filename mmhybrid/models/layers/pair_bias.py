@@ -127,8 +127,7 @@ class PairBias(nn.Module):
         """The key grid is resized at once, the larger query grid as rows are asked for."""
         with _full_precision(self.table.device):
             table = self.table.float()
-            (h, w), (new_h, new_w) = self.key_grid, key_grid
-            to_keys = torch.kron(_bicubic(h, new_h, table), _bicubic(w, new_w, table))
+            to_keys = _bicubic_grid(self.key_grid, key_grid, table)
             # (heads, Q, K) -> (heads, Q, K') -> (heads, h, w K')
             table = (table @ to_keys.T).reshape(len(table), self.query_grid[0], -1)
         to_rows = _bicubic(self.query_grid[0], query_grid[0], table)
@@ -247,6 +246,13 @@ def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
     # A line of unit values a channel: (old, old) -> (1, old, old, 1) -> (1, old, new, 1)
     lines = resize_bicubic(units[None, :, :, None], (new, 1))
     return lines[0, :, :, 0].T
+
+
+def _bicubic_grid(old: Grid, new: Grid, like: Tensor) -> Tensor:
+    """Matrix ``(h' w', h w)`` that resizes both sides of a flattened grid."""
+    rows, columns = (_bicubic(*sides, like) for sides in zip(old, new, strict=True))
+    # (h', w', h, w), then flattened. Not torch.kron: exporters fix its sizes to the example's.
+    return (rows[:, None, :, None] * columns[:, None]).flatten(2).flatten(0, 1)
 
 
 def _full_precision(device: torch.device) -> AbstractContextManager:

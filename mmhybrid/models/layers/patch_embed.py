@@ -13,6 +13,6 @@ class PatchEmbed(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, tuple[int, int]]:
         x = self.proj(x)
         grid = (x.shape[2], x.shape[3])
-        # (N, D, h, w) -> (N, h w, D). Sums keep the order in memory of what they begin with: were it
-        # that of a map, every norm and product of every block would copy its tokens.
+        # (N, D, h, w) -> (N, h w, D). Sums keep the order in memory of what they begin with: in a
+        # map's order every norm and product of every block would copy its tokens.
         return x.flatten(2).transpose(1, 2).contiguous(), grid
