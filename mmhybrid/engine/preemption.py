@@ -1,8 +1,10 @@
 """Machines that are taken away: save, then leave."""
 
+import os
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from mmengine.dist import all_reduce, barrier, is_distributed
@@ -21,10 +23,11 @@ class Preempted(SystemExit):
 class PreemptionHook(Hook):
     """Saves a checkpoint and ends the process when it is told to stop.
 
-    Cloud machines and Kubernetes send SIGTERM, Slurm the signal of ``sbatch --signal``. The
-    checkpoint is written after the iteration that is under way. Several processes stop after the
-    same one, even if only one got the signal; during an evaluation they finish it first. A single
-    process leaves the evaluation, and a resumed training does not repeat it.
+    Cloud machines and Kubernetes send SIGTERM, Slurm the signal of ``sbatch --signal``. Sent to
+    every process of a job, it does not end those that load images: they leave it to the training.
+    The checkpoint is written after the iteration that is under way. Several processes stop after
+    the same one, even if only one got the signal; during an evaluation they finish it first. A
+    single process leaves the evaluation, and a resumed training does not repeat it.
 
     Args:
         signals: names of the signals.
@@ -46,6 +49,9 @@ class PreemptionHook(Hook):
     def before_train(self, runner):
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._note) for number in self.signals}
+            for loop in filter(None, (runner.train_loop, runner.val_loop)):
+                loader = loop.dataloader
+                loader.worker_init_fn = partial(obey_parent, self.signals, loader.worker_init_fn)
 
     def after_train(self, runner):
         for number, handler in self.before.items():
@@ -80,3 +86,18 @@ class PreemptionHook(Hook):
         self.after_train(runner)
         barrier()  # a process that ends early would make torchrun end the one that writes
         raise Preempted(128 + number)
+
+
+def obey_parent(signals: Sequence[int], init: Callable[[int], None] | None, worker: int) -> None:
+    """Begin a process that loads images: only the training may end it by one of the signals."""
+    if init is not None:
+        init(worker)
+    parent = os.getppid()
+    signal.pthread_sigmask(signal.SIG_BLOCK, signals)  # so that the thread gets to know the sender
+
+    def wait():
+        while signal.sigwaitinfo(signals).si_pid != parent:
+            pass
+        os._exit(0)
+
+    threading.Thread(target=wait, daemon=True).start()

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import subprocess
 import time
 
 import torch
@@ -29,6 +30,19 @@ def at_iteration(number, action):
 def send(number):
     """An action: the process gets the signal ``number``."""
     return lambda runner: os.kill(os.getpid(), number)
+
+
+def send_to_all(number):
+    """An action: somebody sends ``number`` to the process and to those that load its images."""
+
+    def action(runner):
+        loaders = [p for p in multiprocessing.active_children() if p._parent_pid == os.getpid()]
+        assert loaders
+        pids = [str(pid) for pid in (*(p.pid for p in loaders), os.getpid())]
+        subprocess.run(['kill', f'-{int(number)}', *pids], check=True)
+        time.sleep(1)  # torch raises as soon as the system tells of a loader's death
+
+    return action
 
 
 def kill_loaders(runner):

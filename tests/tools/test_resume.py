@@ -18,6 +18,7 @@ from .faults import (
     poison,
     same,
     send,
+    send_to_all,
     state_of,
 )
 
@@ -74,7 +75,7 @@ def test_an_epoch_cut_in_every_place(train, job, tmp_path):
 
     arguments = [config, '--work-dir', 'cut', *options]
     # Stopped in the midst of an epoch and of an accumulation.
-    code, log = train([*arguments, '--seed', '1'], at_iteration(1, send(signal.SIGTERM)))
+    code, log = train([*arguments, '--seed', '1'], at_iteration(1, send_to_all(signal.SIGTERM)))
     assert code == 128 + signal.SIGTERM
     assert 'stopped_iter_2.pth holds them: go on with --resume' in log
     assert 'Traceback' not in log
