@@ -29,7 +29,7 @@ import numpy as np
 from _common import CHECKPOINT, UsageError, argument_parser, find, find_checkpoint, load_config, run
 from _predict import TiledPredictor, open_predictor
 
-from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_label
+from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_list
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
@@ -397,9 +397,11 @@ class Writer:
         listed = {classes[i]: round(float(shares[i]), 4) for i in np.argsort(-shares)}
         listed = {name: share for name, share in listed.items() if share > 0}
         picture = draw_class_map(image, class_map, colors)
-        for row, label in enumerate(list(listed)[:6]):
-            color = colors[classes.index(label)].tolist()
-            put_label(picture, f'{label} {listed[label]:.0%}', (4, 4 + 18 * row), color)
+        lines = [
+            (f'{label} {share:.0%}', colors[classes.index(label)].tolist())
+            for label, share in list(listed.items())[:6]
+        ]
+        put_list(picture, lines)
         kind = np.uint8 if len(classes) < 256 else np.uint16
         return picture, dict(shares=listed), class_map.astype(kind)
 
@@ -408,9 +410,11 @@ class Writer:
         best = np.argsort(-scores)[:5]
         picture, _ = enlarged(image)
         listed = [{'class': classes[i], 'score': round(float(scores[i]), 4)} for i in best]
-        for row, (i, entry) in enumerate(zip(best, listed, strict=True)):
-            text = f'{entry["class"]} {entry["score"]:.2f}'
-            put_label(picture, text, (6, 6 + 20 * row), self.predictor.colors[i].tolist())
+        lines = [
+            (f'{entry["class"]} {entry["score"]:.2f}', self.predictor.colors[i].tolist())
+            for i, entry in zip(best, listed, strict=True)
+        ]
+        put_list(picture, lines)
         return picture, dict(classes=listed), None
 
 

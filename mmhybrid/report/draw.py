@@ -65,15 +65,30 @@ def draw_class_map(image, class_map, colors, ignore=255):
     return canvas
 
 
-def put_label(canvas, text, corner, color, scale=0.45):
-    """Text on a filled box above ``corner`` (x, y), or below it at the upper border; in place."""
+def put_label(canvas, text, corner, color, scale=0.45, below=False):
+    """Text on a filled box above ``corner`` (x, y), or below it at the upper border; in place.
+
+    Returns:
+        int: where the box ends.
+    """
     (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
     x = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width - 6)))
-    y = corner[1] - height - 6 if corner[1] >= height + 6 else corner[1]
+    below = below or corner[1] < height + 6
+    y = corner[1] if below else corner[1] - height - 6
     y = int(np.clip(y, 0, canvas.shape[0] - height - 6))
     cv2.rectangle(canvas, (x, y), (x + width + 6, y + height + 6), color, cv2.FILLED)
     ink = (0, 0, 0) if np.dot(color, (0.3, 0.59, 0.11)) > 130 else (255, 255, 255)
     cv2.putText(canvas, text, (x + 3, y + height + 3), FONT, scale, ink, 1, cv2.LINE_AA)
+    return y + height + 6
+
+
+def put_list(canvas, labels):
+    """Texts with their colours, as many as fit below each other in the upper left; in place."""
+    bottom = 4
+    for text, color in labels:
+        if bottom + 20 > canvas.shape[0]:
+            break
+        bottom = put_label(canvas, text, (4, bottom), color, below=True) + 2
 
 
 def side_by_side(rows, titles, gap=8):

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 
 from mmhybrid.report import charts
-from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, palette, put_label
+from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, palette, put_list
 from mmhybrid.report.measures import IGNORED, Measures, measure
 from mmhybrid.report.records import decode_mask, unpack_map
 
@@ -223,9 +223,11 @@ def _draw_class(image, record, measures, colors, score_thr):
         list(zip(record['found'], record['best'], strict=True))[:3],
     ]
     for drawn, listed in zip(pair, named, strict=True):
-        for row, (label, score) in enumerate(listed):
-            text = f'{measures.classes[label]} {score:.2f}'
-            put_label(drawn, text, (4, 4 + 20 * row), colors[label].tolist())
+        lines = [
+            (f'{measures.classes[label]} {score:.2f}', colors[label].tolist())
+            for label, score in listed
+        ]
+        put_list(drawn, lines)
     return pair
 
 

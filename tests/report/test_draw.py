@@ -1,0 +1,26 @@
+"""What is drawn on pictures."""
+
+import numpy as np
+
+from mmhybrid.report.draw import put_list
+
+COLORS = [[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]]
+
+
+def shown(canvas):
+    """Whether each colour is on the picture, and how high its box is."""
+    return [int((canvas == color).all(-1).any(1).sum()) for color in COLORS]
+
+
+def test_no_label_of_a_list_covers_another():
+    canvas = np.zeros((120, 200, 3), np.uint8)
+    put_list(canvas, [(f'class {i}', color) for i, color in enumerate(COLORS)])
+    heights = shown(canvas)
+    assert min(heights) == max(heights) > 10
+
+
+def test_a_list_ends_where_a_small_picture_does():
+    canvas = np.zeros((45, 200, 3), np.uint8)
+    put_list(canvas, [(f'class {i}', color) for i, color in enumerate(COLORS)])
+    heights = shown(canvas)
+    assert heights[0] == heights[1] > 10 and heights[2:] == [0, 0]
