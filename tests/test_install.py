@@ -13,6 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from mmhybrid import __version__
 from mmhybrid.remedies import Facts, diagnose
@@ -128,6 +129,16 @@ def test_every_stack_has_every_step():
     for stack, members in STACKS.items():
         assert {path.name for path in (setup.REQUIREMENTS / stack).iterdir()} == steps
         assert all(f'{name}==' in pins(stack)[name] for name in members.values())
+
+
+def test_every_python_gets_one_version_of_each_package():
+    (major, oldest), (_, newest) = setup.PYTHONS
+    for minor in range(oldest, newest + 1):
+        python = {'python_version': f'{major}.{minor}'}
+        for file in setup.REQUIREMENTS.rglob('*.txt'):
+            every = [Requirement(line) for line in requirements(file)]
+            names = [it.name for it in every if it.marker is None or it.marker.evaluate(python)]
+            assert sorted(names) == sorted({it.name for it in every}), (file, python)
 
 
 def test_requirements_of_another_day_are_installed(install, venv, tmp_path, monkeypatch):
