@@ -44,7 +44,9 @@ details.update(cuda=torch.version.cuda, gpus=gpus if torch.cuda.is_available() e
     'mmcv': 'import mmcv',
     'mmcv._ext': """
 import mmcv._ext
-from mmcv.ops import get_compiling_cuda_version
+import torch
+from mmcv.ops import get_compiling_cuda_version, nms
+nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # those of another torch may load, and fail here
 details.update(cuda=get_compiling_cuda_version())
 """,
     'pycocotools': 'import pycocotools.mask',

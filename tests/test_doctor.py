@@ -25,9 +25,12 @@ class cuda:
     is_available = staticmethod(lambda: False)
 class version:
     cuda = None
-def zeros(size): return Array()
+def zeros(*size): return Array()
 """,
-    'mmcv.ops': "def get_compiling_cuda_version(): return 'not available'",
+    'mmcv.ops': """
+def get_compiling_cuda_version(): return 'not available'
+def nms(boxes, scores, threshold): pass
+""",
     **dict.fromkeys(
         """numpy torchvision torchvision.ops cv2 mmengine mmengine.runner mmcv mmcv._ext pycocotools
         pycocotools.mask mmdet mmdet.models mmdet.evaluation mmseg mmseg.models mmpretrain
@@ -128,6 +131,16 @@ def test_libraries_that_crash_exit_or_talk_at_import(call_doctor):
     assert (
         '--force-reinstall --no-deps --no-cache-dir onedl-mmdetection==1.0' in mend['commands'][0]
     )
+
+
+def test_ops_that_load_and_fail(call_doctor):
+    """What mmcv 2.3.6 compiled for torch 2.12 says under torch 2.13, on a CPU."""
+    message = 'nms_impl: implementation for device cuda:0 not found.'
+    ops = WORKING['mmcv.ops'].replace(': pass', f': raise RuntimeError({message!r})')
+    process = call_doctor(WORKING | {'mmcv.ops': ops}, ONEDL, '--json')
+    (problem,) = json.loads(process.stdout)['problems']
+    assert process.returncode == 1 and problem['id'] == 'mmcv-ops'
+    assert f'compiled for another torch ({message})' in problem['why']
 
 
 def test_one_cause_is_one_problem(call_doctor):
