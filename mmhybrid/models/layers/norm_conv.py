@@ -19,8 +19,8 @@ def gelu_norm_conv(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
 
     Once its statistics are known a batch norm is a scale and a shift of each channel, and those a
     convolution can do: what was a pass over the map is one over the weights. Backward, too, the
-    gradients of scale, shift and statistics follow from those of the weights. On a CPU in training
-    that saves two thirds of the norm's time; anywhere else the layers run as they are.
+    gradients of scale, shift and statistics follow from those of the weights. So it is in training
+    on a CPU, for convolutions that pad with zeros; anywhere else the layers run as they are.
     """
     if not torch.is_grad_enabled():
         # Maps are large here: the input's memory is used again.
@@ -41,7 +41,7 @@ def gelu_norm_conv(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
 def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
     return (
         type(norm) is nn.BatchNorm2d
-        and type(conv) in (nn.Conv2d, PointwiseConv, ResidualDWConv)  # not what wraps them
+        and _is_plain(conv)
         and norm.training
         and norm.affine
         and norm.track_running_stats
@@ -52,6 +52,13 @@ def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
         and not torch.is_autocast_enabled('cpu')
         and not torch.compiler.is_compiling()
     )
+
+
+def _is_plain(conv: nn.Module) -> bool:
+    if type(conv) in (nn.Conv2d, ResidualDWConv):
+        zeros = conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)
+        return zeros and conv.dilation == (1, 1)
+    return type(conv) is PointwiseConv  # not what wraps one of them
 
 
 class GeluNormConv(torch.autograd.Function):
@@ -172,10 +179,10 @@ def _sums_of_taps(grad: Tensor, total: Tensor, border: Border | None) -> Tensor:
     sums = total[:, None, None]
     if border is None:
         return sums
-    of_rows = torch.stack([grad[:, :, h] for h in border.rows], -1).sum(0)  # (O, W', rows)
-    of_both = of_rows[:, border.cols].transpose(1, 2)  # (O, rows, cols)
-    of_rows = of_rows.sum(1)
-    of_cols = torch.stack([grad[..., w].sum((0, 2)) for w in border.cols], -1)
+    rows = grad[:, :, border.rows].sum(0)  # (O, rows, W')
+    of_both = rows[:, :, border.cols]
+    of_rows = rows.sum(2)
+    of_cols = grad[..., border.cols].sum((0, 2))
     of_rows = of_rows @ border.over_rows.T  # (O, kh)
     of_cols = of_cols @ border.over_cols.T
     of_both = border.over_rows @ of_both @ border.over_cols.T

@@ -16,6 +16,7 @@ CONVS = {
     'dense': lambda: nn.Conv2d(12, 8, 3, padding=1),
     'patches': lambda: nn.Conv2d(12, 8, 2, stride=2),
     'large': lambda: nn.Conv2d(12, 8, 5, padding=2, bias=False),
+    'one side': lambda: nn.Conv2d(12, 8, (1, 3), padding=(0, 1)),
     'uneven': lambda: nn.Conv2d(12, 8, (3, 5), stride=(1, 2), padding=(1, 2), groups=4),
 }
 
@@ -82,6 +83,17 @@ def test_no_norm_runs_and_the_input_alone_is_kept():
         gelu_norm_conv(x, norm, conv)
     assert 'aten::native_batch_norm' not in {event.name for event in profile.events()}
     assert [n for n in kept if n >= x.numel()] == [x.numel()]
+
+
+@pytest.mark.parametrize(
+    'options', [dict(dilation=2), dict(padding_mode='reflect'), dict(padding='same')]
+)
+def test_other_convolutions_run_as_they_are(options):
+    norm, _ = build('dense')
+    conv = nn.Conv2d(12, 8, 3, **{'padding': 1, **options}).double()
+    x = torch.randn(2, 12, 9, 7, dtype=torch.double)
+    layers = copy.deepcopy((norm, conv))
+    torch.testing.assert_close(run(gelu_norm_conv, x, *layers), run(plain, x, norm, conv))
 
 
 @pytest.mark.parametrize(
