@@ -27,15 +27,16 @@ def gelu_norm_conv(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
         return conv(norm(torch.ops.aten.gelu_(x)))
     if not _can_fold(x, norm, conv):
         return lean(lambda x: conv(norm(F.gelu(x))), x, owner=norm)
-    if isinstance(conv, PointwiseConv):
-        weight, stride, padding, groups = conv.weight[:, :, None, None], (1, 1), (0, 0), 1
-    else:
-        weight = conv.kernel() if isinstance(conv, ResidualDWConv) else conv.weight
-        stride, padding, groups = conv.stride, conv.padding, conv.groups
     norm.num_batches_tracked.add_(1)
-    return GeluNormConv.apply(
-        x, norm.weight, norm.bias, weight, conv.bias, norm, stride, padding, groups
-    )
+    if isinstance(conv, PointwiseConv):
+        # (N, C, H, W) -> (N, H, W, C) -> (N H W, C), and back
+        n, _, h, w = x.shape
+        lines = x.permute(0, 2, 3, 1).flatten(0, 2)
+        lines = GeluNormLinear.apply(lines, norm.weight, norm.bias, conv.weight, conv.bias, norm)
+        return lines.view(n, h, w, -1).permute(0, 3, 1, 2)
+    weight = conv.kernel() if isinstance(conv, ResidualDWConv) else conv.weight
+    settings = conv.stride, conv.padding, conv.groups
+    return GeluNormConv.apply(x, norm.weight, norm.bias, weight, conv.bias, norm, *settings)
 
 
 def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
@@ -61,24 +62,55 @@ def _is_plain(conv: nn.Module) -> bool:
     return type(conv) is PointwiseConv  # not what wraps one of them
 
 
+# Below, y = gelu(x) and its norm is scale * y + shift. Backward y is centred: what the gradients
+# follow from, the products of weights' gradients with y, would be small differences of large sums.
+
+
+class GeluNormLinear(torch.autograd.Function):
+    """See :func:`gelu_norm_conv`; of lines ``(L, C)``, with weights ``(O, C)``."""
+
+    @staticmethod
+    def forward(ctx, x, gamma, beta, weight, bias, norm):
+        y = F.gelu(x)
+        mean, rstd = _statistics(y, norm)
+        scale = gamma * rstd
+        offset = weight @ (beta - mean * scale)
+        bias = offset if bias is None else bias + offset
+        ctx.save_for_backward(x, gamma, beta, weight, mean, rstd)
+        return torch.addmm(bias, y, (weight * scale).T)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad):
+        x, gamma, beta, weight, mean, rstd = ctx.saved_tensors
+        y = _centred_gelu(x, mean)
+        scale = gamma * rstd
+        scaled = weight * scale
+        grad_x = grad @ scaled
+        grad_bias, products = grad.sum(0), grad.T @ y
+        grad_gamma = rstd * torch.mul(weight, products, out=scaled).sum(0)
+        grad_beta = grad_bias @ weight
+        grad_weight = products.mul_(scale).addcmul_(grad_bias[:, None], beta)
+        _add_line_through_gelu(grad_x, y, x, *_line(scale, rstd, grad_gamma, grad_beta, len(y)))
+        grad_bias = grad_bias if ctx.needs_input_grad[4] else None
+        return grad_x, grad_gamma, grad_beta, grad_weight, grad_bias, None
+
+
 class GeluNormConv(torch.autograd.Function):
-    """See :func:`gelu_norm_conv`. Here ``y = gelu(x)`` and ``z = scale * y + shift`` its norm."""
+    """See :func:`gelu_norm_conv`; of maps ``(N, C, H, W)``, with kernels that may reach beyond."""
 
     @staticmethod
     def forward(ctx, x, gamma, beta, weight, bias, norm, stride, padding, groups):
         x = x.contiguous(memory_format=torch.channels_last)
         y = F.gelu(x)
-        mean, var = torch.batch_norm_update_stats(
-            y, norm.running_mean, norm.running_var, norm.momentum
-        )
-        rstd = (var + norm.eps).rsqrt()
+        mean, rstd = _statistics(_lines(y), norm)
         scale = gamma * rstd
-        shift = beta - mean * scale
+        shift = _of_inputs(beta - mean * scale, groups)
         # What the shift adds to an output through each place of the kernel: (O, kh, kw)
-        taps = (_grouped(weight, groups) * _of_inputs(shift, groups)).sum(2).flatten(0, 1)
+        taps = (_grouped(weight, groups) * shift).sum(2).flatten(0, 1)
         offset = taps.sum((1, 2))
         bias = offset if bias is None else bias + offset
-        out = _conv(y, _scaled(weight, scale, groups), bias, (stride, padding, groups))
+        out = F.conv2d(y, _scaled(weight, scale, groups), bias, stride, padding, 1, groups)
         border = _border(x.shape[2:], weight.shape[2:], stride, padding, x.dtype)
         _take_from_border(out, taps, border)
         ctx.save_for_backward(x, gamma, beta, weight, mean, rstd)
@@ -91,13 +123,14 @@ class GeluNormConv(torch.autograd.Function):
         x, gamma, beta, weight, mean, rstd = ctx.saved_tensors
         stride, padding, groups = ctx.conv
         grad = grad.contiguous(memory_format=torch.channels_last)
-        y = _gelu_less(mean, x)
+        y = torch.empty_like(x)
+        _centred_gelu(_lines(x), mean, out=_lines(y))
         scale = gamma * rstd
-        # The kernel's products with y, from which all gradients of weights follow. With a y that
-        # is not centred they would be small differences of large sums.
-        grad_y, products, grad_bias = _conv_backward(
-            grad, y, _scaled(weight, scale, groups), ctx.conv
-        )
+        grad_x, products, grad_bias = torch.ops.aten.convolution_backward(
+            grad, y, _scaled(weight, scale, groups), [len(weight)], stride, padding,
+            (1, 1), False, (0, 0), groups, (True,) * 3,
+        )  # fmt: skip
+        grad_x = grad_x.contiguous(memory_format=torch.channels_last)
         border = _border(x.shape[2:], weight.shape[2:], stride, padding, x.dtype)
         sums = _grouped(_sums_of_taps(grad, grad_bias, border)[:, None], groups)
 
@@ -105,14 +138,27 @@ class GeluNormConv(torch.autograd.Function):
         grad_gamma = rstd * (kernels * products).sum((1, 3, 4)).flatten()
         grad_beta = (kernels * sums).sum((1, 3, 4)).flatten()
         products.mul_(_of_inputs(scale, groups)).addcmul_(_of_inputs(beta, groups), sums)
+        line = _line(scale, rstd, grad_gamma, grad_beta, y.numel() // y.shape[1])
+        _add_line_through_gelu(*map(_lines, (grad_x, y, x)), *line)
         grad_weight = products.view(weight.shape)
-
-        # All of y moves mean and variance: the norm's own share is a line in y.
-        count = y.numel() // y.shape[1]
-        slope, level = -scale * rstd * grad_gamma / count, -scale * grad_beta / count
-        grad_x = _add_line_through_gelu(grad_y, y, x, slope, level)
         grad_bias = grad_bias if ctx.needs_input_grad[4] else None
         return grad_x, grad_gamma, grad_beta, grad_weight, grad_bias, None, None, None, None
+
+
+def _statistics(y: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Mean and one over deviation of the channels of ``(L, C)``; the norm takes note of them."""
+    # (L, C) -> (1, C, L, 1)
+    mean, var = torch.batch_norm_update_stats(
+        y.T[None, :, :, None], norm.running_mean, norm.running_var, norm.momentum
+    )
+    return mean, var.add_(norm.eps).rsqrt_()
+
+
+def _line(
+    scale: Tensor, rstd: Tensor, grad_gamma: Tensor, grad_beta: Tensor, count: int
+) -> tuple[Tensor, Tensor]:
+    """Slope and level of the norm's own share of y's gradient: all of y moves mean and variance."""
+    return -scale * rstd * grad_gamma / count, -scale * grad_beta / count
 
 
 def _grouped(weight: Tensor, groups: int) -> Tensor:
@@ -132,12 +178,12 @@ def _scaled(weight: Tensor, scale: Tensor, groups: int) -> Tensor:
 class Border(NamedTuple):
     """The rows and columns of an output for which the kernel reaches into padding."""
 
-    rows: list[int]
-    cols: list[int]
+    rows: slice | list[int]
+    cols: slice | list[int]
     over_rows: Tensor
-    """``(kh, len(rows))``: 1 where a place of the kernel lies on padding."""
+    """``(kh, rows)``: 1 where a place of the kernel lies on padding."""
     over_cols: Tensor
-    """``(kw, len(cols))``"""
+    """``(kw, cols)``"""
 
 
 @lru_cache(maxsize=256)
@@ -145,12 +191,15 @@ def _border(size, kernel, stride, padding, dtype) -> Border | None:
     if not any(padding):
         return None
 
-    def of_side(i: int) -> tuple[list[int], Tensor]:
+    def of_side(i: int) -> tuple[slice | list[int], Tensor]:
         length = (size[i] + 2 * padding[i] - kernel[i]) // stride[i] + 1
         places = torch.arange(kernel[i])[:, None] + torch.arange(length) * stride[i] - padding[i]
         over = (places < 0) | (places >= size[i])
         lines = over.any(0).nonzero().flatten().tolist()
-        return lines, over[:, lines].to(dtype)
+        over = over[:, lines].to(dtype)
+        if len(lines) == 2:  # a slice is a view
+            lines = slice(lines[0], lines[1] + 1, lines[1] - lines[0])
+        return lines, over
 
     (rows, over_rows), (cols, over_cols) = of_side(0), of_side(1)
     return Border(rows, cols, over_rows, over_cols)
@@ -160,15 +209,16 @@ def _take_from_border(out: Tensor, taps: Tensor, border: Border | None) -> None:
     """Take from an output what the taps ``(O, kh, kw)`` have added where padding lies."""
     if border is None:
         return
-    of_rows = taps.sum(2) @ border.over_rows  # (O, rows)
-    of_cols = taps.sum(1) @ border.over_cols
-    of_both = border.over_rows.T @ taps @ border.over_cols  # (O, rows, cols), taken twice
-    for i, h in enumerate(border.rows):
-        out[:, :, h] -= of_rows[:, i, None]
-        for j, w in enumerate(border.cols):
-            out[:, :, h, w] += of_both[:, i, j]
-    for j, w in enumerate(border.cols):
-        out[..., w] -= of_cols[:, j, None]
+    rows, cols, over_rows, over_cols = border
+    taps = taps.movedim(0, 2)  # (kh, kw, O)
+    of_rows = over_rows.T @ taps.sum(1)  # (rows, O)
+    of_cols = over_cols.T @ taps.sum(0)
+    of_both = _over_both(over_rows.T, taps, over_cols.T)  # (rows, cols, O)
+    out = out.permute(0, 2, 3, 1)  # (N, H', W', O)
+    of_rows = of_rows[:, None].repeat(1, out.shape[2], 1)
+    of_rows[:, cols] -= of_both  # they would be taken twice
+    out[:, rows] -= of_rows
+    out[:, :, cols] -= of_cols
 
 
 def _sums_of_taps(grad: Tensor, total: Tensor, border: Border | None) -> Tensor:
@@ -176,65 +226,45 @@ def _sums_of_taps(grad: Tensor, total: Tensor, border: Border | None) -> Tensor:
 
     ``total``, ``(O,)``, are the sums over all outputs.
     """
-    sums = total[:, None, None]
     if border is None:
-        return sums
-    rows = grad[:, :, border.rows].sum(0)  # (O, rows, W')
-    of_both = rows[:, :, border.cols]
-    of_rows = rows.sum(2)
-    of_cols = grad[..., border.cols].sum((0, 2))
-    of_rows = of_rows @ border.over_rows.T  # (O, kh)
-    of_cols = of_cols @ border.over_cols.T
-    of_both = border.over_rows @ of_both @ border.over_cols.T
-    return sums - of_rows[:, :, None] - of_cols[:, None] + of_both
+        return total[:, None, None]
+    rows, cols, over_rows, over_cols = border
+    grad = grad.permute(0, 2, 3, 1)  # (N, H', W', O)
+    of_rows = grad[:, rows].sum(0)  # (rows, W', O)
+    of_cols = grad[:, :, cols].sum((0, 1))  # (cols, O)
+    of_both = _over_both(over_rows, of_rows[:, cols], over_cols)  # (kh, kw, O)
+    of_rows, of_cols = over_rows @ of_rows.sum(1), over_cols @ of_cols
+    return (total - of_rows[:, None] - of_cols + of_both).movedim(2, 0)
 
 
-def _conv(x: Tensor, weight: Tensor, bias: Tensor, conv: tuple) -> Tensor:
-    if weight.shape[2:] == (1, 1):
-        return F.linear(x.permute(0, 2, 3, 1), weight.flatten(1), bias).permute(0, 3, 1, 2)
-    stride, padding, groups = conv
-    return F.conv2d(x, weight, bias, stride, padding, 1, groups)
+def _over_both(rows: Tensor, values: Tensor, cols: Tensor) -> Tensor:
+    """``(h, w, O)`` -> ``(h', w', O)`` by matrices ``(h', h)`` and ``(w', w)``."""
+    values = (rows @ values.flatten(1)).unflatten(1, values.shape[1:])
+    return cols @ values
 
 
-def _conv_backward(
-    grad: Tensor, x: Tensor, weight: Tensor, conv: tuple
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of x, weight and bias."""
-    if weight.shape[2:] == (1, 1):
-        # (N, C, H, W) -> (N, H, W, C) -> (N H W, C)
-        lines = grad.permute(0, 2, 3, 1)
-        grad_x = (lines @ weight.flatten(1)).permute(0, 3, 1, 2)
-        lines = lines.flatten(0, 2)
-        grad_weight = lines.T @ x.permute(0, 2, 3, 1).flatten(0, 2)
-        return grad_x, grad_weight[:, :, None, None], lines.sum(0)
-    stride, padding, groups = conv
-    grad_x, grad_weight, grad_bias = torch.ops.aten.convolution_backward(
-        grad, x, weight, [len(weight)], stride, padding, (1, 1), False, (0, 0), groups, (True,) * 3
-    )
-    return grad_x.contiguous(memory_format=torch.channels_last), grad_weight, grad_bias
-
-
-def _gelu_less(mean: Tensor, x: Tensor) -> Tensor:
-    """``gelu(x) - mean``"""
-    out = torch.empty_like(x)
-    for out_block, x_block in _in_blocks(out, x):
-        torch.ops.aten.gelu.out(x_block, out=out_block).sub_(mean)
+def _centred_gelu(x: Tensor, mean: Tensor, out: Tensor | None = None) -> Tensor:
+    out = torch.empty_like(x) if out is None else out
+    for out_block, block in _blocks(out, x):
+        torch.ops.aten.gelu.out(block, out=out_block).sub_(mean)
     return out
 
 
 def _add_line_through_gelu(
     grad: Tensor, y: Tensor, x: Tensor, slope: Tensor, level: Tensor
-) -> Tensor:
+) -> None:
     """``(grad + slope * y + level) * gelu'(x)`` in the place of grad."""
-    for g, y_block, x_block in _in_blocks(grad, y, x):
+    for g, y_block, block in _blocks(grad, y, x):
         g.addcmul_(y_block, slope).add_(level)
-        torch.ops.aten.gelu_backward.grad_input(g, x_block, grad_input=g)
-    return grad
+        torch.ops.aten.gelu_backward.grad_input(g, block, grad_input=g)
 
 
-def _in_blocks(*maps: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """Positions ``(L, C)`` of channels-last maps, as many at a time as the cache holds."""
-    step = max(BLOCK // maps[0].shape[1], 1)
-    # (N, C, H, W) -> (N H W, C), a view
-    lines = (m.permute(0, 2, 3, 1).flatten(0, 2).split(step) for m in maps)
-    return zip(*lines, strict=True)
+def _lines(x: Tensor) -> Tensor:
+    """A channels-last map ``(N, C, H, W)`` as ``(N H W, C)``, a view."""
+    return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _blocks(*lines: Tensor) -> Iterator[tuple[Tensor, ...]]:
+    """As many lines ``(L, C)`` at a time as the cache holds."""
+    step = max(BLOCK // lines[0].shape[1], 1)
+    return zip(*(t.split(step) for t in lines), strict=True)

@@ -206,10 +206,10 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: flo
 
 
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Callable[[], Tensor], scale: float) -> Tensor:
-    bias = bias()[None].to(q.dtype)
+    bias = bias().to(q.dtype)
     if bias.requires_grad and not bias.is_cuda:
         return BiasedAttention.apply(q, k, v, bias, scale)
-    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias, scale=scale)
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=scale)
 
 
 class BiasedAttention(torch.autograd.Function):
@@ -221,7 +221,8 @@ class BiasedAttention(torch.autograd.Function):
     @staticmethod
     def forward(ctx, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
         # torch leaves its fused kernel for any bias that says it needs a gradient.
-        out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.detach(), scale=scale)
+        mask = bias.detach()[None]
+        out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale)
         ctx.save_for_backward(q, k, v, bias)
         ctx.scale = scale
         return out
@@ -237,7 +238,9 @@ class BiasedAttention(torch.autograd.Function):
         grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, q.dtype)
         grad_q = (grad_scores @ k).mul_(ctx.scale)
         grad_k = (grad_scores.transpose(2, 3) @ q).mul_(ctx.scale)
-        return grad_q, grad_k, grad_v, grad_scores.sum_to_size(bias.shape), None
+        # No view, so that the next block's gradient is added in its place.
+        grad_bias = grad_scores.squeeze_(0) if len(q) == 1 else grad_scores.sum(0)
+        return grad_q, grad_k, grad_v, grad_bias, None
 
 
 def _bicubic(old: int, new: int, like: Tensor) -> Tensor:

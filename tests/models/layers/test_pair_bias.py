@@ -70,9 +70,10 @@ def test_attention_in_bands_is_attention(monkeypatch, limits, n):
     torch.testing.assert_close(again, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_gradients_of_the_attention():
-    q, k, v = (t.double().requires_grad_() for t in random_inputs((2, 3), (2, 2)))
-    bias = torch.randn(1, 2, 6, 4, dtype=torch.double, requires_grad=True)
+@pytest.mark.parametrize('n', [1, 2])
+def test_gradients_of_the_attention(n):
+    q, k, v = (t.double().requires_grad_() for t in random_inputs((2, 3), (2, 2), n=n))
+    bias = torch.randn(2, 6, 4, dtype=torch.double, requires_grad=True)
     assert torch.autograd.gradcheck(pair_bias.BiasedAttention.apply, (q, k, v, bias, SCALE))
 
 
@@ -84,6 +85,18 @@ def test_training_takes_the_fused_kernel():
     operations = {event.name for event in profile.events()}
     assert 'aten::_scaled_dot_product_flash_attention_for_cpu' in operations
     assert 'aten::_softmax' not in operations
+
+
+def test_gradients_of_a_shared_bias_are_added_in_place():
+    bias, grids = PairBias((4, 4), (2, 2), 2), ((6, 5), (3, 4))
+    q, k, v = random_inputs(*grids, requires_grad=True)
+    shared = bias(*grids)
+    for _ in range(3):
+        q = biased_attention(q, k, v, shared, SCALE)
+    with torch.profiler.profile(acc_events=True, record_shapes=True) as profile:
+        q.sum().backward()
+    sizes = [e.input_shapes[0] for e in profile.events() if e.name == 'aten::add']
+    assert list(shared.shape) not in sizes
 
 
 class TestCache:
