@@ -67,7 +67,6 @@ def work(args) -> None:
     task = build(args.names[0], args.batch, tuple(args.size), device)
     model = task.model
     params = sum(p.numel() for p in model.parameters())
-    macs = task.macs()
     for module in model.modules():
         if args.fuse and hasattr(module, 'fuse'):
             module.fuse()
@@ -75,9 +74,12 @@ def work(args) -> None:
         model.compile()
     dtype = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)[args.dtype]
     machine = describe_machine(device, args)
-    answer(params_m=params / 1e6, gflops=macs / 1e9, machine=machine)
+    answer(params_m=params / 1e6, machine=machine)
     for line in sys.stdin:
         mode = line.strip()
+        if mode == 'count':  # comes last, for what it leaves in memory; not of compiled code
+            answer(gflops=build(args.names[0], args.batch, tuple(args.size), device).macs() / 1e9)
+            continue
         model.train(mode == 'train')
         if device.type == 'cuda':
             torch.cuda.synchronize()
@@ -90,6 +92,7 @@ def work(args) -> None:
                     task.infer()
         if mode == 'train':
             loss.backward()
+            del loss  # and its graph, before the next step, as MMEngine's loop does
             model.zero_grad(set_to_none=True)
         if device.type == 'cuda':
             torch.cuda.synchronize()
@@ -180,17 +183,23 @@ class Worker:
         self.facts = self._listen()
 
     def turn(self, mode: str, *, warm_up: bool = False) -> None:
-        self.process.stdin.write(mode + '\n')
-        self.process.stdin.flush()
-        told = self._listen()
+        told = self._ask(mode)
         self.peak = max(self.peak, told['peak_mb'])
         if not warm_up:
             self.times.setdefault(mode, []).append(told['ms'])
+
+    def count(self) -> None:
+        self.facts |= self._ask('count')
 
     def stop(self) -> None:
         """Close the process's input, which ends it."""
         with self.process:
             pass
+
+    def _ask(self, command: str) -> dict:
+        self.process.stdin.write(command + '\n')
+        self.process.stdin.flush()
+        return self._listen()
 
     def _listen(self) -> dict:
         for line in self.process.stdout:
@@ -232,6 +241,8 @@ def main(argv=None) -> dict:
             for worker in workers:
                 worker.turn(mode, warm_up=round_ < 0)
         print(file=sys.stderr)
+    for worker in workers:
+        worker.count()
     report = dict(
         machine=workers[0].facts['machine'], results=[worker.result() for worker in workers]
     )
