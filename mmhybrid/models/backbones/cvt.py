@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import DropPath, build_norm
+from ..layers import DropPath, build_norm, contiguous_map
 from .base import REQUIRED, Backbone
 
 Grid = tuple[int, int]
@@ -316,7 +316,7 @@ class CvT(Backbone):
             cls_token, patches = tokens.tensor_split((tokens.shape[1] - grid[0] * grid[1],), dim=1)
             x = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
             if level in self.levels:
-                outs.append(x.contiguous())  # as the hosts' operators expect it
+                outs.append(contiguous_map(x))  # as the hosts' operators expect it
         if self.head is not None:
             pooled = cls_token if cls_token.shape[1] else patches
             outs.append(self.head(self.norm(pooled).mean(dim=1)))

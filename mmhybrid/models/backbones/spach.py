@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import Attention, DropPath, LayerScale, Mlp, build_norm
+from ..layers import Attention, DropPath, LayerScale, Mlp, build_norm, contiguous_map
 from .base import REQUIRED, Backbone
 
 Grid = tuple[int, int]
@@ -348,7 +348,7 @@ class SPACH(Backbone):
                 tokens = self.run(block, tokens, grid)
             x = tokens.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
             if level in self.levels:
-                outs.append(x.contiguous())  # as the hosts' operators expect it
+                outs.append(contiguous_map(x))  # as the hosts' operators expect it
         if self.head is not None:
             outs.append(self.head(self.norm(tokens).mean(dim=1)))
         return tuple(outs)

@@ -1,7 +1,7 @@
 """What backbones are made of, one idea a file."""
 
 from .attention import Attention, LayerScale
-from .blocks import in_blocks
+from .blocks import contiguous_map, in_blocks
 from .conv_ffn import ConvFFN
 from .conv_pyramid import ConvPyramid
 from .deformable_attention import MSDeformAttention, deformable_attention
@@ -34,6 +34,7 @@ __all__ = [
     'SwiGLU',
     'biased_attention',
     'build_norm',
+    'contiguous_map',
     'deformable_attention',
     'fold_into_next',
     'fold_into_previous',

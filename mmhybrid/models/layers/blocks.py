@@ -1,4 +1,4 @@
-"""Functions of single tokens, run on as many at a time as a processor's cache holds."""
+"""Work on large tensors, as much at a time as a processor's cache holds."""
 
 from collections.abc import Callable
 
@@ -38,6 +38,21 @@ def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
         for out, part in zip(outs, parts, strict=True):
             out[..., start : start + step, :] = part
     return tuple(outs) if is_tuple else outs[0]
+
+
+def contiguous_map(level: Tensor) -> Tensor:
+    """``level.contiguous()`` of a map ``(N, C, h, w)``.
+
+    Torch reads a channels-last map channel by channel, and all of it from memory each time: on a
+    CPU some rows after the other take a fifth of the time.
+    """
+    if not can_block(level) or level.is_contiguous() or level.numel() <= BLOCK:
+        return level.contiguous()
+    out = torch.empty_like(level, memory_format=torch.contiguous_format)
+    rows = max(BLOCK // 2 * level.shape[2] // level.numel(), 1)  # in and out are in the cache
+    for out_rows, level_rows in zip(out.split(rows, 2), level.split(rows, 2), strict=True):
+        out_rows.copy_(level_rows)
+    return out
 
 
 def block_length(tokens: Tensor) -> int:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmhybrid.models.layers import blocks, in_blocks, lean
+from mmhybrid.models.layers import blocks, contiguous_map, in_blocks, lean
 
 
 def kept(function, *args) -> int:
@@ -85,3 +85,19 @@ def test_blocks_cover_all_tokens(monkeypatch, reuse):
     function_alone = in_blocks(lambda x: function(x, points)[0], x.requires_grad_())
     assert lengths == [150]  # with gradients, all at once
     assert function_alone.requires_grad
+
+
+@pytest.mark.parametrize('n', [0, 1, 3])
+@pytest.mark.parametrize('cropped', [False, True])
+def test_a_map_becomes_contiguous_row_by_row(n, cropped, monkeypatch):
+    monkeypatch.setattr(blocks, 'BLOCK', 64)
+    level = torch.randn(n, 5, 9, 7).contiguous(memory_format=torch.channels_last)
+    if cropped:
+        level = level[:, :, :8, :6]
+    with torch.no_grad():
+        out = contiguous_map(level)
+    assert out.is_contiguous()
+    assert torch.equal(out, level)
+    level.requires_grad_()
+    contiguous_map(level).sum().backward()
+    assert torch.equal(level.grad, torch.ones_like(level))
