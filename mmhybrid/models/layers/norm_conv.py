@@ -49,6 +49,7 @@ def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
         and norm.momentum is not None
         and x.device.type == 'cpu'
         and x.dtype == norm.weight.dtype
+        and x.dtype.itemsize >= 4  # in less, weights with all of that in them would lose digits
         and x.numel() > x.shape[1]  # of one value there is no variance, which the norm says
         and not torch.is_autocast_enabled('cpu')
         and not torch.compiler.is_compiling()

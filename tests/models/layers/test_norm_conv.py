@@ -118,6 +118,7 @@ def test_other_convolutions_run_as_they_are(options):
         'autocast',
         'one value',
         'wrapped',
+        'less precision',
     ],
 )
 def test_where_it_does_not_fit_the_layers_run(case):
@@ -133,6 +134,8 @@ def test_where_it_does_not_fit_the_layers_run(case):
         norm.momentum = None
     elif case == 'wrapped':
         conv = nn.Sequential(conv)
+    elif case == 'less precision':
+        norm, conv, x = norm.bfloat16(), conv.bfloat16(), x.detach().bfloat16().requires_grad_()
     elif case == 'one value':
         with pytest.raises(ValueError, match='more than 1 value per channel'):
             gelu_norm_conv(x[:1, :, :1, :1], norm, conv)
