@@ -99,5 +99,20 @@ def test_a_map_becomes_contiguous_row_by_row(n, cropped, monkeypatch):
     assert out.is_contiguous()
     assert torch.equal(out, level)
     level.requires_grad_()
-    contiguous_map(level).sum().backward()
-    assert torch.equal(level.grad, torch.ones_like(level))
+    grad = torch.randn(level.shape)
+    contiguous_map(level).backward(grad)
+    assert torch.equal(level.grad, grad)
+    if n == 1 and not cropped:
+        assert torch.autograd.gradgradcheck(
+            contiguous_map, level.detach().double().requires_grad_()
+        )
+
+
+def test_the_gradient_of_a_contiguous_map_is_channels_last():
+    formats = []
+    level = torch.randn(2, 5, 9, 7).contiguous(memory_format=torch.channels_last).requires_grad_()
+    level.register_hook(
+        lambda grad: formats.append(grad.is_contiguous(memory_format=torch.channels_last))
+    )
+    contiguous_map(level).square().sum().backward()
+    assert formats == [True]
