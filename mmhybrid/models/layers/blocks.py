@@ -1,5 +1,6 @@
 """Work on large tensors, as much at a time as a processor's cache holds."""
 
+import threading
 from collections.abc import Callable
 
 import torch
@@ -7,6 +8,9 @@ from torch import Tensor
 
 BLOCK = 1 << 19
 """Values of a block: 2 MB of float32, a second-level cache of today."""
+
+MAX_LENT = 1 << 23
+"""Values of memory that is kept to be lent: 32 MB of float32."""
 
 
 def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
@@ -38,6 +42,29 @@ def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
         for out, part in zip(outs, parts, strict=True):
             out[..., start : start + step, :] = part
     return tuple(outs) if is_tuple else outs[0]
+
+
+def borrow_like(tensor: Tensor) -> Tensor:
+    """Memory for a contiguous tensor of the same shape, until the next call in this thread.
+
+    Large tensors that are needed for a moment only would get other memory each time, which is not
+    in the cache, and on Linux comes from the system page by page.
+    """
+    count = tensor.numel()
+    if tensor.device.type != 'cpu' or count > MAX_LENT:
+        return torch.empty_like(tensor)
+    memory = _lent.memory.get(tensor.dtype)
+    if memory is None or len(memory) < count:
+        memory = _lent.memory[tensor.dtype] = tensor.new_empty(count)
+    return memory[:count].view(tensor.shape)
+
+
+class _Lent(threading.local):
+    def __init__(self):
+        self.memory: dict[torch.dtype, Tensor] = {}
+
+
+_lent = _Lent()
 
 
 def contiguous_map(level: Tensor) -> Tensor:

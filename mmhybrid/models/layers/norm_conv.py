@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .blocks import BLOCK
+from .blocks import BLOCK, borrow_like
 from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .recompute import lean
 
@@ -72,7 +72,7 @@ class GeluNormLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, weight, bias, norm):
-        y = F.gelu(x)
+        y = torch.ops.aten.gelu.out(x, out=borrow_like(x))
         mean, rstd = _statistics(y, norm)
         scale = gamma * rstd
         offset = weight @ (beta - mean * scale)
@@ -103,8 +103,10 @@ class GeluNormConv(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, gamma, beta, weight, bias, norm, stride, padding, groups):
         x = x.contiguous(memory_format=torch.channels_last)
-        y = F.gelu(x)
-        mean, rstd = _statistics(_lines(y), norm)
+        lines = _lines(x)
+        lines = torch.ops.aten.gelu.out(lines, out=borrow_like(lines))
+        mean, rstd = _statistics(lines, norm)
+        y = _as_map(lines, x)
         scale = gamma * rstd
         shift = _of_inputs(beta - mean * scale, groups)
         # What the shift adds to an output through each place of the kernel: (O, kh, kw)
@@ -124,8 +126,7 @@ class GeluNormConv(torch.autograd.Function):
         x, gamma, beta, weight, mean, rstd = ctx.saved_tensors
         stride, padding, groups = ctx.conv
         grad = grad.contiguous(memory_format=torch.channels_last)
-        y = torch.empty_like(x)
-        _centred_gelu(_lines(x), mean, out=_lines(y))
+        y = _as_map(_centred_gelu(_lines(x), mean), x)
         scale = gamma * rstd
         grad_x, products, grad_bias = torch.ops.aten.convolution_backward(
             grad, y, _scaled(weight, scale, groups), [len(weight)], stride, padding,
@@ -244,8 +245,8 @@ def _over_both(rows: Tensor, values: Tensor, cols: Tensor) -> Tensor:
     return cols @ values
 
 
-def _centred_gelu(x: Tensor, mean: Tensor, out: Tensor | None = None) -> Tensor:
-    out = torch.empty_like(x) if out is None else out
+def _centred_gelu(x: Tensor, mean: Tensor) -> Tensor:
+    out = borrow_like(x)
     for out_block, block in _blocks(out, x):
         torch.ops.aten.gelu.out(block, out=out_block).sub_(mean)
     return out
@@ -263,6 +264,12 @@ def _add_line_through_gelu(
 def _lines(x: Tensor) -> Tensor:
     """A channels-last map ``(N, C, H, W)`` as ``(N H W, C)``, a view."""
     return x.permute(0, 2, 3, 1).flatten(0, 2)
+
+
+def _as_map(lines: Tensor, x: Tensor) -> Tensor:
+    """Lines ``(N H W, C)`` as the channels-last map that ``x`` is."""
+    n, c, h, w = x.shape
+    return lines.view(n, h, w, c).permute(0, 3, 1, 2)
 
 
 def _blocks(*lines: Tensor) -> Iterator[tuple[Tensor, ...]]:

@@ -1,5 +1,7 @@
 """What layers keep for the backward pass, and how they run without one."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from torch import nn
@@ -85,6 +87,21 @@ def test_blocks_cover_all_tokens(monkeypatch, reuse):
     function_alone = in_blocks(lambda x: function(x, points)[0], x.requires_grad_())
     assert lengths == [150]  # with gradients, all at once
     assert function_alone.requires_grad
+
+
+def test_lent_memory_is_used_again(monkeypatch):
+    monkeypatch.setattr(blocks, '_lent', blocks._Lent())
+    monkeypatch.setattr(blocks, 'MAX_LENT', 100)
+    small, large, huge = (torch.empty(size, 10) for size in (3, 10, 11))
+    first = blocks.borrow_like(large)
+    assert first.shape == large.shape
+    assert blocks.borrow_like(small).data_ptr() == first.data_ptr()
+    assert blocks.borrow_like(large.double()).data_ptr() != first.data_ptr()
+    mine, yours = blocks.borrow_like(huge), blocks.borrow_like(huge)
+    assert mine.data_ptr() != yours.data_ptr()
+    with ThreadPoolExecutor(1) as pool:
+        other = pool.submit(blocks.borrow_like, large).result()
+    assert other.data_ptr() != first.data_ptr()
 
 
 @pytest.mark.parametrize('n', [0, 1, 3])
