@@ -83,7 +83,7 @@ setup(
         'Intended Audience :: Science/Research',
         'Operating System :: POSIX :: Linux',
         'Programming Language :: Python :: 3',
-        *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 13)),  # tried
+        *(f'Programming Language :: Python :: 3.{minor}' for minor in (10, 11, 12, 13)),  # tried
         'Topic :: Scientific/Engineering :: Image Recognition',
     ],
 )
