@@ -1,5 +1,6 @@
 """Work on large tensors, as much at a time as a processor's cache holds."""
 
+import math
 import threading
 from collections.abc import Callable
 
@@ -44,19 +45,19 @@ def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
     return tuple(outs) if is_tuple else outs[0]
 
 
-def borrow_like(tensor: Tensor) -> Tensor:
-    """Memory for a contiguous tensor of the same shape, until the next call in this thread.
+def borrow(like: Tensor, *shape: int) -> Tensor:
+    """Memory for a contiguous tensor of this shape, until the next call in this thread.
 
     Large tensors that are needed for a moment only would get other memory each time, which is not
     in the cache, and on Linux comes from the system page by page.
     """
-    count = tensor.numel()
-    if tensor.device.type != 'cpu' or count > MAX_LENT:
-        return torch.empty_like(tensor)
-    memory = _lent.memory.get(tensor.dtype)
+    count = math.prod(shape)
+    if like.device.type != 'cpu' or count > MAX_LENT:
+        return like.new_empty(shape)
+    memory = _lent.memory.get(like.dtype)
     if memory is None or len(memory) < count:
-        memory = _lent.memory[tensor.dtype] = tensor.new_empty(count)
-    return memory[:count].view(tensor.shape)
+        memory = _lent.memory[like.dtype] = like.new_empty(count)
+    return memory[:count].view(shape)
 
 
 class _Lent(threading.local):

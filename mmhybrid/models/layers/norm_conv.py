@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from .blocks import BLOCK, borrow_like
+from .blocks import BLOCK, borrow
 from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .recompute import lean
 
@@ -72,7 +72,7 @@ class GeluNormLinear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x, gamma, beta, weight, bias, norm):
-        y = torch.ops.aten.gelu.out(x, out=borrow_like(x))
+        y = torch.ops.aten.gelu.out(x, out=borrow(x, *x.shape))
         mean, rstd = _statistics(y, norm)
         scale = gamma * rstd
         offset = weight @ (beta - mean * scale)
@@ -104,7 +104,7 @@ class GeluNormConv(torch.autograd.Function):
     def forward(ctx, x, gamma, beta, weight, bias, norm, stride, padding, groups):
         x = x.contiguous(memory_format=torch.channels_last)
         lines = _lines(x)
-        lines = torch.ops.aten.gelu.out(lines, out=borrow_like(lines))
+        lines = torch.ops.aten.gelu.out(lines, out=borrow(lines, *lines.shape))
         mean, rstd = _statistics(lines, norm)
         y = _as_map(lines, x)
         scale = gamma * rstd
@@ -246,7 +246,7 @@ def _over_both(rows: Tensor, values: Tensor, cols: Tensor) -> Tensor:
 
 
 def _centred_gelu(x: Tensor, mean: Tensor) -> Tensor:
-    out = borrow_like(x)
+    out = borrow(x, *x.shape)
     for out_block, block in _blocks(out, x):
         torch.ops.aten.gelu.out(block, out=out_block).sub_(mean)
     return out

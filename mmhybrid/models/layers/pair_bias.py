@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
+from .blocks import borrow
 from .export import is_exporting, resize_bicubic
 
 Grid = tuple[int, int]
@@ -231,16 +232,25 @@ class BiasedAttention(torch.autograd.Function):
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, bias = ctx.saved_tensors
-        scores = (q * ctx.scale @ k.transpose(2, 3)).add_(bias)
-        weights = torch.softmax(scores, dim=-1, out=scores)  # (N, heads, queries, keys)
+        # (N, heads, queries, keys), each product in one piece of memory
+        weights = borrow(q, *q.shape[:3], k.shape[2]).copy_(bias)
+        weights.flatten(0, 1).baddbmm_(*_batches(q, k.transpose(2, 3)), alpha=ctx.scale)
+        torch.softmax(weights, dim=-1, out=weights)
         grad_v = weights.transpose(2, 3) @ grad
-        grad_weights = grad @ v.transpose(2, 3)
-        grad_scores = torch.ops.aten._softmax_backward_data(grad_weights, weights, -1, q.dtype)
+        grad_scores = grad @ v.transpose(2, 3)
+        torch.ops.aten._softmax_backward_data.out(
+            grad_scores, weights, -1, q.dtype, grad_input=grad_scores
+        )
         grad_q = (grad_scores @ k).mul_(ctx.scale)
         grad_k = (grad_scores.transpose(2, 3) @ q).mul_(ctx.scale)
         # No view, so that the next block's gradient is added in its place.
         grad_bias = grad_scores.squeeze_(0) if len(q) == 1 else grad_scores.sum(0)
         return grad_q, grad_k, grad_v, grad_bias, None
+
+
+def _batches(*tensors: Tensor) -> list[Tensor]:
+    """``(N, heads, ...)`` as ``(N heads, ...)``."""
+    return [tensor.flatten(0, 1) for tensor in tensors]
 
 
 def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
