@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .export import pad_to_multiple
+from .export import is_known, pad_to_multiple
 from .recompute import lean
 
 
@@ -104,7 +104,9 @@ class Attention(nn.Module):
         x = x.view(n, rows, cols, heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
         x = x.contiguous()
         x = x.view(n, rows * side, cols * side, dims // 3)
-        x = x.narrow(1, 0, h).narrow(2, 0, w).contiguous()
+        x = x.narrow(1, 0, h).narrow(2, 0, w)
+        # Whether that left it contiguous, a graph for images of any size shall not ask.
+        x = x.contiguous() if is_known(h, w) else x.clone(memory_format=torch.contiguous_format)
         return x.view(n, length, dims // 3)
 
     def _rotate(self, qkv: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .blocks import BLOCK
+from .export import takes_operators
 from .pyramid import Shapes, level_sizes
 
 BEFORE, BORDER = 1, 3
@@ -16,6 +17,11 @@ BEFORE, BORDER = 1, 3
 
 def sample_in_bags(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """See :func:`.deformable_attention`."""
+    if takes_operators():  # a graph would fix the number of blocks
+        from .operators import bag_samples
+
+        sizes = [side for shape in shapes for side in shape]
+        return bag_samples(value, locations.float(), weights.float(), sizes)
     return _Sampling.apply(value, tuple(shapes), locations.float(), weights.float())
 
 
@@ -45,29 +51,53 @@ class _Sampling(torch.autograd.Function):
     def forward(ctx, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
         ctx.save_for_backward(value, locations, weights)
         ctx.shapes = shapes
-        sample = prepare_bags(value, shapes)
-        return torch.cat([sample(*block) for block in _query_blocks(locations, weights)], dim=1)
+        return sample_blocks(value, shapes, locations, weights)
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
         value, locations, weights = ctx.saved_tensors
-        grad = grad.to(value.dtype).unflatten(2, value.shape[2:]).contiguous()
+        grad = of_heads(grad, value)
         grad_value = grad_locations = grad_weights = None
         if ctx.needs_input_grad[0]:
-            pixels = _Pixels(ctx.shapes, locations)
-            grad_value = _scatter(pixels, weights, grad.flatten(0, 2), value.shape)
+            grad_value = value_gradient(grad, value, ctx.shapes, locations, weights)
         if ctx.needs_input_grad[2] or ctx.needs_input_grad[3]:
-            table = _add_border(value, ctx.shapes)
-            parts = []
-            for block_locations, block_weights, block_grad in _query_blocks(
-                locations, weights, grad
-            ):
-                pixels = _Pixels(ctx.shapes, block_locations)
-                products = _row_products(pixels.rows(), table, block_grad.flatten(0, 2))
-                parts.append(pixels.gradients(products, block_weights))
-            grad_locations, grad_weights = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))
+            grad_locations, grad_weights = sample_gradients(
+                grad, value, ctx.shapes, locations, weights
+            )
         return grad_value, None, grad_locations, grad_weights
+
+
+def sample_blocks(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
+    """The samples ``(N, Q, heads * D)``, a block of queries after the other."""
+    sample = prepare_bags(value, shapes)
+    return torch.cat([sample(*block) for block in _query_blocks(locations, weights)], dim=1)
+
+
+def of_heads(grad: Tensor, value: Tensor) -> Tensor:
+    """Gradient of the samples ``(N, Q, heads * D)`` as the functions that follow take it."""
+    return grad.to(value.dtype).unflatten(2, value.shape[2:]).contiguous()  # (N, Q, heads, D)
+
+
+def value_gradient(
+    grad: Tensor, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
+) -> Tensor:
+    """Gradient of the values."""
+    return _scatter(_Pixels(shapes, locations), weights, grad.flatten(0, 2), value.shape)
+
+
+def sample_gradients(
+    grad: Tensor, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of locations and weights."""
+    table = _add_border(value, shapes)
+    parts = []
+    for block_locations, block_weights, block_grad in _query_blocks(locations, weights, grad):
+        pixels = _Pixels(shapes, block_locations)
+        products = _row_products(pixels.rows(), table, block_grad.flatten(0, 2))
+        parts.append(pixels.gradients(products, block_weights))
+    grad_locations, grad_weights = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))
+    return grad_locations, grad_weights
 
 
 def _query_blocks(locations: Tensor, weights: Tensor, *others: Tensor) -> Iterator[tuple]:

@@ -1,4 +1,4 @@
-"""What layers need to be exported, by ``torch.export``, for images of any size."""
+"""What layers need to be compiled, or exported by ``torch.export``, for images of any size."""
 
 import torch
 import torch.nn.functional as F
@@ -10,8 +10,17 @@ def is_exporting() -> bool:
     return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
 
 
+def takes_operators() -> bool:
+    """Whether a graph is being made that may hold operators of our own: not by an exporter."""
+    return torch.compiler.is_compiling() and not is_exporting()
+
+
 def is_known(*sizes: int) -> bool:
-    """Whether sizes are numbers; while a model is exported for any size they are symbols."""
+    """Whether sizes are numbers; in a graph for images of any size they are symbols."""
+    if torch.compiler.is_compiling():  # there, symbols pass for int
+        from torch.fx.experimental.symbolic_shapes import has_static_value
+
+        return all(has_static_value(size) for size in sizes)
     return all(isinstance(size, int) for size in sizes)
 
 
@@ -25,8 +34,8 @@ def resize_bicubic(
 ) -> Tensor:
     """``F.interpolate(mode='bicubic')`` of maps ``(N, C, h, w)``.
 
-    Exporters would bake the scale in, and have no low-pass filter: with either, an export gets two
-    matrix products instead.
+    A graph would bake the scale in, and exporters have no low-pass filter: with either, compiled
+    and exported code gets two matrix products instead.
 
     Args:
         offset: the scale is ``(size + offset) / (h, w)``, which places the samples slightly
@@ -34,7 +43,7 @@ def resize_bicubic(
         antialias: low-pass filter when shrinking.
     """
     h, w = maps.shape[2:]
-    if is_exporting() and (offset or antialias):
+    if torch.compiler.is_compiling() and (offset or antialias):
         new = [torch.full((), side, device=maps.device, dtype=maps.dtype) for side in size]
         if offset:  # of the same size maps stay as they are
             offset = offset * ((new[0] != h) | (new[1] != w))

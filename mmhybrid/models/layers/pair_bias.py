@@ -13,7 +13,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.checkpoint import checkpoint
 
 from .blocks import borrow
-from .export import is_exporting, resize_bicubic
+from .export import is_known, resize_bicubic, takes_operators
 
 Grid = tuple[int, int]
 
@@ -102,13 +102,15 @@ class PairBias(nn.Module):
         )
         size = shape[0] * shape[1] * shape[2]
         whole, resize_rows = None, None
-        if is_exporting():
-            whole = self._resize(query_grid, key_grid)
-        elif (query_grid, key_grid) == (self.query_grid, self.key_grid):
+        grids, own_grids = (query_grid, key_grid), (self.query_grid, self.key_grid)
+        if is_known(*query_grid, *key_grid) and grids == own_grids:
             whole = self.table
+        elif torch.compiler.is_compiling():  # one graph for all sizes, which keeps nothing
+            whole = self._resize(query_grid, key_grid)
         elif size > MAX_WHOLE and self.resize == 'separable':
             resize_rows = self._row_resizer(query_grid, key_grid)
-        elif self.training or torch.is_grad_enabled() or not self._can_cache():
+        elif self.training or torch.is_grad_enabled() or self.table.is_inference():
+            # In inference tensors no change could be seen.
             whole = self._resize(query_grid, key_grid)
         else:
             whole = self._cached(query_grid, key_grid)
@@ -142,10 +144,6 @@ class PairBias(nn.Module):
                 return rows.flatten(1, 2)  # (heads, rows, w', K') -> (heads, rows w', K')
 
         return resize_rows
-
-    def _can_cache(self) -> bool:
-        """Compiled code keeps nothing between calls; in inference tensors no change can be seen."""
-        return not (torch.compiler.is_compiling() or self.table.is_inference())
 
     def _cached(self, query_grid: Grid, key_grid: Grid) -> Tensor:
         table = self.table
@@ -189,7 +187,7 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: flo
     Returns:
         ``(N, heads, queries, D)``
     """
-    if is_exporting():
+    if torch.compiler.is_compiling():
         return _attend(q, k, v, partial(_identity, bias.whole), scale)
     h, w = bias.query_grid
     heads, _, keys = bias.shape
@@ -209,6 +207,10 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: flo
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Callable[[], Tensor], scale: float) -> Tensor:
     bias = bias().to(q.dtype)
     if bias.requires_grad and not bias.is_cuda:
+        if takes_operators():
+            from .operators import biased_attention
+
+            return biased_attention(q, k, v, bias, scale)
         return BiasedAttention.apply(q, k, v, bias, scale)
     return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=scale)
 
@@ -231,21 +233,27 @@ class BiasedAttention(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, bias = ctx.saved_tensors
-        # (N, heads, queries, keys), each product in one piece of memory
-        weights = borrow(q, *q.shape[:3], k.shape[2]).copy_(bias)
-        weights.flatten(0, 1).baddbmm_(*_batches(q, k.transpose(2, 3)), alpha=ctx.scale)
-        torch.softmax(weights, dim=-1, out=weights)
-        grad_v = weights.transpose(2, 3) @ grad
-        grad_scores = grad @ v.transpose(2, 3)
-        torch.ops.aten._softmax_backward_data.out(
-            grad_scores, weights, -1, q.dtype, grad_input=grad_scores
-        )
-        grad_q = (grad_scores @ k).mul_(ctx.scale)
-        grad_k = (grad_scores.transpose(2, 3) @ q).mul_(ctx.scale)
-        # No view, so that the next block's gradient is added in its place.
-        grad_bias = grad_scores.squeeze_(0) if len(q) == 1 else grad_scores.sum(0)
-        return grad_q, grad_k, grad_v, grad_bias, None
+        return *attention_gradients(grad, *ctx.saved_tensors, ctx.scale), None
+
+
+def attention_gradients(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Gradients of q, k, v and bias."""
+    # (N, heads, queries, keys), each product in one piece of memory
+    weights = borrow(q, *q.shape[:3], k.shape[2]).copy_(bias)
+    weights.flatten(0, 1).baddbmm_(*_batches(q, k.transpose(2, 3)), alpha=scale)
+    torch.softmax(weights, dim=-1, out=weights)
+    grad_v = weights.transpose(2, 3) @ grad
+    grad_scores = grad @ v.transpose(2, 3)
+    torch.ops.aten._softmax_backward_data.out(
+        grad_scores, weights, -1, q.dtype, grad_input=grad_scores
+    )
+    grad_q = (grad_scores @ k).mul_(scale)
+    grad_k = (grad_scores.transpose(2, 3) @ q).mul_(scale)
+    # No view, so that the next block's gradient is added in its place.
+    grad_bias = grad_scores.squeeze_(0) if len(q) == 1 else grad_scores.sum(0)
+    return grad_q, grad_k, grad_v, grad_bias
 
 
 def _batches(*tensors: Tensor) -> list[Tensor]:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .export import is_exporting, resize_bicubic
+from .export import is_known, resize_bicubic
 
 Grid = tuple[int, int]
 
@@ -21,7 +21,7 @@ def resize_positions(
             samples slightly differently from passing the size; its weights were trained so.
         antialias: low-pass filter when shrinking, as DINOv2 with registers does.
     """
-    if not is_exporting() and new == old:
+    if is_known(*new) and new == old:
         return positions
     maps = positions.view(1, *old, -1).permute(0, 3, 1, 2)  # (1, h w, C) -> (1, C, h, w)
     maps = resize_bicubic(maps.float(), new, offset=offset, antialias=antialias)
