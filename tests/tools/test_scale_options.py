@@ -141,7 +141,8 @@ def test_a_seed_that_is_not_the_checkpoint_s(tool, job, tmp_path):
 
 
 def test_a_compiled_backbone_trains_to_the_same_weights(tool, job, tmp_path):
-    config, settings = job('mmseg')
+    # Adam takes a gradient that is rounding alone, such as a bias's before a norm, for a whole step.
+    config, settings = job('mmseg', 'optim_wrapper.optimizer.eps=1e-3')
     states = []
     for name, options in (('plain', []), ('compiled', ['--compile', 'eager'])):
         arguments = [config, '--work-dir', name, '--no-validate', '--seed', '1']
