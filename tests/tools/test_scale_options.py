@@ -5,6 +5,8 @@ import pytest
 import torch
 from mmengine.config import Config
 
+from mmhybrid.models.layers import MSDeformAttention
+
 from .test_bad_input import fails
 
 
@@ -140,8 +142,18 @@ def test_a_seed_that_is_not_the_checkpoint_s(tool, job, tmp_path):
     assert main(again).seed == 3
 
 
-def test_a_compiled_backbone_trains_to_the_same_weights(tool, job, tmp_path):
-    # Adam takes a gradient that is rounding alone, such as a bias's before a norm, for a whole step.
+def test_a_compiled_backbone_trains_to_the_same_weights(tool, job, tmp_path, monkeypatch):
+    reset = MSDeformAttention.reset_parameters
+
+    def between_pixels(attention):
+        reset(attention)
+        with torch.no_grad():
+            attention.sampling_offsets.bias += 0.3
+
+    # New samples lie on centres of pixels, where bilinear interpolation has a kink: rounding
+    # decides on the gradient of their offsets, and torch 2.11 rounds in another way when it traces.
+    monkeypatch.setattr(MSDeformAttention, 'reset_parameters', between_pixels)
+    # Adam takes a gradient that is rounding alone, as of a bias before a norm, for a whole step.
     config, settings = job('mmseg', 'optim_wrapper.optimizer.eps=1e-3')
     states = []
     for name, options in (('plain', []), ('compiled', ['--compile', 'eager'])):
