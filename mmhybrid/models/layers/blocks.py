@@ -52,7 +52,8 @@ def borrow(like: Tensor, *shape: int) -> Tensor:
     in the cache, and on Linux comes from the system page by page.
     """
     count = math.prod(shape)
-    if like.device.type != 'cpu' or count > MAX_LENT:
+    is_plain = like.device.type == 'cpu' and type(like) is Tensor  # not one that stands for others
+    if not is_plain or count > MAX_LENT:
         return like.new_empty(shape)
     memory = _lent.memory.get(like.dtype)
     if memory is None or len(memory) < count:
@@ -80,7 +81,7 @@ def contiguous_map(level: Tensor) -> Tensor:
 
 
 class _ContiguousMap(torch.autograd.Function):
-    """Gradients in the format of what they are added to, and norms' backward passes run, faster."""
+    """A gradient of another format than its map has slows down the norms' backward passes."""
 
     @staticmethod
     def forward(ctx, level: Tensor) -> Tensor:

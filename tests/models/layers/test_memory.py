@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from mmhybrid.models.layers import blocks, contiguous_map, in_blocks, lean
 
@@ -99,6 +100,9 @@ def test_lent_memory_is_used_again(monkeypatch):
     assert blocks.borrow(like.double(), 10, 10).data_ptr() != first.data_ptr()
     mine, yours = blocks.borrow(like, 11, 10), blocks.borrow(like, 11, 10)
     assert mine.data_ptr() != yours.data_ptr()
+    with FakeTensorMode():
+        blocks.borrow(torch.empty(0), 10, 10)
+    assert type(blocks.borrow(like, 10, 10)) is torch.Tensor
     with ThreadPoolExecutor(1) as pool:
         other = pool.submit(blocks.borrow, like, 10, 10).result()
     assert other.data_ptr() != first.data_ptr()
