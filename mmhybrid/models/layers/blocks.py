@@ -95,7 +95,7 @@ class _ContiguousMap(torch.autograd.Function):
 def _copy_map(level: Tensor, memory_format: torch.memory_format) -> Tensor:
     out = torch.empty_like(level, memory_format=memory_format)
     height = level.shape[2]
-    rows = max(BLOCK // 2 * height // max(level.numel(), 1), 1)  # the cache holds both maps'
+    rows = max(BLOCK // 2 * height // max(level.numel(), 1), 1)  # so that the cache holds both
     for start in range(0, height, rows):
         out[:, :, start : start + rows] = level[:, :, start : start + rows]
     return out

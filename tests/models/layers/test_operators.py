@@ -60,7 +60,7 @@ def test_attention_whole_and_in_bands(band, monkeypatch):
 
 
 def test_a_gradient_alone():
-    """Of what needs none, none is computed."""
+    """Where values and locations need none."""
     value, locations, weights = samples()
     out = operators.bag_samples(value.detach(), locations.detach(), weights, SIZES)
     (grad,) = torch.autograd.grad(out.square().sum(), [weights])
