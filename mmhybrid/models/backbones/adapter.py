@@ -6,7 +6,15 @@ from types import SimpleNamespace
 
 from torch import Tensor, nn
 
-from ..layers import MSDeformAttention, resize_map, split_levels
+from ..layers import (
+    MSDeformAttention,
+    can_block,
+    is_pointwise,
+    map_in_bands,
+    resize_map,
+    resize_rows,
+    split_levels,
+)
 from .base import Backbone
 from .vit import ViT
 
@@ -77,7 +85,7 @@ def group_blocks(
 
 def merge_maps(
     adapter: Backbone,
-    finest: Tensor | None,
+    finest: Tensor,
     maps: Sequence[Tensor],
     features: Sequence[Tensor | None],
     grid: tuple[int, int],
@@ -86,24 +94,48 @@ def merge_maps(
     """The maps that an adapter puts out: its pyramid's, with the ViT's added.
 
     Args:
-        adapter: lends ``upsample``, ``norms``, ``levels`` and ``out_strides``.
-        finest: the map of stride 4, None where it is not put out.
+        adapter: lends ``cnn``, ``upsample``, ``norms``, ``levels`` and ``out_strides``.
+        finest: the map of stride 4, not yet projected.
         maps: those of strides 8, 16 and 32.
         features: patch tokens ``(N, h * w, C)`` of the ViT for each level, None to add nothing.
         grid: ``(h, w)``.
         size: of the image before it was padded.
     """
-    if finest is not None:
-        finest = adapter.upsample(maps[0]).add_(finest)
-    maps = [finest, *maps]
+    features = [None if f is None else split_levels(f, [grid])[0] for f in features]
     outs = []
     for level, stride in zip(adapter.levels, adapter.out_strides, strict=True):
-        out = maps[level]
+        if level == 0:
+            outs.append(_merge_finest(adapter, finest, maps[0], features[0], grid[0], size))
+            continue
+        out = maps[level - 1]
         if features[level] is not None:
-            (feature,) = split_levels(features[level], [grid])
-            out = out + resize_map(feature, tuple(out.shape[2:]))
+            out = out + resize_map(features[level], tuple(out.shape[2:]))
         outs.append(adapter.crop_map(adapter.norms[str(level)](out), size, stride))
     return tuple(outs)
+
+
+def _merge_finest(
+    adapter: Backbone,
+    finest: Tensor,
+    finer: Tensor,
+    feature: Tensor | None,
+    rows: int,
+    size: tuple[int, int],
+) -> Tensor:
+    """The map of stride 4, of which no part is in memory twice where it can be made in bands."""
+    norm = adapter.norms['0']
+    projection = adapter.upsample.projection()
+
+    def merge(first: int, last: int) -> Tensor:  # rows of the ViT's grid, each four of the map's
+        out = adapter.cnn.project_finest(finest[:, :, 4 * first : 4 * last])
+        out = adapter.upsample(out, finer[:, :, 2 * first : 2 * last], projection)
+        if feature is not None:
+            out = out + resize_rows(feature, 4, first, last)
+        return norm(out)
+
+    if can_block(finest) and is_pointwise(norm):
+        return map_in_bands(merge, rows, 4, [(side + 3) // 4 for side in size])
+    return adapter.crop_map(merge(0, rows), size, 4)
 
 
 def init_layer(module: nn.Module) -> None:

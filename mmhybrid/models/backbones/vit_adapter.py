@@ -12,6 +12,7 @@ from mmhybrid.registry import MODELS
 from ..layers import (
     ConvFFN,
     ConvPyramid,
+    DoublingConv,
     DropPath,
     MSDeformAttention,
     build_norm,
@@ -45,10 +46,10 @@ class Injector(nn.Module):
     def forward(self, patches: Tensor, points: Tensor, pyramid: Tensor, shapes: Shapes) -> Tensor:
         """``(N, h * w, C)``, to be added to the patch tokens, of a pyramid ``(N, S, C)``."""
         attn = self.attn
-        value = in_blocks(lambda x: lean(lambda x: attn.value_proj(self.value_norm(x)), x), pyramid)
+        sample = attn.sampler(pyramid, shapes, self.value_norm)
         projection = attn.projection(shapes)
         look = lean(lambda x: attn.look(self.query_norm(x), points, projection), patches)
-        return self.gamma * attn.output_proj(attn.sampler(value, shapes)(*look))
+        return self.gamma * attn.output_proj(sample(*look))
 
 
 class Extractor(nn.Module):
@@ -78,8 +79,7 @@ class Extractor(nn.Module):
         """Pyramid ``(N, S, C)`` of the given shapes, in and out; patches ``(N, h * w, C)``."""
         attn, ffn = self.attn, self.ffn
         projection = attn.projection([grid])
-        value = lean(lambda x: attn.value_proj(self.value_norm(x)), patches)
-        sample = attn.sampler(value, [grid])
+        sample = attn.sampler(patches, [grid], self.value_norm)
 
         def attend(x: Tensor, points: Tensor) -> Tensor | tuple[Tensor, Tensor]:
             look = lean(lambda x: attn.look(self.query_norm(x), points, projection), x)
@@ -243,7 +243,7 @@ class ViTAdapter(Backbone):
         self.cnn = ConvPyramid(in_channels, arch.stem_channels, dims, norm_cfg, 0 in self.levels)
         self.level_embed = nn.Parameter(torch.randn(3, dims))
         self.stages = self._build_stages(arch, deform_backend, drop_path_rate)
-        self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if 0 in self.levels else None
+        self.upsample = DoublingConv(dims, dims) if 0 in self.levels else None
         self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:

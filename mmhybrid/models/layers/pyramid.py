@@ -57,3 +57,11 @@ def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
     if is_known(*size) and tuple(level.shape[2:]) == size:
         return level
     return F.interpolate(level, size=size, mode='bilinear', align_corners=False)
+
+
+def resize_rows(level: Tensor, factor: int, first: int, last: int) -> Tensor:
+    """What rows ``first`` to ``last`` of a map become when it is enlarged so many times."""
+    # What is made of a row depends on its neighbours.
+    low, high = max(first - 1, 0), min(last + 1, level.shape[2])
+    out = resize_map(level[:, :, low:high], ((high - low) * factor, level.shape[3] * factor))
+    return out[:, :, (first - low) * factor : (last - low) * factor]

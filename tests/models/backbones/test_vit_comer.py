@@ -26,6 +26,10 @@ class TestWithoutInteraction(TestViTCoMer):
     arguments = dict(arch=TINY, vit=VIT, cnn_interaction=False, vit_features='none')
 
 
+class TestGroupNorm(TestViTCoMer):
+    arguments = dict(arch=TINY, vit=VIT, norm_cfg=dict(type='GN', num_groups=4))
+
+
 class TestWithPrefixTokens(TestViTCoMer):
     arguments = dict(
         arch={**TINY, 'windows': 0}, vit=dict(**VIT, class_token=True, num_registers=2)

@@ -1,14 +1,19 @@
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from mmhybrid.models.layers import (
+    DoublingConv,
     DropPath,
     RelativePositionBias,
     build_norm,
+    is_pointwise,
     join_levels,
     reference_points,
+    resize_map,
     resize_positions,
+    resize_rows,
     rotary_positions,
     split_levels,
 )
@@ -22,6 +27,30 @@ def test_levels_split_into_views_and_join_again():
     assert maps[0].data_ptr() == tokens.data_ptr()
     assert torch.equal(maps[1][1, :, 1, 2], tokens[1, 29])
     assert torch.equal(join_levels(maps), tokens)
+
+
+@pytest.mark.parametrize('factor', [1, 2, 4])
+def test_rows_resize_as_in_their_map(factor):
+    level = torch.randn(2, 3, 5, 4)
+    whole = resize_map(level, (5 * factor, 4 * factor))
+    for first, last in ((0, 5), (0, 2), (1, 3), (4, 5)):
+        rows = resize_rows(level, factor, first, last)
+        torch.testing.assert_close(rows, whole[:, :, first * factor : last * factor])
+
+
+@pytest.mark.parametrize('memory_format', [torch.contiguous_format, torch.channels_last])
+def test_doubling_is_a_transposed_convolution_plus_maps(memory_format):
+    conv = DoublingConv(3, 5).double()
+    maps, small = torch.randn(2, 5, 8, 6).double(), torch.randn(2, 3, 4, 3).double()
+    maps, small = (t.to(memory_format=memory_format).requires_grad_() for t in (maps, small))
+    inputs = maps, small, conv.weight, conv.bias
+    out = conv(maps, small)
+    expected = maps + F.conv_transpose2d(small, conv.weight, conv.bias, stride=2)
+    torch.testing.assert_close(out, expected)
+    grad = torch.randn_like(out)
+    torch.testing.assert_close(
+        torch.autograd.grad(out, inputs, grad), torch.autograd.grad(expected, inputs, grad)
+    )
 
 
 def test_reference_points_are_pixel_centres():
@@ -89,3 +118,23 @@ def test_build_norm(cfg, kind):
     assert type(norm) is kind
     assert norm.weight.requires_grad == cfg.get('requires_grad', True)
     assert 'type' in cfg
+
+
+@pytest.mark.parametrize(
+    ('cfg', 'expected'),
+    [
+        (dict(type='BN'), True),
+        (dict(type='BN', track_running_stats=False), False),
+        (dict(type='SyncBN'), True),
+        (dict(type='LN2d'), True),
+        (dict(type='GN', num_groups=2), False),
+    ],
+)
+def test_which_norms_look_at_single_pixels(cfg, expected):
+    norm = build_norm(cfg, 4).eval()
+    assert is_pointwise(norm) == expected
+    maps = torch.randn(1, 4, 6, 6)
+    if expected:
+        torch.testing.assert_close(norm(maps)[:, :, 2:4], norm(maps[:, :, 2:4]))
+    if cfg['type'] != 'LN2d':
+        assert not is_pointwise(norm.train())

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmhybrid.models.layers import blocks, contiguous_map, in_blocks, lean
+from mmhybrid.models.layers import blocks, contiguous_map, in_blocks, lean, map_in_bands
 
 
 def kept(function, *args) -> int:
@@ -127,6 +127,23 @@ def test_a_map_becomes_contiguous_row_by_row(n, cropped, monkeypatch):
         assert torch.autograd.gradgradcheck(
             contiguous_map, level.detach().double().requires_grad_()
         )
+
+
+@pytest.mark.parametrize('size', [(12, 5), (10, 5), (7, 3), (1, 1)])
+def test_bands_are_cropped_to_one_map(size, monkeypatch):
+    monkeypatch.setattr(blocks, 'BLOCK', 2 * 3 * 5 * 2)  # two steps of two rows, after the first
+    whole = torch.randn(2, 3, 12, 5).contiguous(memory_format=torch.channels_last)
+    seen = []
+
+    def function(first, last):
+        seen.append((first, last))
+        return whole[:, :, 2 * first : 2 * last]
+
+    out = map_in_bands(function, 6, 2, size)
+    assert out.is_contiguous()
+    assert torch.equal(out, whole[:, :, : size[0], : size[1]])
+    assert seen[0] == (0, 1) and seen[-1][1] * 2 >= size[0]
+    assert all(last <= 6 for _, last in seen)
 
 
 def test_the_gradient_of_a_contiguous_map_is_channels_last():
