@@ -21,7 +21,7 @@ from ..layers import (
     build_norm,
     fold_into_next,
     fold_into_previous,
-    gelu_norm_conv,
+    gelu_norm_convs,
 )
 from .base import REQUIRED, Backbone
 
@@ -41,8 +41,7 @@ class Stem(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         conv1, _, norm1, conv2, _, norm2, conv3, gelu, norm3 = self
-        x = gelu_norm_conv(conv1(x), norm1, conv2)
-        x = gelu_norm_conv(x, norm2, conv3)
+        x = gelu_norm_convs(conv1(x), (norm1, conv2), (norm2, conv3))
         return norm3(gelu(x))
 
 
@@ -121,10 +120,8 @@ class IRFFN(nn.Module):
         self.project_norm = build_norm(norm_cfg, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.expand(x)
-        x = gelu_norm_conv(x, self.expand_norm, self.dwconv)
-        x = gelu_norm_conv(x, self.dw_norm, self.project)
-        return self.project_norm(x)
+        middle, last = (self.expand_norm, self.dwconv), (self.dw_norm, self.project)
+        return self.project_norm(gelu_norm_convs(self.expand(x), middle, last))
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`. The first norm stays: the convolution after it pads."""

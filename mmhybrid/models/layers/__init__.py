@@ -9,7 +9,7 @@ from .drop import DropPath
 from .fuse import fold_into_next, fold_into_previous, fuse_norms
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm, is_pointwise
-from .norm_conv import gelu_norm_conv
+from .norm_conv import gelu_norm_convs
 from .pair_bias import GridBias, PairBias, biased_attention
 from .patch_embed import PatchEmbed
 from .pointwise_conv import DoublingConv, PointwiseConv, ResidualDWConv
@@ -41,7 +41,7 @@ __all__ = [
     'fold_into_next',
     'fold_into_previous',
     'fuse_norms',
-    'gelu_norm_conv',
+    'gelu_norm_convs',
     'in_blocks',
     'is_pointwise',
     'join_levels',

@@ -11,7 +11,7 @@ BLOCK = 1 << 19
 """Values of a block: 2 MB of float32, a second-level cache of today."""
 
 MAX_LENT = 1 << 23
-"""Values of memory that is kept to be lent: 32 MB of float32."""
+"""Values of memory that each slot keeps to be lent: 32 MB of float32."""
 
 
 def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
@@ -45,8 +45,8 @@ def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
     return tuple(outs) if is_tuple else outs[0]
 
 
-def borrow(like: Tensor, *shape: int) -> Tensor:
-    """Memory for a contiguous tensor of this shape, until the next call in this thread.
+def borrow(like: Tensor, *shape: int, slot: str = 'scratch') -> Tensor:
+    """Memory for a contiguous tensor of this shape, until the slot's next call in this thread.
 
     Large tensors that are needed for a moment only would get other memory each time, which is not
     in the cache, and on Linux comes from the system page by page.
@@ -55,15 +55,16 @@ def borrow(like: Tensor, *shape: int) -> Tensor:
     is_plain = like.device.type == 'cpu' and type(like) is Tensor  # not one that stands for others
     if not is_plain or count > MAX_LENT:
         return like.new_empty(shape)
-    memory = _lent.memory.get(like.dtype)
+    key = slot, like.dtype
+    memory = _lent.memory.get(key)
     if memory is None or len(memory) < count:
-        memory = _lent.memory[like.dtype] = like.new_empty(count)
+        memory = _lent.memory[key] = like.new_empty(count)
     return memory[:count].view(shape)
 
 
 class _Lent(threading.local):
     def __init__(self):
-        self.memory: dict[torch.dtype, Tensor] = {}
+        self.memory: dict[tuple[str, torch.dtype], Tensor] = {}
 
 
 _lent = _Lent()

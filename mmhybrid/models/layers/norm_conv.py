@@ -1,6 +1,6 @@
 """GELU, batch norm, convolution: in training the norm works through the convolution's weights."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -13,30 +13,32 @@ from .blocks import BLOCK, borrow
 from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .recompute import lean
 
+Layers = tuple[nn.Module, nn.Module]
 
-def gelu_norm_conv(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
-    """``conv(norm(gelu(x)))`` of a map ``(N, C, H, W)``, which is all that backward keeps of it.
+
+def gelu_norm_convs(x: Tensor, *pairs: Layers) -> Tensor:
+    """``conv(norm(gelu(x)))`` of a map ``(N, C, H, W)`` for one pair of layers after the other.
 
     Once its statistics are known a batch norm is a scale and a shift of each channel, and those a
     convolution can do: what was a pass over the map is one over the weights. Backward, too, the
-    gradients of scale, shift and statistics follow from those of the weights. So it is in training
-    on a CPU, for convolutions that pad with zeros; anywhere else the layers run as they are.
+    gradients of scale, shift and statistics follow from those of the weights, and what is kept is
+    each GELU's input alone. So it is in training on a CPU, for convolutions that pad with zeros;
+    anywhere else the layers run as they are.
     """
-    if not torch.is_grad_enabled():
-        # Maps are large here: the input's memory is used again.
-        return conv(norm(torch.ops.aten.gelu_(x)))
-    if not _can_fold(x, norm, conv):
+    if torch.is_grad_enabled() and all(_can_fold(x, *pair) for pair in pairs):
+        links = [_link(*pair) for pair in pairs]
+        parameters = [p for link in links for p in link.parameters()]
+        return GeluNormConvs.apply(x, links, *parameters)
+    for pair in pairs:
+        x = _run_layers(x, *pair)
+    return x
+
+
+def _run_layers(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
+    if torch.is_grad_enabled():
         return lean(lambda x: conv(norm(F.gelu(x))), x, owner=norm)
-    norm.num_batches_tracked.add_(1)
-    if isinstance(conv, PointwiseConv):
-        # (N, C, H, W) -> (N, H, W, C) -> (N H W, C), and back
-        n, _, h, w = x.shape
-        lines = x.permute(0, 2, 3, 1).flatten(0, 2)
-        lines = GeluNormLinear.apply(lines, norm.weight, norm.bias, conv.weight, conv.bias, norm)
-        return lines.view(n, h, w, -1).permute(0, 3, 1, 2)
-    weight = conv.kernel() if isinstance(conv, ResidualDWConv) else conv.weight
-    settings = conv.stride, conv.padding, conv.groups
-    return GeluNormConv.apply(x, norm.weight, norm.bias, weight, conv.bias, norm, *settings)
+    # Maps are large here: the input's memory is used again.
+    return conv(norm(torch.ops.aten.gelu_(x)))
 
 
 def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
@@ -63,78 +65,125 @@ def _is_plain(conv: nn.Module) -> bool:
     return type(conv) is PointwiseConv  # not what wraps one of them
 
 
-# Below, y = gelu(x) and its norm is scale * y + shift. Backward y is centred: what the gradients
-# follow from, the products of weights' gradients with y, would be small differences of large sums.
-
-
-class GeluNormLinear(torch.autograd.Function):
-    """See :func:`gelu_norm_conv`; of lines ``(L, C)``, with weights ``(O, C)``."""
+class GeluNormConvs(torch.autograd.Function):
+    """See :func:`gelu_norm_convs`."""
 
     @staticmethod
-    def forward(ctx, x, gamma, beta, weight, bias, norm):
-        y = torch.ops.aten.gelu.out(x, out=borrow(x, *x.shape))
-        mean, rstd = _statistics(y, norm)
-        scale = gamma * rstd
-        offset = weight @ (beta - mean * scale)
-        bias = offset if bias is None else bias + offset
-        ctx.save_for_backward(x, gamma, beta, weight, mean, rstd)
-        return torch.addmm(bias, y, (weight * scale).T)
+    def forward(ctx, x, links, *parameters):
+        saved = []
+        for link, own in zip(links, _in_fours(parameters), strict=True):
+            x = x.contiguous(memory_format=torch.channels_last)
+            if x.numel() <= x.shape[1]:
+                link.norm(x)  # raises: a convolution before it has left one value
+            link.norm.num_batches_tracked.add_(1)
+            out, mean, rstd = link.forward(x, *own)
+            saved += x, *own[:3], mean, rstd
+            x = out
+        ctx.save_for_backward(*saved)
+        ctx.links = links
+        return x
 
     @staticmethod
     @once_differentiable
     def backward(ctx, grad):
-        x, gamma, beta, weight, mean, rstd = ctx.saved_tensors
-        y = _centred_gelu(x, mean)
+        saved, of_parameters = list(ctx.saved_tensors), []
+        for i, link in reversed(list(enumerate(ctx.links))):
+            (x, *others), saved = saved[-6:], saved[:-6]
+            grad = grad.contiguous(memory_format=torch.channels_last)
+            # What goes from one link to the next is needed for a moment only.
+            into = borrow(x, *_lines(x).shape, slot='gradient') if i else None
+            grad, *own = link.backward(grad, x, *others, into)
+            of_parameters = own + of_parameters
+        needed = ctx.needs_input_grad[2:]
+        return grad, None, *(g if n else None for g, n in zip(of_parameters, needed, strict=True))
+
+
+def _in_fours(values: Sequence) -> Iterator[Sequence]:
+    return (values[i : i + 4] for i in range(0, len(values), 4))
+
+
+def _link(norm: nn.BatchNorm2d, conv: nn.Module) -> '_Pointwise | _Conv':
+    return (_Pointwise if isinstance(conv, PointwiseConv) else _Conv)(norm, conv)
+
+
+# Below, y = gelu(x) and its norm is scale * y + shift. Backward y is centred: what the gradients
+# follow from, the products of weights' gradients with y, would be small differences of large sums.
+# Maps (N, C, H, W) are channels-last.
+
+
+class _Pointwise:
+    """GELU, norm and a :class:`PointwiseConv`, whose weights are ``(O, C)``."""
+
+    def __init__(self, norm: nn.BatchNorm2d, conv: PointwiseConv):
+        self.norm, self.conv = norm, conv
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        return self.norm.weight, self.norm.bias, self.conv.weight, self.conv.bias
+
+    def forward(self, x, gamma, beta, weight, bias):
+        lines = _lines(x)
+        y = torch.ops.aten.gelu.out(lines, out=borrow(x, *lines.shape))
+        mean, rstd = _statistics(y, self.norm)
+        scale = gamma * rstd
+        offset = weight @ (beta - mean * scale)
+        bias = offset if bias is None else bias + offset
+        out = torch.addmm(bias, y, (weight * scale).T)
+        return _as_map(out, x), mean, rstd
+
+    def backward(self, grad, x, gamma, beta, weight, mean, rstd, into):
+        """Gradients of x, which may be put into memory given, and of the parameters."""
+        grad, lines = _lines(grad), _lines(x)
+        y = _centred_gelu(lines, mean)
         scale = gamma * rstd
         scaled = weight * scale
-        grad_x = grad @ scaled
+        grad_x = torch.mm(grad, scaled, out=into)
         grad_bias, products = grad.sum(0), grad.T @ y
         grad_gamma = rstd * torch.mul(weight, products, out=scaled).sum(0)
         grad_beta = grad_bias @ weight
         grad_weight = products.mul_(scale).addcmul_(grad_bias[:, None], beta)
-        _add_line_through_gelu(grad_x, y, x, *_line(scale, rstd, grad_gamma, grad_beta, len(y)))
-        grad_bias = grad_bias if ctx.needs_input_grad[4] else None
-        return grad_x, grad_gamma, grad_beta, grad_weight, grad_bias, None
+        line = _line(scale, rstd, grad_gamma, grad_beta, len(y))
+        _add_line_through_gelu(grad_x, y, lines, *line)
+        return _as_map(grad_x, x), grad_gamma, grad_beta, grad_weight, grad_bias
 
 
-class GeluNormConv(torch.autograd.Function):
-    """See :func:`gelu_norm_conv`; of maps ``(N, C, H, W)``, with kernels that may reach beyond."""
+class _Conv:
+    """GELU, norm and a convolution, whose kernel may reach beyond the map."""
 
-    @staticmethod
-    def forward(ctx, x, gamma, beta, weight, bias, norm, stride, padding, groups):
-        x = x.contiguous(memory_format=torch.channels_last)
+    def __init__(self, norm: nn.BatchNorm2d, conv: nn.Conv2d):
+        self.norm, self.conv = norm, conv
+
+    def parameters(self) -> tuple[Tensor, ...]:
+        conv = self.conv
+        weight = conv.kernel() if isinstance(conv, ResidualDWConv) else conv.weight
+        return self.norm.weight, self.norm.bias, weight, conv.bias
+
+    def forward(self, x, gamma, beta, weight, bias):
+        conv, groups = self.conv, self.conv.groups
         lines = _lines(x)
-        lines = torch.ops.aten.gelu.out(lines, out=borrow(lines, *lines.shape))
-        mean, rstd = _statistics(lines, norm)
-        y = _as_map(lines, x)
+        y = torch.ops.aten.gelu.out(lines, out=borrow(x, *lines.shape))
+        mean, rstd = _statistics(y, self.norm)
         scale = gamma * rstd
         shift = _of_inputs(beta - mean * scale, groups)
         # What the shift adds to an output through each place of the kernel: (O, kh, kw)
         taps = (_grouped(weight, groups) * shift).sum(2).flatten(0, 1)
         offset = taps.sum((1, 2))
         bias = offset if bias is None else bias + offset
-        out = F.conv2d(y, _scaled(weight, scale, groups), bias, stride, padding, 1, groups)
-        border = _border(x.shape[2:], weight.shape[2:], stride, padding, x.dtype)
-        _take_from_border(out, taps, border)
-        ctx.save_for_backward(x, gamma, beta, weight, mean, rstd)
-        ctx.conv = stride, padding, groups
-        return out
+        scaled = _scaled(weight, scale, groups)
+        out = F.conv2d(_as_map(y, x), scaled, bias, conv.stride, conv.padding, 1, groups)
+        _take_from_border(out, taps, self._border(x))
+        return out, mean, rstd
 
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad):
-        x, gamma, beta, weight, mean, rstd = ctx.saved_tensors
-        stride, padding, groups = ctx.conv
-        grad = grad.contiguous(memory_format=torch.channels_last)
+    def backward(self, grad, x, gamma, beta, weight, mean, rstd, into):
+        """Gradients of x and of the parameters; the memory given is not used."""
+        conv, groups = self.conv, self.conv.groups
         y = _as_map(_centred_gelu(_lines(x), mean), x)
         scale = gamma * rstd
         grad_x, products, grad_bias = torch.ops.aten.convolution_backward(
-            grad, y, _scaled(weight, scale, groups), [len(weight)], stride, padding,
+            grad, y, _scaled(weight, scale, groups), [len(weight)], conv.stride, conv.padding,
             (1, 1), False, (0, 0), groups, (True,) * 3,
         )  # fmt: skip
         grad_x = grad_x.contiguous(memory_format=torch.channels_last)
-        border = _border(x.shape[2:], weight.shape[2:], stride, padding, x.dtype)
-        sums = _grouped(_sums_of_taps(grad, grad_bias, border)[:, None], groups)
+        sums = _grouped(_sums_of_taps(grad, grad_bias, self._border(x))[:, None], groups)
 
         products, kernels = _grouped(products, groups), _grouped(weight, groups)
         grad_gamma = rstd * (kernels * products).sum((1, 3, 4)).flatten()
@@ -142,9 +191,11 @@ class GeluNormConv(torch.autograd.Function):
         products.mul_(_of_inputs(scale, groups)).addcmul_(_of_inputs(beta, groups), sums)
         line = _line(scale, rstd, grad_gamma, grad_beta, y.numel() // y.shape[1])
         _add_line_through_gelu(*map(_lines, (grad_x, y, x)), *line)
-        grad_weight = products.view(weight.shape)
-        grad_bias = grad_bias if ctx.needs_input_grad[4] else None
-        return grad_x, grad_gamma, grad_beta, grad_weight, grad_bias, None, None, None, None
+        return grad_x, grad_gamma, grad_beta, products.view(weight.shape), grad_bias
+
+    def _border(self, x: Tensor) -> 'Border | None':
+        conv = self.conv
+        return _border(x.shape[2:], conv.kernel_size, conv.stride, conv.padding, x.dtype)
 
 
 def _statistics(y: Tensor, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
@@ -267,9 +318,9 @@ def _lines(x: Tensor) -> Tensor:
 
 
 def _as_map(lines: Tensor, x: Tensor) -> Tensor:
-    """Lines ``(N H W, C)`` as the channels-last map that ``x`` is."""
-    n, c, h, w = x.shape
-    return lines.view(n, h, w, c).permute(0, 3, 1, 2)
+    """Lines ``(N H W, C)`` as a channels-last map of the size of ``x``."""
+    n, _, h, w = x.shape
+    return lines.view(n, h, w, lines.shape[1]).permute(0, 3, 1, 2)
 
 
 def _blocks(*lines: Tensor) -> Iterator[tuple[Tensor, ...]]:

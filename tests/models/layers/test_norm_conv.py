@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmhybrid.models.layers import PointwiseConv, ResidualDWConv, gelu_norm_conv, recompute
+from mmhybrid.models.layers import PointwiseConv, ResidualDWConv, gelu_norm_convs, recompute
 
 CONVS = {
     'pointwise': lambda: PointwiseConv(12, 5),
@@ -52,7 +52,7 @@ def is_folded(out):
 
 
 def folded(x, norm, conv):
-    out = gelu_norm_conv(x, norm, conv)
+    out = gelu_norm_convs(x, (norm, conv))
     assert is_folded(out)
     return out
 
@@ -92,7 +92,7 @@ def test_no_norm_runs_and_the_input_alone_is_kept():
         torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda t: t),
         torch.profiler.profile(acc_events=True) as profile,
     ):
-        gelu_norm_conv(x, norm, conv)
+        gelu_norm_convs(x, (norm, conv))
     assert 'aten::native_batch_norm' not in {event.name for event in profile.events()}
     assert [n for n in kept if n >= x.numel()] == [x.numel()]
 
@@ -105,7 +105,9 @@ def test_other_convolutions_run_as_they_are(options):
     conv = nn.Conv2d(12, 8, 3, **{'padding': 1, **options}).double()
     x = torch.randn(2, 12, 9, 7, dtype=torch.double)
     layers = copy.deepcopy((norm, conv))
-    torch.testing.assert_close(run(gelu_norm_conv, x, *layers), run(plain, x, norm, conv))
+    torch.testing.assert_close(
+        run(lambda x, *pair: gelu_norm_convs(x, pair), x, *layers), run(plain, x, norm, conv)
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,10 +140,10 @@ def test_where_it_does_not_fit_the_layers_run(case):
         norm, conv, x = norm.bfloat16(), conv.bfloat16(), x.detach().bfloat16().requires_grad_()
     elif case == 'one value':
         with pytest.raises(ValueError, match='more than 1 value per channel'):
-            gelu_norm_conv(x[:1, :, :1, :1], norm, conv)
+            gelu_norm_convs(x[:1, :, :1, :1], (norm, conv))
         return
     with torch.autocast('cpu', enabled=case == 'autocast'):
-        out = gelu_norm_conv(x, norm, conv)
+        out = gelu_norm_convs(x, (norm, conv))
         expected = plain(x, copy.deepcopy(norm), conv)
     assert not is_folded(out)
     torch.testing.assert_close(out, expected)
@@ -152,7 +154,7 @@ def test_statistics_are_updated_once_when_it_is_computed_twice():
     once = copy.deepcopy(norm)
     x = torch.randn(2, 12, 8, 8, requires_grad=True)
     once(F.gelu(x))
-    recompute(lambda x: gelu_norm_conv(x, norm, conv), x, owner=norm).sum().backward()
+    recompute(lambda x: gelu_norm_convs(x, (norm, conv)), x, owner=norm).sum().backward()
     for name, value in once.named_buffers():
         torch.testing.assert_close(norm.get_buffer(name), value)
 
@@ -162,5 +164,49 @@ def test_without_gradients_the_memory_of_the_input_is_used():
     x = torch.randn(2, 12, 8, 8)
     expected = plain(x, norm.eval(), conv)
     with torch.no_grad():
-        out = gelu_norm_conv(x, norm, conv)
+        out = gelu_norm_convs(x, (norm, conv))
     torch.testing.assert_close(out, expected)
+
+
+def chain(dtype=torch.double):
+    """Pairs of layers whose first, middle and last links are of both kinds."""
+    pairs = [build(kind, dtype) for kind in ('pointwise', 'dense', 'pointwise', 'patches')]
+    torch.manual_seed(1)
+    pairs[0] = pairs[0][0], PointwiseConv(12, 12).to(dtype)
+    pairs[1] = pairs[1][0], nn.Conv2d(12, 12, 3, padding=1, groups=3).to(dtype)
+    pairs[2] = pairs[2][0], PointwiseConv(12, 12, bias=False).to(dtype)
+    return pairs
+
+
+def test_pairs_follow_each_other():
+    results = []
+    for function in (gelu_norm_convs, lambda x, *pairs: [x := plain(x, *p) for p in pairs][-1]):
+        pairs = chain()
+        x = torch.linspace(-3, 4, 2 * 12 * 9 * 7, dtype=torch.double).view(2, 12, 9, 7)
+        x = x.sin().requires_grad_()
+        out = function(x, *pairs)
+        parameters = [p for layers in pairs for layer in layers for p in layer.parameters()]
+        grad = torch.linspace(-1, 2, out.numel(), dtype=out.dtype).view_as(out).cos()
+        # Twice: what is given back lies in no memory that is used again.
+        grads = [torch.autograd.grad(out, [x, *parameters], grad, retain_graph=True) for _ in 'ab']
+        torch.testing.assert_close(*grads, rtol=0, atol=0)
+        buffers = [b for norm, _ in pairs for b in norm.buffers()]
+        results.append([out.detach(), *grads[0], *buffers])
+    torch.testing.assert_close(*results, rtol=1e-9, atol=1e-11)
+
+
+def test_of_pairs_each_input_alone_is_kept():
+    pairs = chain(torch.float)
+    x = torch.randn(2, 12, 8, 8, requires_grad=True)
+    kept = []
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.numel()), lambda t: t):
+        gelu_norm_convs(x, *pairs)
+    assert [n for n in kept if n >= x.numel()] == [x.numel()] * len(pairs)
+
+
+def test_a_norm_says_that_one_value_was_left():
+    shrinking, last = build('patches', torch.float), build('pointwise', torch.float)
+    shrinking[1].weight.data = torch.randn(12, 12, 2, 2)
+    shrinking[1].bias.data = torch.zeros(12)
+    with pytest.raises(ValueError, match='more than 1 value per channel'):
+        gelu_norm_convs(torch.randn(1, 12, 2, 2, requires_grad=True), shrinking, last)
