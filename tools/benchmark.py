@@ -5,9 +5,10 @@
 A NAME is one of `mmhybrid.list_backbones()`, perhaps with arguments (`vitcomer_s,freeze=vit`),
 `timm:` and a name of timm, or a config file, whose whole model is measured. Every NAME has a
 process of its own. They take turns, round after round, so that other work on the machine slows all
-of them alike; the medians of the rounds are compared. `--json` writes the figures to a file:
+of them alike. Then all start anew, since where a process's memory happens to lie alone can make it
+a fifth slower. The medians of all rounds are compared. `--json` writes the figures to a file:
 `infer_ms` and `train_ms` a batch, `peak_mb` the highest resident (CPU) or allocated (GPU) memory of
-the process, `params_m` millions of parameters, `gflops` billions of multiply-adds of an inference.
+a process, `params_m` millions of parameters, `gflops` billions of multiply-adds of an inference.
 """
 
 import argparse
@@ -39,7 +40,8 @@ def parse_args(argv=None):
     parser.add_argument('--mode', default='infer,train', help='infer, train or both, by comma')
     parser.add_argument('--compile', action='store_true', help='torch.compile the model')
     parser.add_argument('--fuse', action='store_true', help='fold batch norms; for --mode infer')
-    parser.add_argument('--rounds', type=int, default=7)
+    parser.add_argument('--rounds', type=int, default=3, help='in each process')
+    parser.add_argument('--processes', type=int, default=3, help='of each NAME, one by one')
     parser.add_argument('--threads', type=int, default=None, help='of the CPU')
     parser.add_argument('--json', type=Path, metavar='FILE')
     parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
@@ -50,8 +52,8 @@ def parse_args(argv=None):
         parser.error(f'--mode {unknown[0]}: expected {" or ".join(MODES)}')
     if args.fuse and args.mode != ['infer']:
         parser.error('--fuse is for inference: add --mode infer')
-    if args.batch < 1 or args.rounds < 1 or min(args.size) < 32:
-        parser.error('--batch and --rounds are at least 1, --size at least 32 32')
+    if min(args.batch, args.rounds, args.processes) < 1 or min(args.size) < 32:
+        parser.error('--batch, --rounds and --processes are at least 1, --size at least 32 32')
     return args
 
 
@@ -154,6 +156,7 @@ def describe_machine(device, args) -> dict:
         compile=args.compile,
         fuse=args.fuse,
         rounds=args.rounds,
+        processes=args.processes,
     )
 
 
@@ -208,15 +211,20 @@ class Worker:
         self.stop()
         sys.exit(f'error: {self.name} could not be measured (see above)')
 
-    def result(self) -> dict:
-        medians = {f'{mode}_ms': statistics.median(ms) for mode, ms in self.times.items()}
-        return dict(
-            name=self.name,
-            **{f'{mode}_ms': medians.get(f'{mode}_ms') for mode in MODES},
-            peak_mb=self.peak,
-            params_m=self.facts['params_m'],
-            gflops=self.facts['gflops'],
-        )
+
+def summarise(name: str, workers: list[Worker]) -> dict:
+    """The figures of a NAME, from all of its processes."""
+    medians = {}
+    for mode in MODES:
+        times = [ms for worker in workers for ms in worker.times.get(mode, [])]
+        medians[f'{mode}_ms'] = statistics.median(times) if times else None
+    return dict(
+        name=name,
+        **medians,
+        peak_mb=statistics.median(worker.peak for worker in workers),
+        params_m=workers[0].facts['params_m'],
+        gflops=workers[0].facts['gflops'],
+    )
 
 
 def main(argv=None) -> dict:
@@ -225,33 +233,41 @@ def main(argv=None) -> dict:
     if args.worker:
         return work(args)
     options = ['--size', *map(str, args.size), '--batch', str(args.batch), '--dtype', args.dtype]
-    options += ['--rounds', str(args.rounds), '--mode', ','.join(args.mode)]
+    options += ['--rounds', str(args.rounds), '--processes', str(args.processes)]
+    options += ['--mode', ','.join(args.mode)]
     for name in ('device', 'threads'):
         if getattr(args, name):
             options += [f'--{name}', str(getattr(args, name))]
     options += [f'--{name}' for name in ('compile', 'fuse') if getattr(args, name)]
 
+    runs = [measure(args, options, run) for run in range(args.processes)]
+    report = dict(machine=runs[0][0].facts['machine'], results=[])
+    for name, *workers in zip(args.names, *runs, strict=True):
+        report['results'].append(summarise(name, workers))
+    print(table(report))
+    if args.json:
+        args.json.write_text(json.dumps(report, indent=2) + '\n')
+    return report
+
+
+def measure(args, options: list[str], run: int) -> list[Worker]:
+    """One process of each NAME, all of its rounds."""
     workers = []
     for name in args.names:
         print(f'starting {name}', file=sys.stderr)
         workers.append(Worker(name, options))
     for mode in args.mode:
         for round_ in range(-1, args.rounds):  # the first one warms up
-            print(f'\r{mode}: round {round_ + 1} of {args.rounds} ', end='', file=sys.stderr)
+            place = f'process {run + 1} of {args.processes}, round {round_ + 1} of {args.rounds}'
+            print(f'\r{mode}: {place} ', end='', file=sys.stderr)
             for worker in workers:
                 worker.turn(mode, warm_up=round_ < 0)
         print(file=sys.stderr)
     for worker in workers:
-        worker.count()
-    report = dict(
-        machine=workers[0].facts['machine'], results=[worker.result() for worker in workers]
-    )
-    for worker in workers:
+        if run == 0:
+            worker.count()
         worker.stop()
-    print(table(report))
-    if args.json:
-        args.json.write_text(json.dumps(report, indent=2) + '\n')
-    return report
+    return workers
 
 
 def table(report: dict) -> str:
@@ -275,7 +291,8 @@ def table(report: dict) -> str:
         f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
         f'{size}, batch {batch}, {machine["dtype"]}{", compiled" if machine["compile"] else ""}'
         f'{", batch norms folded" if machine["fuse"] else ""}, '
-        f'median of {machine["rounds"]} interleaved rounds'
+        f'median of {machine["rounds"]} interleaved rounds in each of {machine["processes"]} '
+        'processes'
     )
     return '\n'.join([about, '', *(line.rstrip() for line in lines)])
 

@@ -146,7 +146,7 @@ class Benchmark(SphinxDirective):
         caption = (
             f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
             f'{machine["dtype"]}, {height}x{width}, batch {machine["batch"]}, '
-            f'medians of {machine["rounds"]} rounds'
+            f'medians of {machine["rounds"]} rounds in each of {machine["processes"]} processes'
         )
         table.insert(0, nodes.title(text=caption))
         return [table]

@@ -21,7 +21,18 @@ def benchmark():
 def test_two_models_take_turns(benchmark, tmp_path, capsys):
     file = tmp_path / 'report.json'
     names = ['vit_t', 'vitcomer_t,freeze=vit,out_indices=(2,3),extra_cti=0']
-    arguments = [*names, '--size', '64', '96', '--rounds', '1', '--threads', '1']
+    arguments = [
+        *names,
+        '--size',
+        '64',
+        '96',
+        '--rounds',
+        '1',
+        '--processes',
+        '2',
+        '--threads',
+        '1',
+    ]
     benchmark.main([*arguments, '--device', 'cpu', '--json', str(file)])
     report = json.loads(file.read_text())
     assert [result['name'] for result in report['results']] == names
@@ -31,14 +42,17 @@ def test_two_models_take_turns(benchmark, tmp_path, capsys):
     vit, comer = report['results']
     assert vit['params_m'] < comer['params_m'] < 8.739
     assert report['machine']['size'] == [64, 96]
+    assert report['machine']['processes'] == 2
     out = capsys.readouterr().out
     assert '(1.00x)' in out
     assert '64x96, batch 1, fp32' in out
+    assert 'median of 1 interleaved rounds in each of 2 processes' in out
 
 
 def test_batch_norms_folded(benchmark, capsys):
-    arguments = ['--size', '64', '64', '--rounds', '1', '--threads', '1', '--mode', 'infer']
-    report = benchmark.main(['vitcomer_t,extra_cti=0', *arguments, '--fuse'])
+    arguments = ['--size', '64', '64', '--rounds', '1', '--processes', '1', '--threads', '1']
+    arguments += ['--mode', 'infer', '--fuse']
+    report = benchmark.main(['vitcomer_t,extra_cti=0', *arguments])
     assert report['machine']['fuse']
     assert report['results'][0]['train_ms'] is None
     assert 'batch norms folded' in capsys.readouterr().out
@@ -50,7 +64,14 @@ def test_unknown_names_end_it(benchmark):
 
 
 @pytest.mark.parametrize(
-    'arguments', [['--mode', 'inference'], ['--size', '16', '64'], ['--rounds', '0'], ['--fuse']]
+    'arguments',
+    [
+        ['--mode', 'inference'],
+        ['--size', '16', '64'],
+        ['--rounds', '0'],
+        ['--processes', '0'],
+        ['--fuse'],
+    ],
 )
 def test_bad_arguments(benchmark, arguments, capsys):
     with pytest.raises(SystemExit):
