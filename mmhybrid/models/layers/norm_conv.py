@@ -90,9 +90,9 @@ class GeluNormConvs(torch.autograd.Function):
         for i, link in reversed(list(enumerate(ctx.links))):
             (x, *others), saved = saved[-6:], saved[:-6]
             grad = grad.contiguous(memory_format=torch.channels_last)
-            # What goes from one link to the next is needed for a moment only.
-            into = borrow(x, *_lines(x).shape, slot='gradient') if i else None
-            grad, *own = link.backward(grad, x, *others, into)
+            # What goes from one link to the next is needed for a moment only; two links take turns.
+            slot = f'gradient {i % 2}' if i else None
+            grad, *own = link.backward(grad, x, *others, slot)
             of_parameters = own + of_parameters
         needed = ctx.needs_input_grad[2:]
         return grad, None, *(g if n else None for g, n in zip(of_parameters, needed, strict=True))
@@ -130,13 +130,13 @@ class _Pointwise:
         out = torch.addmm(bias, y, (weight * scale).T)
         return _as_map(out, x), mean, rstd
 
-    def backward(self, grad, x, gamma, beta, weight, mean, rstd, into):
-        """Gradients of x, which may be put into memory given, and of the parameters."""
+    def backward(self, grad, x, gamma, beta, weight, mean, rstd, slot):
+        """Gradients of x, lent if there is a slot to borrow from, and of the parameters."""
         grad, lines = _lines(grad), _lines(x)
         y = _centred_gelu(lines, mean)
         scale = gamma * rstd
         scaled = weight * scale
-        grad_x = torch.mm(grad, scaled, out=into)
+        grad_x = torch.mm(grad, scaled, out=borrow(x, *lines.shape, slot=slot) if slot else None)
         grad_bias, products = grad.sum(0), grad.T @ y
         grad_gamma = rstd * torch.mul(weight, products, out=scaled).sum(0)
         grad_beta = grad_bias @ weight
@@ -173,8 +173,8 @@ class _Conv:
         _take_from_border(out, taps, self._border(x))
         return out, mean, rstd
 
-    def backward(self, grad, x, gamma, beta, weight, mean, rstd, into):
-        """Gradients of x and of the parameters; the memory given is not used."""
+    def backward(self, grad, x, gamma, beta, weight, mean, rstd, slot):
+        """Gradients of x, which torch allocates, and of the parameters."""
         conv, groups = self.conv, self.conv.groups
         y = _as_map(_centred_gelu(_lines(x), mean), x)
         scale = gamma * rstd

@@ -169,13 +169,16 @@ def test_without_gradients_the_memory_of_the_input_is_used():
 
 
 def chain(dtype=torch.double):
-    """Pairs of layers whose first, middle and last links are of both kinds."""
-    pairs = [build(kind, dtype) for kind in ('pointwise', 'dense', 'pointwise', 'patches')]
-    torch.manual_seed(1)
-    pairs[0] = pairs[0][0], PointwiseConv(12, 12).to(dtype)
-    pairs[1] = pairs[1][0], nn.Conv2d(12, 12, 3, padding=1, groups=3).to(dtype)
-    pairs[2] = pairs[2][0], PointwiseConv(12, 12, bias=False).to(dtype)
-    return pairs
+    """Pairs of layers, of both kinds at the beginning, in between and one after the other."""
+    norms = [build('patches', dtype)[0] for _ in range(5)]
+    convs = [
+        PointwiseConv(12, 12),
+        nn.Conv2d(12, 12, 3, padding=1, groups=3),
+        PointwiseConv(12, 12, bias=False),
+        PointwiseConv(12, 12),
+        nn.Conv2d(12, 8, 2, stride=2),
+    ]
+    return [(norm, conv.to(dtype)) for norm, conv in zip(norms, convs, strict=True)]
 
 
 def test_pairs_follow_each_other():
