@@ -60,11 +60,7 @@ def deformable_attention(
 
 def deformable_sampler(value: Tensor, shapes: Shapes, backend: str = 'auto') -> Sampler:
     """:func:`deformable_attention` of one value, as a function of locations and weights."""
-    tokens = sum(h * w for h, w in shapes)
-    if value.shape[1] != tokens:
-        raise ValueError(
-            f'value has {value.shape[1]} tokens, but the levels {tuple(shapes)} have {tokens}'
-        )
+    _check_tokens(value, shapes)
     if backend == 'auto':
         backend = _choose_backend(value)
     if backend not in BACKENDS:
@@ -75,6 +71,14 @@ def deformable_sampler(value: Tensor, shapes: Shapes, backend: str = 'auto') -> 
     if backend == 'embedding_bag' and can_block(value):
         return prepare_bags(value, shapes)
     return partial(BACKENDS[backend], value, shapes)
+
+
+def _check_tokens(value: Tensor, shapes: Shapes) -> None:
+    tokens = sum(h * w for h, w in shapes)
+    if value.shape[1] != tokens:
+        raise ValueError(
+            f'value has {value.shape[1]} tokens, but the levels {tuple(shapes)} have {tokens}'
+        )
 
 
 def _choose_backend(value: Tensor) -> str:
@@ -307,6 +311,7 @@ class MSDeformAttention(nn.Module):
         def read(tokens: Tensor) -> Tensor:
             return self.value_proj(tokens if norm is None else norm(tokens))
 
+        _check_tokens(tokens, shapes)
         if self.backend in ('auto', 'embedding_bag') and can_block(tokens):
             return read_into_bags(read, tokens, self.num_heads, shapes)
         value = lean(read, tokens).unflatten(2, (self.num_heads, -1))

@@ -44,7 +44,9 @@ def read_into_bags(
     Args:
         read: makes ``(N, S, heads * D)`` of ``(N, S, C)``, of each token alone.
     """
-    n = len(tokens)
+    n, length, _ = tokens.shape
+    if block_length(tokens) >= length:
+        return prepare_bags(read(tokens).unflatten(2, (num_heads, -1)), shapes)
     levels = tokens.split([h * w for h, w in shapes], dim=1)
     table, inners = None, None
     for i, (level, (h, w)) in enumerate(zip(levels, shapes, strict=True)):

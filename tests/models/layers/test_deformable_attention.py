@@ -137,6 +137,9 @@ def test_errors():
         deformable_attention(value, ((4, 4),), locations, weights, 'fast')
     with pytest.raises(RuntimeError, match=r"backend='mmcv' needs mmcv .* a CUDA tensor"):
         deformable_attention(value, ((4, 4),), locations, weights, 'mmcv')
+    module = MSDeformAttention(8, 2, num_levels=1)
+    with torch.no_grad(), pytest.raises(ValueError, match=r'has 16 tokens, but .* have 20'):
+        module(torch.randn(1, 3, 8), torch.rand(3, 2), torch.randn(1, 16, 8), ((4, 5),))
 
 
 def test_module_begins_looking_around():
