@@ -41,8 +41,8 @@ class ResidualDWConv(nn.Conv2d):
 class DoublingConv(nn.ConvTranspose2d):
     """Maps plus what a transposed convolution, 2x2 at stride 2, makes of maps half their size.
 
-    Each small pixel becomes four, which is one matrix product, and takes two thirds of the
-    convolution's time on a CPU.
+    Each small pixel becomes four, which is one matrix product, on a CPU faster than the
+    convolution; its weights are that convolution's.
     """
 
     def __init__(self, in_channels: int, channels: int):
