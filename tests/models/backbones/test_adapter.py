@@ -1,0 +1,80 @@
+"""What ViT-CoMer and ViT-Adapter share."""
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mmhybrid.models.backbones import ViTAdapter, ViTCoMer, adapter, vit_adapter, vit_comer
+from mmhybrid.models.layers import blocks
+
+TINY = dict(
+    embed_dims=32, depth=4, num_heads=2, deform_heads=2, num_points=2, stem_channels=8, windows=2
+)
+ADAPTERS = [(ViTCoMer, vit_comer), (ViTAdapter, vit_adapter)]
+
+
+class Sizes(TorchDispatchMode):
+    """Notes how many values every result has."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        out = func(*args, **(kwargs or {}))
+        self.seen += [out.numel()] if isinstance(out, torch.Tensor) else []
+        return out
+
+
+@pytest.mark.parametrize(('backbone', 'module'), ADAPTERS)
+@pytest.mark.parametrize('norm', ['BN', 'GN'])
+def test_the_finest_map_is_whole_but_once(backbone, module, norm, monkeypatch):
+    norm_cfg = dict(type=norm, num_groups=4) if norm == 'GN' else dict(type=norm)
+    model = backbone(TINY, vit=dict(pretrain_size=64), norm_cfg=norm_cfg).eval()
+    for buffer in model.norms.buffers():
+        if buffer.is_floating_point():
+            torch.nn.init.uniform_(buffer, 0.5, 2)
+    given = []
+
+    def merge(*arguments):
+        given[:] = arguments
+        return adapter.merge_maps(*arguments)
+
+    monkeypatch.setattr(module, 'merge_maps', merge)
+    expected = model(torch.randn(2, 3, 70, 100))
+    monkeypatch.setattr(blocks, 'BLOCK', 1)
+    with torch.no_grad(), Sizes() as sizes:
+        outs = adapter.merge_maps(*given)
+    torch.testing.assert_close(outs, expected)
+    assert outs[0].shape == (2, 32, 18, 25)
+    assert outs[0].is_contiguous()
+    large = [count for count in sizes.seen if count >= outs[0].numel()]
+    if norm == 'BN':
+        assert len(large) == 1
+    else:  # group norm has to see the whole map
+        assert len(large) > 1
+
+
+@pytest.mark.parametrize(
+    ('depth', 'given', 'expected'),
+    [
+        (8, None, ((0, 1), (2, 3), (4, 5), (6, 7))),
+        (5, [[0, 1], [2, 4]], ((0, 1), (2, 4))),
+        (3, [(0,), (1, 2)], ((0, 0), (1, 2))),
+    ],
+)
+def test_groups_of_blocks(depth, given, expected):
+    assert adapter.group_blocks(depth, given) == expected
+
+
+@pytest.mark.parametrize(
+    ('depth', 'given', 'message'),
+    [
+        (6, None, r'6 blocks do not make four equal stages'),
+        (4, [(0, 1)], r'do not cover the 4 blocks .* \[\(0, 1\), \(2, 3\)\]'),
+        (4, [(0, 2), (2, 3)], r'do not cover the 4 blocks'),
+    ],
+)
+def test_groups_that_do_not_fit(depth, given, message):
+    with pytest.raises(ValueError, match=message):
+        adapter.group_blocks(depth, given)
