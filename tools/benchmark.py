@@ -5,10 +5,11 @@
 A NAME is one of `mmhybrid.list_backbones()`, perhaps with arguments (`vitcomer_s,freeze=vit`),
 `timm:` and a name of timm, or a config file, whose whole model is measured. Every NAME has a
 process of its own. They take turns, round after round, so that other work on the machine slows all
-of them alike. Then all start anew, since where a process's memory happens to lie alone can make it
-a fifth slower. The medians of all rounds are compared. `--json` writes the figures to a file:
-`infer_ms` and `train_ms` a batch, `peak_mb` the highest resident (CPU) or allocated (GPU) memory of
-a process, `params_m` millions of parameters, `gflops` billions of multiply-adds of an inference.
+of them alike. Then all start anew, since where a process's memory happens to lie makes a difference
+of its own. `--json` writes the figures to a file: `infer_ms` and `train_ms` a batch, medians of all
+rounds; `peak_mb` the highest resident (CPU) or allocated (GPU) memory of a process over all modes,
+the median of the processes; `params_m` millions of parameters; `gflops` billions of multiply-adds
+of an inference.
 """
 
 import argparse
