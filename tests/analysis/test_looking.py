@@ -190,7 +190,7 @@ def test_sampling_points_give_the_modules_output(name):
 def test_sampling_points_of_queries_in_blocks(monkeypatch):
     model, image = build('comer'), torch.randn(1, 3, 64, 96)
     whole = sampling_points(model, image, at=(0.3, 0.6))
-    monkeypatch.setattr('mmhybrid.models.layers.blocks.BLOCK', 0)  # blocks of 64 tokens
+    monkeypatch.setattr('mmhybrid.models.layers.blocks.TOKENS', 0)  # blocks of 64 tokens
     for one, other in zip(sampling_points(model, image, at=(0.3, 0.6)), whole, strict=True):
         assert one.row == other.row and one.query == other.query
         assert torch.allclose(one.locations, other.locations, atol=1e-5)

@@ -101,11 +101,11 @@ class CTIToViT(nn.Module):
             x = attn.output_proj(sample(*look))
             return x, ffn.widen(x, self.ffn_norm)
 
-        x = ffn.add_to(*in_blocks(attend, pyramid, points), shapes, self.drop_path)
-        fine, middle, coarse = split_levels(x, shapes)
-        # Halving an even side bilinearly is averaging pairs.
-        x = F.avg_pool2d(fine, 2) + middle + resize_map(coarse, shapes[1])
-        return self.gamma * join_levels([x])
+        x, widened = in_blocks(attend, pyramid, points)
+        hidden = lean(lambda h: _sum_levels(F.gelu(h), shapes), ffn.mix(widened, shapes))
+        # The network's last layer is linear: it comes after the sum, to which the level counts.
+        branch = F.linear(hidden, ffn.fc2.weight, len(shapes) * ffn.fc2.bias)
+        return self.gamma * (_sum_levels(x, shapes) + self.drop_path(branch))
 
 
 class PyramidAttention(nn.Module):
@@ -488,6 +488,13 @@ class ViTCoMer(Backbone):
                 'the last blocks of the ViT would not reach any output; switch on the last '
                 'cti_to_cnn, extra_cti or vit_features'
             )
+
+
+def _sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:
+    """Levels ``(N, S, C)`` resized to the middle one and added up, ``(N, h * w, C)``."""
+    fine, middle, coarse = split_levels(pyramid, shapes)
+    # Halving an even side bilinearly is averaging pairs.
+    return join_levels([F.avg_pool2d(fine, 2) + middle + resize_map(coarse, shapes[1])])
 
 
 def _add_patches(pyramid: Tensor, patches: Tensor, shapes: Shapes) -> Tensor:

@@ -10,6 +10,10 @@ from torch import Tensor
 BLOCK = 1 << 19
 """Values of a block: 2 MB of float32, a second-level cache of today."""
 
+TOKENS = 4 * BLOCK
+"""Values of a block of tokens, for a chain of many layers: to start all of them more often, for
+smaller blocks, costs more than the cache saves."""
+
 MAX_LENT = 1 << 23
 """Values of memory that each slot keeps to be lent: 32 MB of float32."""
 
@@ -28,7 +32,7 @@ def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
     """
     first = tokens[0]
     length = first.shape[-2]
-    if not can_block(first) or first.numel() <= BLOCK:
+    if not can_block(first) or first.numel() <= TOKENS:
         return function(*tokens)
     step = block_length(first)
     outs = None
@@ -103,14 +107,21 @@ def _copy_map(level: Tensor, memory_format: torch.memory_format) -> Tensor:
 
 
 def map_in_bands(
-    function: Callable[[int, int], Tensor], rows: int, factor: int, size: Sequence[int]
+    function: Callable[[int, int], Tensor],
+    rows: int,
+    factor: int,
+    size: Sequence[int],
+    values: int | None = None,
+    memory_format: torch.memory_format = torch.contiguous_format,
 ) -> Tensor:
-    """The contiguous map that ``function(0, rows)`` is, cropped to ``size``, some rows at a time.
+    """The map that ``function(0, rows)`` is, cropped to ``size``, some rows at a time.
 
     Args:
         function: computes from the first and after the last of so many rows a part of the map,
             ``(N, C, factor * (last - first), W)``.
         size: height and width of the result.
+        values: of a band, by default twice ``BLOCK``.
+        memory_format: of the result.
     """
     h, w = size
     out, first, step = None, 0, 1
@@ -118,8 +129,9 @@ def map_in_bands(
         last = min(first + step, rows)
         band = function(first, last)[..., :w]
         if out is None:
-            out = band.new_empty(*band.shape[:2], h, w)
-            step = max(2 * BLOCK // max(band.numel(), 1), 1)
+            like = dict(dtype=band.dtype, device=band.device, memory_format=memory_format)
+            out = torch.empty(*band.shape[:2], h, w, **like)
+            step = max((values or 2 * BLOCK) // max(band.numel(), 1), 1)
         place = out[:, :, factor * first : factor * last]
         place.copy_(band[:, :, : place.shape[2]])
         first = last
@@ -128,7 +140,7 @@ def map_in_bands(
 
 def block_length(tokens: Tensor) -> int:
     """Tokens of a block, for ``(..., L, C)``."""
-    return max(BLOCK * tokens.shape[-2] // max(tokens.numel(), 1), 64)
+    return max(TOKENS * tokens.shape[-2] // max(tokens.numel(), 1), 64)
 
 
 def can_block(tensor: Tensor) -> bool:

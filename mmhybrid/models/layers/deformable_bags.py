@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from .blocks import BLOCK, block_length
-from .export import takes_operators
+from .export import takes_operators, tensor_of
 from .pyramid import Shapes, level_sizes
 
 BEFORE, BORDER = 1, 3
@@ -18,7 +18,9 @@ BEFORE, BORDER = 1, 3
 
 def sample_in_bags(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """See :func:`.deformable_attention`."""
-    if takes_operators():  # a graph would fix the number of blocks
+    if takes_operators():
+        if not torch.is_grad_enabled():  # the graph takes the arithmetic apart, and needs no blocks
+            return prepare_bags(value, shapes)(locations, weights)
         from .operators import bag_samples
 
         sizes = [side for shape in shapes for side in shape]
@@ -169,8 +171,8 @@ class _Pixels:
         bordered = bordered_shapes(shapes)
         areas = [h * w for h, w in bordered]
         first = [sum(areas[:i]) + BEFORE * (w + 1) for i, (_, w) in enumerate(bordered)]
-        constants = torch.tensor([first, [w for _, w in bordered]], device=device)
-        first, below = constants.int()[:, level] * heads
+        constants = tensor_of([*first, *(w for _, w in bordered)], device=device)
+        first, below = constants.int().view(2, -1)[:, level] * heads
         head = torch.arange(heads, device=device, dtype=torch.int32).unsqueeze(-1)
         image = torch.arange(n, device=device, dtype=torch.int32) * (sum(areas) * heads)
         # Rows of one pixel's heads lie together.
@@ -241,6 +243,9 @@ def bordered_shapes(shapes: Shapes) -> list[tuple[int, int]]:
 
 def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
     """``(N, S', heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
+    if torch.compiler.is_compiling():  # writing into parts of a tensor takes a graph many steps
+        border = (0, 0, 0, 0, BEFORE, BORDER - BEFORE, BEFORE, BORDER - BEFORE)
+        return torch.cat([F.pad(m, border).flatten(1, 2) for m in _levels(value, shapes)], dim=1)
     table = _zero_bordered(value, len(value), shapes)
     for inner, level in zip(_inner_levels(table, shapes), _levels(value, shapes), strict=True):
         inner.copy_(level)

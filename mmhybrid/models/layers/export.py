@@ -1,5 +1,7 @@
 """What layers need to be compiled, or exported by ``torch.export``, for images of any size."""
 
+from collections.abc import Sequence
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -22,6 +24,13 @@ def is_known(*sizes: int) -> bool:
 
         return all(has_static_value(size) for size in sizes)
     return all(isinstance(size, int) for size in sizes)
+
+
+def tensor_of(values: Sequence[float], **options) -> Tensor:
+    """``torch.tensor(values, **options)``, which leaves symbols among the values as they are."""
+    if is_known(*values):
+        return torch.tensor(values, **options)
+    return torch.stack([torch.full((), value, **options) for value in values])
 
 
 def pad_to_multiple(size: int, multiple: int) -> int:

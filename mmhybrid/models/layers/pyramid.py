@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .export import is_known
+from .export import is_known, tensor_of
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -45,11 +45,7 @@ def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
 def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
     """Width and height of each level, ``(levels, 2)``, float32."""
     sides = [side for h, w in shapes for side in (w, h)]
-    if is_known(*sides):
-        return torch.tensor(sides, device=device, dtype=torch.float32).view(-1, 2)
-    # An exporter's symbols, which torch.tensor would turn into the numbers of the example image.
-    sides = [torch.full((), side, device=device, dtype=torch.float32) for side in sides]
-    return torch.stack(sides).view(-1, 2)
+    return tensor_of(sides, device=device, dtype=torch.float32).view(-1, 2)
 
 
 def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:

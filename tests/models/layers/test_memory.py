@@ -70,7 +70,7 @@ def test_gradients_flow_twice_through_what_lean_computed():
 
 @pytest.mark.parametrize('reuse', [False, True])
 def test_blocks_cover_all_tokens(monkeypatch, reuse):
-    monkeypatch.setattr(blocks, 'BLOCK', 2 * 64 * 3)
+    monkeypatch.setattr(blocks, 'TOKENS', 2 * 64 * 3)
     x, points = torch.randn(2, 150, 3), torch.randn(150, 2)
     before, lengths = x.clone(), []
 
