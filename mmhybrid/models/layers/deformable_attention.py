@@ -294,8 +294,8 @@ class MSDeformAttention(nn.Module):
         locations = points.unsqueeze(-1) + offsets.float()  # (Q, 2, 1) + (N, Q, 2, samples)
         # (N, Q, 2, samples) -> (N, Q, heads, levels, points, 2)
         locations = locations.unflatten(3, samples).movedim(2, -1)
-        weights = _softmax(logits.reshape(*query.shape[:2], self.num_heads, -1))
-        return locations, weights.unflatten(3, samples[1:])
+        weights = _softmax(logits.reshape(-1, self.num_heads, self.num_levels * self.num_points))
+        return locations, weights.view(*query.shape[:2], *samples)
 
     def sampler(
         self, tokens: Tensor, shapes: Shapes, norm: Callable[[Tensor], Tensor] | None = None
@@ -320,7 +320,7 @@ class MSDeformAttention(nn.Module):
 
 def _softmax(logits: Tensor) -> Tensor:
     """Softmax over the last dimension, which is short: a slow case of torch's own on CPUs."""
-    if logits.device.type != 'cpu':
+    if logits.device.type != 'cpu' or torch.compiler.is_compiling():
         return logits.softmax(-1)
-    logits = logits.movedim(1, -1).contiguous()  # (N, Q, heads, samples) -> (N, heads, samples, Q)
-    return logits.softmax(-2).movedim(-1, 1).contiguous()
+    logits = logits.movedim(0, 2).contiguous()  # (N Q, heads, samples) -> (heads, samples, N Q)
+    return logits.softmax(1).movedim(2, 0).contiguous()

@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from .blocks import BLOCK, block_length
 from .export import takes_operators, tensor_of
-from .pyramid import Shapes, level_sizes
+from .pyramid import Shapes
 
 BEFORE, BORDER = 1, 3
 """Zero pixels before a level's first row and column, and before and after together."""
@@ -70,10 +70,8 @@ def _sampler(table: Tensor, n: int, shapes: Shapes) -> Sampler:
 
     def sample(locations: Tensor, weights: Tensor) -> Tensor:
         pixels = _Pixels(shapes, locations.float())
-        weights = pixels.weights(weights.float()).flatten(1).to(rows.dtype)
-        out = F.embedding_bag(
-            pixels.rows().flatten(1), rows, mode='sum', per_sample_weights=weights
-        )
+        weights = pixels.weights(weights.float(), rows.dtype)
+        out = F.embedding_bag(pixels.rows(), rows, mode='sum', per_sample_weights=weights)
         return out.view(n, locations.shape[1], table.shape[2] * table.shape[3])
 
     return sample
@@ -151,79 +149,89 @@ class _Pixels:
 
     The border spares all tests of what is inside: a point far outside is moved to where only zeros
     are near. What belongs to a query's samples is one row, ``(heads * levels * points)``, of most
-    tensors here, and what is constant for a sample is one such row for all queries.
+    tensors here, and what is constant for a sample is one such row for all queries. A query of any
+    image is one of M = N * Q; none of the tensors has four dimensions, which a compiler takes for
+    a map, whose channels it puts last.
     """
 
     def __init__(self, shapes: Shapes, locations: Tensor):
         n, queries, heads, levels, points, _ = locations.shape
-        device = locations.device
         self.shapes = shapes
+        self.per_bag = (n * queries, heads, levels * points)
+        bordered = bordered_shapes(shapes)
+        areas = [h * w for h, w in bordered]
 
-        level = torch.arange(levels, device=device).repeat_interleave(points)
-        self.size = level_sizes(shapes, device)[level.repeat(heads)].t()
-        # (N, Q, heads, levels, points, 2) -> (N, Q, 2, heads levels points)
-        locations = locations.movedim(-1, 2).flatten(3)
+        def row(values: list, dtype: torch.dtype) -> Tensor:  # one for each head's levels
+            return tensor_of(values, points, device=locations.device, dtype=dtype)
+
+        sides = (row(heads * list(side), torch.float32) for side in zip(*shapes, strict=True))
+        self.size = torch.stack(tuple(sides)).flip(0)  # (2, samples), x and y
+        # (N, Q, heads, levels, points, 2) -> (M, 2, heads levels points)
+        locations = locations.movedim(-1, 2).flatten(3).flatten(0, 1)
         self.position = (locations * self.size).sub_(0.5)
         moved = self.position.clamp(-torch.ones_like(self.size), self.size)
         low = moved.floor()
         self.fraction = moved.sub_(low)
 
-        bordered = bordered_shapes(shapes)
-        areas = [h * w for h, w in bordered]
-        first = [sum(areas[:i]) + BEFORE * (w + 1) for i, (_, w) in enumerate(bordered)]
-        constants = tensor_of([*first, *(w for _, w in bordered)], device=device)
-        first, below = constants.int().view(2, -1)[:, level] * heads
-        head = torch.arange(heads, device=device, dtype=torch.int32).unsqueeze(-1)
-        image = torch.arange(n, device=device, dtype=torch.int32) * (sum(areas) * heads)
         # Rows of one pixel's heads lie together.
-        x, y = low.int().unbind(2)
-        top_left = (y * below.repeat(heads)).add_((first + head).flatten()).add_(x, alpha=heads)
-        top_left += image.view(-1, 1, 1)
+        below = row([w * heads for _, w in bordered] * heads, torch.int32)
+        first = [sum(areas[:i]) + BEFORE * (w + 1) for i, (_, w) in enumerate(bordered)]
+        first = row([heads * pixel + head for head in range(heads) for pixel in first], torch.int32)
+        x, y = low.int().unbind(1)
+        top_left = (y * below).add_(first).add_(x, alpha=heads)
+        rows = sum(areas) * heads
+        image = torch.arange(n, device=locations.device, dtype=torch.int32) * rows
+        top_left.view(n, queries * len(first)).add_(image.unsqueeze(1))
         # Not a number becomes a valid row here, and stays not a number in the weights.
-        last = max(n * sum(areas) * heads - 1, 0)
-        self.top_left = top_left.clamp_(0, last).view(n * queries * heads, 1, levels * points)
-        right = torch.full_like(below, heads)
-        self.corners = torch.stack((torch.zeros_like(below), right, below, below + right))
+        self.top_left = top_left.clamp_(0, max(n * rows - 1, 0)).view(self.per_bag)
+        self.right, self.below = heads, below[: levels * points]
 
     def rows(self) -> Tensor:
         """Rows of the top left, top right, bottom left and bottom right pixels in the table.
 
-        They count all images', levels', pixels' and heads' values; int32 ``(N * Q * heads, 4,
-        levels * points)``.
+        They count all images', levels', pixels' and heads' values; int32 ``(M * heads, 4 * levels *
+        points)``.
         """
-        return self.top_left + self.corners
+        below = self.below
+        if torch.compiler.is_compiling():
+            top, bottom = self.top_left, self.top_left + below
+            rows = torch.cat((top, top + self.right, bottom, bottom + self.right), dim=2)
+            return rows.flatten(0, 1)
+        right = torch.full_like(below, self.right)
+        corners = torch.stack((torch.zeros_like(below), right, below, below + right))
+        return (self.top_left.unsqueeze(2) + corners).flatten(2).flatten(0, 1)
 
-    def weights(self, weights: Tensor) -> Tensor:
+    def weights(self, weights: Tensor, dtype: torch.dtype) -> Tensor:
         """Weights of the same pixels, of the same shape."""
-        spread = torch.stack(_spread(*self._per_bag(weights)), dim=3)
-        return spread.view(len(self.top_left), 4, self.top_left.shape[2])
+        spread = [part.to(dtype) for part in _spread(*self._per_bag(weights))]
+        return torch.cat(spread, dim=2).flatten(0, 1)
 
     def sorted_weights(self, weights: Tensor, order: Tensor) -> list[Tensor]:
-        """Those of all samples in another order, ``(N * Q * heads * levels * points)`` each."""
+        """Those of all samples in another order, ``(M * heads * levels * points)`` each."""
         parts = self._per_bag(weights)
         return _spread(*(tensor.flatten().index_select(0, order) for tensor in parts))
 
     def gradients(self, grads: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
         """Gradients of locations and weights, from those of the pixels' weights."""
         per_bag, x, y = self._per_bag(weights)
-        grads = grads.float().view(*per_bag.shape[:3], 4, per_bag.shape[3])
-        top_left, top_right, bottom_left, bottom_right = grads.unbind(3)
+        grads = grads.float().view(*per_bag.shape[:2], 4, per_bag.shape[2])
+        top_left, top_right, bottom_left, bottom_right = grads.unbind(2)
         top = torch.lerp(top_left, top_right, x)
         bottom = torch.lerp(bottom_left, bottom_right, x)
         left = torch.lerp(top_left, bottom_left, y)
         right = torch.lerp(top_right, bottom_right, y)
         grad_weights = torch.lerp(top, bottom, y).view(weights.shape)
-        slope = torch.stack((right.sub_(left), bottom.sub_(top)), dim=2)
-        slope = slope.mul_(per_bag.unsqueeze(2)).flatten(3).mul_(self.size)
+        slope = torch.stack((right.sub_(left), bottom.sub_(top)), dim=1)
+        slope = slope.mul_(per_bag.unsqueeze(1)).flatten(2).mul_(self.size)
         # A point that was moved does not move its sample.
         slope *= (self.position >= -1).logical_and_(self.position <= self.size)
-        # (N, Q, 2, heads levels points) -> (N, Q, heads, levels, points, 2)
-        return slope.movedim(2, -1).unflatten(2, weights.shape[2:]), grad_weights
+        # (M, 2, heads levels points) -> (N, Q, heads, levels, points, 2)
+        return slope.transpose(1, 2).reshape(*weights.shape, 2), grad_weights
 
     def _per_bag(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights and fractions x and y, each ``(N, Q, heads, levels * points)``."""
-        weights = weights.flatten(3)
-        return weights, *self.fraction.unflatten(3, weights.shape[2:]).unbind(2)
+        """Weights and fractions x and y, each ``(M, heads, levels * points)``."""
+        x, y = self.fraction.unflatten(2, self.per_bag[1:]).unbind(1)
+        return weights.reshape(self.per_bag), x, y
 
 
 def _spread(weights: Tensor, x: Tensor, y: Tensor) -> list[Tensor]:
@@ -315,7 +323,7 @@ def _levels(value: Tensor, shapes: Shapes) -> list[Tensor]:
 
 def _row_products(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
     """Products of each bag's gradient with each of its rows, of the shape of ``rows``."""
-    length = rows.shape[1] * rows.shape[2]
+    length = rows.shape[1]
     bag = torch.arange(len(rows), device=rows.device, dtype=rows.dtype)
     products = torch.ops.aten._embedding_bag_per_sample_weights_backward(
         grad, table, rows.flatten(), bag * length, bag.repeat_interleave(length), 0, -1

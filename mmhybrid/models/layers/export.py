@@ -26,11 +26,17 @@ def is_known(*sizes: int) -> bool:
     return all(isinstance(size, int) for size in sizes)
 
 
-def tensor_of(values: Sequence[float], **options) -> Tensor:
-    """``torch.tensor(values, **options)``, which leaves symbols among the values as they are."""
+def tensor_of(values: Sequence[float], repeat: int = 1, **options) -> Tensor:
+    """``torch.tensor(values, **options)``, which leaves symbols among the values as they are.
+
+    Args:
+        repeat: how many times each value comes, one after another.
+    """
     if is_known(*values):
-        return torch.tensor(values, **options)
-    return torch.stack([torch.full((), value, **options) for value in values])
+        return torch.tensor([value for value in values for _ in range(repeat)], **options)
+    return torch.stack([torch.full((), value, **options) for value in values]).repeat_interleave(
+        repeat
+    )
 
 
 def pad_to_multiple(size: int, multiple: int) -> int:
