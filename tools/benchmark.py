@@ -27,6 +27,7 @@ if str(ROOT) not in sys.path:  # a clone works without being installed
 
 DTYPES = ('fp32', 'bf16', 'fp16')
 MODES = ('infer', 'train')
+CAST = 'weights of a backbone in --dtype too, instead of autocast; for --mode infer'
 
 
 def parse_args(argv=None):
@@ -38,6 +39,7 @@ def parse_args(argv=None):
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--device', default=None, help='cpu or cuda; a GPU if there is one')
     parser.add_argument('--dtype', choices=DTYPES, default='fp32', help='by autocast')
+    parser.add_argument('--cast', action='store_true', help=CAST)
     parser.add_argument('--mode', default='infer,train', help='infer, train or both, by comma')
     parser.add_argument('--compile', action='store_true', help='torch.compile the model')
     parser.add_argument('--fuse', action='store_true', help='fold batch norms; for --mode infer')
@@ -53,6 +55,8 @@ def parse_args(argv=None):
         parser.error(f'--mode {unknown[0]}: expected {" or ".join(MODES)}')
     if args.fuse and args.mode != ['infer']:
         parser.error('--fuse is for inference: add --mode infer')
+    if args.cast and (args.mode != ['infer'] or any(name.endswith('.py') for name in args.names)):
+        parser.error('--cast is for inference of backbones: add --mode infer, leave configs out')
     if min(args.batch, args.rounds, args.processes) < 1 or min(args.size) < 32:
         parser.error('--batch, --rounds and --processes are at least 1, --size at least 32 32')
     return args
@@ -70,12 +74,14 @@ def work(args) -> None:
     task = build(args.names[0], args.batch, tuple(args.size), device)
     model = task.model
     params = sum(p.numel() for p in model.parameters())
+    dtype = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)[args.dtype]
     for module in model.modules():
         if args.fuse and hasattr(module, 'fuse'):
             module.fuse()
+    if args.cast and dtype:
+        task.cast(dtype)
     if args.compile:
         model.compile()
-    dtype = dict(fp32=None, bf16=torch.bfloat16, fp16=torch.float16)[args.dtype]
     machine = describe_machine(device, args)
     answer(params_m=params / 1e6, machine=machine)
     for line in sys.stdin:
@@ -87,7 +93,7 @@ def work(args) -> None:
         if device.type == 'cuda':
             torch.cuda.synchronize()
         start = time.perf_counter()
-        with torch.autocast(device.type, dtype, enabled=dtype is not None):
+        with torch.autocast(device.type, dtype, enabled=dtype is not None and not args.cast):
             if mode == 'train':
                 loss = task.loss()
             else:
@@ -154,6 +160,7 @@ def describe_machine(device, args) -> dict:
         size=list(args.size),
         batch=args.batch,
         dtype=args.dtype,
+        cast=args.cast,
         compile=args.compile,
         fuse=args.fuse,
         rounds=args.rounds,
@@ -239,7 +246,7 @@ def main(argv=None) -> dict:
     for name in ('device', 'threads'):
         if getattr(args, name):
             options += [f'--{name}', str(getattr(args, name))]
-    options += [f'--{name}' for name in ('compile', 'fuse') if getattr(args, name)]
+    options += [f'--{name}' for name in ('compile', 'fuse', 'cast') if getattr(args, name)]
 
     runs = [measure(args, options, run) for run in range(args.processes)]
     report = dict(machine=runs[0][0].facts['machine'], results=[])
@@ -290,7 +297,8 @@ def table(report: dict) -> str:
     size = 'x'.join(map(str, machine['size']))
     about = (
         f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
-        f'{size}, batch {batch}, {machine["dtype"]}{", compiled" if machine["compile"] else ""}'
+        f'{size}, batch {batch}, {machine["dtype"]}'
+        f'{" weights" if machine["cast"] else ""}{", compiled" if machine["compile"] else ""}'
         f'{", batch norms folded" if machine["fuse"] else ""}, '
         f'median of {machine["rounds"]} interleaved rounds in each of {machine["processes"]} '
         'processes'

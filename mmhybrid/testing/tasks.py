@@ -20,6 +20,11 @@ class BackboneTask:
         self.model = model.to(device)
         self.image = torch.randn(batch, 3, *size, device=device)
 
+    def cast(self, dtype: torch.dtype) -> None:
+        """Weights and image in another dtype."""
+        self.model.to(dtype)
+        self.image = self.image.to(dtype)
+
     def macs(self) -> int:
         """Multiply-adds of one inference."""
         return count_macs(self.model.eval(), self.image)

@@ -49,13 +49,13 @@ def test_two_models_take_turns(benchmark, tmp_path, capsys):
     assert 'median of 1 interleaved rounds in each of 2 processes' in out
 
 
-def test_batch_norms_folded(benchmark, capsys):
+def test_batch_norms_folded_and_weights_cast(benchmark, capsys):
     arguments = ['--size', '64', '64', '--rounds', '1', '--processes', '1', '--threads', '1']
-    arguments += ['--mode', 'infer', '--fuse']
+    arguments += ['--mode', 'infer', '--fuse', '--dtype', 'bf16', '--cast']
     report = benchmark.main(['vitcomer_t,extra_cti=0', *arguments])
-    assert report['machine']['fuse']
+    assert report['machine']['fuse'] and report['machine']['cast']
     assert report['results'][0]['train_ms'] is None
-    assert 'batch norms folded' in capsys.readouterr().out
+    assert 'bf16 weights, batch norms folded' in capsys.readouterr().out
 
 
 def test_unknown_names_end_it(benchmark):
@@ -71,6 +71,7 @@ def test_unknown_names_end_it(benchmark):
         ['--rounds', '0'],
         ['--processes', '0'],
         ['--fuse'],
+        ['--cast'],
     ],
 )
 def test_bad_arguments(benchmark, arguments, capsys):

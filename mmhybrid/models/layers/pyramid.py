@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .export import is_known, tensor_of
+from .export import is_known, takes_operators, tensor_of
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -52,7 +52,24 @@ def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
     """Resize a map ``(N, C, h, w)`` bilinearly; of the same size it stays as it is."""
     if is_known(*size) and tuple(level.shape[2:]) == size:
         return level
+    if level.device.type == 'cpu' and takes_operators():
+        # A graph would gather pixel by pixel, and scatter the gradients, which takes far longer.
+        rows, columns = (
+            _bilinear_matrix(old, new, level)
+            for old, new in zip(level.shape[2:], size, strict=True)
+        )
+        out = level.permute(0, 2, 3, 1).flatten(2)  # (N, h, w C)
+        out = (rows @ out).unflatten(2, (level.shape[3], -1))
+        return (columns @ out).permute(0, 3, 1, 2)
     return F.interpolate(level, size=size, mode='bilinear', align_corners=False)
+
+
+def _bilinear_matrix(old: int, new: int, like: Tensor) -> Tensor:
+    """Matrix ``(new, old)`` that resizes one side."""
+    scale = old / torch.full((), new, device=like.device, dtype=torch.float32)
+    place = ((torch.arange(new, device=like.device) + 0.5) * scale - 0.5).clamp(0, old - 1)
+    source = torch.arange(old, device=like.device)
+    return (1 - (place.unsqueeze(1) - source).abs()).clamp(min=0).to(like.dtype)
 
 
 def resize_rows(level: Tensor, factor: int, first: int, last: int) -> Tensor:
