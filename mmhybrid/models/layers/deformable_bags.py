@@ -24,7 +24,7 @@ def sample_in_bags(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
         from .operators import bag_samples
 
         sizes = [side for shape in shapes for side in shape]
-        return bag_samples(value, locations.float(), weights.float(), sizes)
+        return bag_samples(value.flatten(2), locations.float(), weights.float(), sizes)
     return _Sampling.apply(value, tuple(shapes), locations.float(), weights.float())
 
 

@@ -18,22 +18,24 @@ from . import deformable_bags, pair_bias
 def bag_samples(value: Tensor, locations: Tensor, weights: Tensor, sizes: list[int]) -> Tensor:
     """See :func:`.deformable_attention`; ``sizes`` are height and width of one level after another.
 
+    The value is ``(N, S, heads * D)``: of four dimensions, the compiler would take it for a map.
     Locations and weights are float32.
     """
+    value = _of_heads(value, weights)
     return deformable_bags.sample_blocks(value, _pairs(sizes), locations, weights)
 
 
 @bag_samples.register_fake
 def _(value: Tensor, locations: Tensor, weights: Tensor, sizes: list[int]) -> Tensor:
-    n, _, heads, dims = value.shape
-    return value.new_empty(n, locations.shape[1], heads * dims)
+    return value.new_empty(len(value), locations.shape[1], value.shape[2])
 
 
 @torch.library.custom_op('mmhybrid::bag_value_gradient', mutates_args=())
 def _bag_value_gradient(
     grad: Tensor, value: Tensor, locations: Tensor, weights: Tensor, sizes: list[int]
 ) -> Tensor:
-    return deformable_bags.value_gradient(grad, value, _pairs(sizes), locations, weights)
+    inputs = _gradient_inputs(grad, value, sizes, locations, weights)
+    return deformable_bags.value_gradient(*inputs).flatten(2)
 
 
 @_bag_value_gradient.register_fake
@@ -45,7 +47,8 @@ def _(grad, value, locations, weights, sizes):
 def _bag_sample_gradients(
     grad: Tensor, value: Tensor, locations: Tensor, weights: Tensor, sizes: list[int]
 ) -> tuple[Tensor, Tensor]:
-    return deformable_bags.sample_gradients(grad, value, _pairs(sizes), locations, weights)
+    inputs = _gradient_inputs(grad, value, sizes, locations, weights)
+    return deformable_bags.sample_gradients(*inputs)
 
 
 @_bag_sample_gradients.register_fake
@@ -55,13 +58,24 @@ def _(grad, value, locations, weights, sizes):
 
 def _bag_gradients(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     value, locations, weights = ctx.saved_tensors
-    inputs = (deformable_bags.of_heads(grad, value), value, locations, weights, ctx.argument)
+    inputs = (grad, value, locations, weights, ctx.argument)
     of_value, of_locations, of_weights, _ = ctx.needs_input_grad
     grad_value = _bag_value_gradient(*inputs) if of_value else None
     grads = (None, None)
     if of_locations or of_weights:
         grads = _bag_sample_gradients(*inputs)
     return grad_value, *grads, None
+
+
+def _gradient_inputs(
+    grad: Tensor, value: Tensor, sizes: list[int], locations: Tensor, weights: Tensor
+) -> tuple:
+    value = _of_heads(value, weights)
+    return deformable_bags.of_heads(grad, value), value, _pairs(sizes), locations, weights
+
+
+def _of_heads(value: Tensor, weights: Tensor) -> Tensor:
+    return value.unflatten(2, (weights.shape[2], -1))
 
 
 def _pairs(sizes: list[int]) -> tuple[tuple[int, int], ...]:
