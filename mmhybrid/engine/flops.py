@@ -5,6 +5,7 @@ from math import prod
 
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
 
@@ -17,7 +18,9 @@ def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> in
         inputs: of ``forward``, by default the model itself.
     """
     counter = FlopCounterMode(display=False, custom_mapping=CUSTOM)
-    with torch.no_grad(), counter:
+    # Without gradients maps may be made in bands, which overlap; nothing is kept for them here.
+    keep_nothing = saved_tensors_hooks(lambda tensor: None, lambda nothing: nothing)
+    with torch.enable_grad(), keep_nothing, counter:
         (forward or model)(*inputs)
     return counter.get_total_flops() // 2
 

@@ -1,54 +1,10 @@
 """The convolutional branch beside a plain ViT."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import BLOCK, can_block, map_in_bands
 from .norm import build_norm, is_pointwise
-
-
-class Stem(nn.Sequential):
-    """Three 3x3 convolutions and a pooling: ``(N, C, H, W)`` to ``(N, channels, H / 4, W / 4)``."""
-
-    strides = (2, 1, 1, 2)
-
-    def __init__(self, in_channels: int, channels: int, norm_cfg: dict):
-        super().__init__(
-            _conv_norm_relu(in_channels, channels, 2, norm_cfg),
-            _conv_norm_relu(channels, channels, 1, norm_cfg),
-            _conv_norm_relu(channels, channels, 1, norm_cfg),
-            nn.MaxPool2d(3, stride=2, padding=1),
-        )
-
-    def forward(self, image: Tensor) -> Tensor:
-        norms = [layer[1] for layer in list(self)[:-1]]
-        if not (can_block(image) and all(map(is_pointwise, norms))):
-            return super().forward(image)
-        # Its maps of stride 2 are the largest of all, and nobody else needs them.
-        n, _, h, w = image.shape
-        size = (h + 3) // 4, (w + 3) // 4
-
-        def band(first: int, last: int) -> Tensor:
-            return self._rows(image, len(self), first, last)
-
-        return map_in_bands(band, size[0], 1, size, BLOCK // 2, torch.channels_last)
-
-    def _rows(self, image: Tensor, count: int, first: int, last: int) -> Tensor:
-        """Rows ``first`` to ``last`` of what the first ``count`` layers make of the image."""
-        if count == 0:
-            return image[:, :, first:last]
-        layer, stride = self[count - 1], self.strides[count - 1]
-        height = image.shape[2] if count == 1 else (image.shape[2] + 1) // 2
-        low, high = stride * first - 1, stride * (last - 1) + 2
-        above, below = max(-low, 0), max(high - height, 0)
-        x = self._rows(image, count - 1, low + above, high - below)
-        if above or below:
-            x = F.pad(x, (0, 0, above, below))
-        if count == len(self):  # values are not negative, so that zeros leave the greatest alone
-            return F.max_pool2d(x, 3, stride, padding=(0, 1))
-        conv, norm, relu = layer
-        return relu(norm(F.conv2d(x, conv.weight, conv.bias, stride, padding=(0, 1))))
 
 
 class ConvPyramid(nn.Module):
@@ -73,7 +29,12 @@ class ConvPyramid(nn.Module):
     ):
         super().__init__()
         c = stem_channels
-        self.stem = Stem(in_channels, c, norm_cfg)
+        self.stem = nn.Sequential(
+            _conv_norm_relu(in_channels, c, 2, norm_cfg),
+            _conv_norm_relu(c, c, 1, norm_cfg),
+            _conv_norm_relu(c, c, 1, norm_cfg),
+            nn.MaxPool2d(3, stride=2, padding=1),
+        )
         widths = (c, 2 * c, 4 * c, 4 * c)
         self.stages = nn.ModuleList(
             _conv_norm_relu(fine, coarse, 2, norm_cfg)
@@ -85,12 +46,29 @@ class ConvPyramid(nn.Module):
 
     def forward(self, image: Tensor) -> list[Tensor]:
         # Channels-last convolutions are faster on CPUs, and their maps are tokens without a copy.
-        maps = [self.stem(image.contiguous(memory_format=torch.channels_last))]
+        maps = [self._finest(image.contiguous(memory_format=torch.channels_last))]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
         finest, *coarser = maps
         projections = self.projections[1:]
         return [finest, *(project(m) for project, m in zip(projections, coarser, strict=True))]
+
+    def _finest(self, image: Tensor) -> Tensor:
+        """What the stem makes of an image, where it saves time some rows after the other.
+
+        Its maps of stride 2 are the largest of all, and nobody else needs them.
+        """
+        norms = [layer[1] for layer in self.stem[:-1]]
+        if not (can_block(image) and all(map(is_pointwise, norms))):
+            return self.stem(image)
+        height, width = ((side + 3) // 4 for side in image.shape[2:])
+
+        def band(first: int, last: int) -> Tensor:
+            # A row depends on seven rows of the image above its own four, and on four below.
+            low, high = max(first - 2, 0), last + 2
+            return self.stem(image[:, :, 4 * low : 4 * high])[:, :, first - low : last - low]
+
+        return map_in_bands(band, height, 1, (height, width), BLOCK // 2, torch.channels_last)
 
     def project_finest(self, finest: Tensor) -> Tensor:
         """The map of stride 4, or some rows of it, in full width."""

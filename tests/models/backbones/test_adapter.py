@@ -55,6 +55,30 @@ def test_the_finest_map_is_whole_but_once(backbone, module, norm, monkeypatch):
         assert len(large) > 1
 
 
+@pytest.mark.parametrize('backbone', [ViTCoMer, ViTAdapter])
+@pytest.mark.parametrize('values', [1, 1 << 19])
+def test_the_stem_in_bands(backbone, values, monkeypatch):
+    cnn = backbone(TINY, vit=dict(pretrain_size=64)).cnn.eval()
+    for buffer in cnn.buffers():
+        if buffer.is_floating_point():
+            torch.nn.init.uniform_(buffer, 0.5, 2)
+    for norm in cnn.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            torch.nn.init.uniform_(norm.bias, -1, 1)
+    image = torch.randn(2, 3, 122, 75)
+    whole = 2 * 8 * 61 * 38  # values of a map of stride 2
+    with Sizes() as sizes:
+        expected = cnn.stem(image)
+    assert whole in sizes.seen
+    monkeypatch.setattr('mmhybrid.models.layers.conv_pyramid.BLOCK', values)
+    with torch.no_grad(), Sizes() as sizes:
+        finest, *_ = cnn(image)
+    torch.testing.assert_close(finest, expected)
+    assert finest.shape[2:] == (31, 19)
+    assert finest.is_contiguous(memory_format=torch.channels_last)
+    assert whole not in sizes.seen
+
+
 @pytest.mark.parametrize(
     ('depth', 'given', 'expected'),
     [
