@@ -124,6 +124,7 @@ def map_in_bands(
         memory_format: of the result.
     """
     h, w = size
+    values = 2 * BLOCK if values is None else values
     out, first, step = None, 0, 1
     while factor * first < h:
         last = min(first + step, rows)
@@ -131,7 +132,7 @@ def map_in_bands(
         if out is None:
             like = dict(dtype=band.dtype, device=band.device, memory_format=memory_format)
             out = torch.empty(*band.shape[:2], h, w, **like)
-            step = max((values or 2 * BLOCK) // max(band.numel(), 1), 1)
+            step = max(values // max(band.numel(), 1), 1)
         place = out[:, :, factor * first : factor * last]
         place.copy_(band[:, :, : place.shape[2]])
         first = last

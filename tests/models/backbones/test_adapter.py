@@ -56,7 +56,7 @@ def test_the_finest_map_is_whole_but_once(backbone, module, norm, monkeypatch):
 
 
 @pytest.mark.parametrize('backbone', [ViTCoMer, ViTAdapter])
-@pytest.mark.parametrize('values', [1, 1 << 19])
+@pytest.mark.parametrize('values', [1, 2000])
 def test_the_stem_in_bands(backbone, values, monkeypatch):
     cnn = backbone(TINY, vit=dict(pretrain_size=64)).cnn.eval()
     for buffer in cnn.buffers():
