@@ -5,8 +5,9 @@ from math import prod
 
 import torch
 from torch import nn
-from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
+
+from mmhybrid.models.layers.blocks import in_one_piece
 
 
 def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> int:
@@ -18,9 +19,7 @@ def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> in
         inputs: of ``forward``, by default the model itself.
     """
     counter = FlopCounterMode(display=False, custom_mapping=CUSTOM)
-    # Without gradients maps may be made in bands, which overlap; nothing is kept for them here.
-    keep_nothing = saved_tensors_hooks(lambda tensor: None, lambda nothing: nothing)
-    with torch.enable_grad(), keep_nothing, counter:
+    with torch.no_grad(), in_one_piece(), counter:
         (forward or model)(*inputs)
     return counter.get_total_flops() // 2
 

@@ -2,7 +2,9 @@
 
 import math
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 from torch import Tensor
@@ -150,4 +152,18 @@ def can_block(tensor: Tensor) -> bool:
         tensor.device.type == 'cpu'
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
+        and not _in_one_piece.get()
     )
+
+
+@contextmanager
+def in_one_piece() -> Iterator[None]:
+    """Where nothing is done in blocks or bands, for those who count: some overlap."""
+    token = _in_one_piece.set(True)
+    try:
+        yield
+    finally:
+        _in_one_piece.reset(token)
+
+
+_in_one_piece = ContextVar('in_one_piece', default=False)

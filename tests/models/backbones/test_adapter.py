@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mmhybrid.engine.flops import count_macs
 from mmhybrid.models.backbones import ViTAdapter, ViTCoMer, adapter, vit_adapter, vit_comer
 from mmhybrid.models.layers import blocks
 
@@ -70,6 +71,7 @@ def test_the_stem_in_bands(backbone, values, monkeypatch):
     with Sizes() as sizes:
         expected = cnn.stem(image)
     assert whole in sizes.seen
+    macs = count_macs(cnn, image)
     monkeypatch.setattr('mmhybrid.models.layers.conv_pyramid.BLOCK', values)
     with torch.no_grad(), Sizes() as sizes:
         finest, *_ = cnn(image)
@@ -77,6 +79,7 @@ def test_the_stem_in_bands(backbone, values, monkeypatch):
     assert finest.shape[2:] == (31, 19)
     assert finest.is_contiguous(memory_format=torch.channels_last)
     assert whole not in sizes.seen
+    assert count_macs(cnn, image) == macs  # bands overlap, which is not counted
 
 
 @pytest.mark.parametrize(
