@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from mmhybrid.engine.flops import CUSTOM
+from mmhybrid.models.layers.blocks import in_one_piece
 
 
 @dataclass
@@ -70,7 +71,7 @@ def measure_costs(
     try:
         model.eval()
         outputs, counter = _Outputs(), FlopCounterMode(display=False, custom_mapping=CUSTOM)
-        with torch.no_grad(), counter, outputs:
+        with torch.no_grad(), in_one_piece(), counter, outputs:
             macs, activations = _own_shares(
                 model, infer, lambda: (counter.get_total_flops() // 2, outputs.total)
             )

@@ -27,7 +27,7 @@ def bag_samples(value: Tensor, locations: Tensor, weights: Tensor, sizes: list[i
 
 @bag_samples.register_fake
 def _(value: Tensor, locations: Tensor, weights: Tensor, sizes: list[int]) -> Tensor:
-    return value.new_empty(len(value), locations.shape[1], value.shape[2])
+    return value.new_empty(value.shape[0], locations.shape[1], value.shape[2])
 
 
 @torch.library.custom_op('mmhybrid::bag_value_gradient', mutates_args=())
