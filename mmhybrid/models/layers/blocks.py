@@ -24,8 +24,8 @@ def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
     """``function(*tokens)``, a block of tokens after the other where that saves time.
 
     On a CPU a chain of layers over millions of values waits for memory between any two of them; in
-    blocks what passes from one layer to the next stays in the cache. With gradients all of it is
-    kept anyway, and nothing would be saved.
+    blocks more of what passes from one layer to the next is in the cache. With gradients all of it
+    is kept anyway, and nothing would be saved.
 
     Args:
         function: computes tokens ``(..., L, D)`` or a tuple of such, each from that token alone.
