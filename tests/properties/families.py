@@ -49,6 +49,7 @@ def vit_archs(draw, max_depth=4):
 def vits(draw):
     arch = draw(vit_archs())
     arch['position'] = draw(st.sampled_from(['absolute', 'relative', 'rope']))
+    arch['mask_key_bias'] = draw(ODDS)
     arch['patch_size'] = draw(st.sampled_from([8, 14, 16]))
     arch['pretrain_size'] = 4 * arch['patch_size']
     arguments = dict(arch=arch)

@@ -1,9 +1,13 @@
 """What holds for every backbone, whatever its architecture and image."""
 
+import copy
+
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from tests.properties.families import FAMILIES, images
 
@@ -130,3 +134,39 @@ def test_a_seed_repeats_a_training_step(family, data, seed):
     assert [g is None for g in gradients] == [g is None for g in gradients_again]
     for one, other in zip(gradients, gradients_again, strict=True):
         assert one is None or torch.equal(one, other)
+
+
+class LowRank(nn.Module):
+    """What a library for low-rank adaptation puts around a linear layer."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+        self.update = nn.Parameter(0.1 * torch.randn_like(layer.weight))
+
+    weight = property(lambda self: self.layer.weight)
+    bias = property(lambda self: self.layer.bias)
+
+    def forward(self, x):
+        return self.layer(x) + F.linear(x, self.update)
+
+
+@few
+@given(data=st.data())
+def test_linear_layers_can_be_wrapped(family, data):
+    model = data.draw(FAMILIES[family]).build().eval().double()
+    image = data.draw(images()).double()
+    merged = copy.deepcopy(model)
+    for name, layer in list(model.named_modules()):
+        # Deformable attention makes one projection of these two.
+        if type(layer) is nn.Linear and not name.endswith(('sampling_offsets', 'attention_weights')):
+            parent, _, attribute = name.rpartition('.')
+            wrapped = LowRank(layer)
+            setattr(model.get_submodule(parent), attribute, wrapped)
+            merged.get_submodule(name).weight.data += wrapped.update.data
+    with torch.no_grad():
+        assert_same(model(image), merged(image), relative=1e-10)
+    assert_same(model(image), merged(image), relative=1e-10)
+    sum(m.square().sum() for m in model(image)).backward()
+    updates = [m.update for m in model.modules() if isinstance(m, LowRank)]
+    assert all(update.grad is not None for update in updates)

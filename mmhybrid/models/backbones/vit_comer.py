@@ -103,8 +103,8 @@ class CTIToViT(nn.Module):
 
         x, widened = in_blocks(attend, pyramid, points)
         hidden = lean(lambda h: _sum_levels(F.gelu(h), shapes), ffn.mix(widened, shapes))
-        # The network's last layer is linear: it comes after the sum, to which the level counts.
-        branch = F.linear(hidden, ffn.fc2.weight, len(shapes) * ffn.fc2.bias)
+        # The network's last layer is linear: it comes after the sum, to which each level counts.
+        branch = ffn.fc2(hidden) + (len(shapes) - 1) * ffn.fc2.bias
         return self.gamma * (_sum_levels(x, shapes) + self.drop_path(branch))
 
 

@@ -83,10 +83,11 @@ class Attention(nn.Module):
         return self.proj(x.transpose(1, 2).reshape(n, length, dims))
 
     def _project(self, x: Tensor) -> Tensor:
-        bias = self.qkv.bias
-        if self.bias_mask is not None and bias is not None:
-            bias = bias * self.bias_mask
-        return F.linear(x, self.qkv.weight, bias)
+        if self.bias_mask is None or self.qkv.bias is None:
+            return self.qkv(x)
+        if type(self.qkv) is nn.Linear:
+            return F.linear(x, self.qkv.weight, self.qkv.bias * self.bias_mask)
+        return self.qkv(x) - self.qkv.bias * (1 - self.bias_mask)  # of what wraps it, as LoRA does
 
     def _attend_in_windows(self, qkv: Tensor, grid: tuple[int, int], bias: Tensor | None) -> Tensor:
         n, length, dims = qkv.shape
