@@ -1,10 +1,12 @@
 """The convolutional branch beside a plain ViT."""
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import BLOCK, can_block, map_in_bands
 from .norm import build_norm, is_pointwise
+from .recompute import lean
 
 
 class ConvPyramid(nn.Module):
@@ -59,6 +61,8 @@ class ConvPyramid(nn.Module):
         Its maps of stride 2 are the largest of all, and nobody else needs them.
         """
         norms = [layer[1] for layer in self.stem[:-1]]
+        if torch.is_grad_enabled():
+            return self._lean_stem(image)
         if not (can_block(image) and all(map(is_pointwise, norms))):
             return self.stem(image)
         height, width = ((side + 3) // 4 for side in image.shape[2:])
@@ -70,9 +74,22 @@ class ConvPyramid(nn.Module):
 
         return map_in_bands(band, height, 1, (height, width), BLOCK // 2, torch.channels_last)
 
+    def _lean_stem(self, image: Tensor) -> Tensor:
+        """The stem, of which the backward pass keeps what its convolutions return alone."""
+        *layers, pool = self.stem
+        convs, norms, _ = zip(*layers, strict=True)
+        x = convs[0](image)
+        for norm, layer in zip(norms, (*convs[1:], pool), strict=True):
+            x = lean(_norm_relu_layer, x, norm, layer, owner=norm)
+        return x
+
     def project_finest(self, finest: Tensor) -> Tensor:
         """The map of stride 4, or some rows of it, in full width."""
         return self.projections[0](finest)
+
+
+def _norm_relu_layer(x: Tensor, norm: nn.Module, layer: nn.Module) -> Tensor:
+    return layer(F.relu(norm(x)))  # not in place: without its norm x is what is kept
 
 
 def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:

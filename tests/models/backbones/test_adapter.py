@@ -1,5 +1,7 @@
 """What ViT-CoMer and ViT-Adapter share."""
 
+import copy
+
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -80,6 +82,29 @@ def test_the_stem_in_bands(backbone, values, monkeypatch):
     assert finest.is_contiguous(memory_format=torch.channels_last)
     assert whole not in sizes.seen
     assert count_macs(cnn, image) == macs  # bands overlap, which is not counted
+
+
+@pytest.mark.parametrize('backbone', [ViTCoMer, ViTAdapter])
+@pytest.mark.parametrize('prepare', ['train', 'eval', 'fuse'])
+def test_the_stem_keeps_its_convolutions_alone(backbone, prepare):
+    model = backbone(TINY, vit=dict(pretrain_size=64))
+    getattr(model, prepare)()
+    plain, thrifty = copy.deepcopy(model.cnn), model.cnn
+    image = torch.randn(2, 3, 64, 96).contiguous(memory_format=torch.channels_last)
+    expected = plain.stem(image)
+    kept = {}
+    with torch.autograd.graph.saved_tensors_hooks(
+        lambda tensor: kept.setdefault(tensor.data_ptr(), tensor), lambda tensor: tensor
+    ):
+        out = thrifty(image)[0]
+    assert [tensor.numel() for tensor in kept.values()].count(2 * 8 * 32 * 48) == 3  # of stride 2
+    torch.testing.assert_close(out, expected)
+    grad = torch.randn(out.shape)
+    expected.backward(grad)
+    out.backward(grad)
+    for ours, theirs in zip(thrifty.stem.parameters(), plain.stem.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
+    torch.testing.assert_close(thrifty.stem.state_dict(), plain.stem.state_dict())
 
 
 @pytest.mark.parametrize(
