@@ -15,6 +15,9 @@ from .pyramid import Shapes
 BEFORE, BORDER = 1, 3
 """Zero pixels before a level's first row and column, and before and after together."""
 
+CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""The pixels around a point, as steps down and to the right of the top left one."""
+
 
 def sample_in_bags(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """See :func:`.deformable_attention`."""
@@ -280,39 +283,39 @@ def _inner_levels(table: Tensor, shapes: Shapes) -> list[Tensor]:
 
 
 def _scatter(pixels: _Pixels, weights: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:
-    """Gradient of the values ``(N, S, heads, D)``.
+    """Gradient of the values ``(N, S, heads, D)``, a level of an image after the other.
 
     One sorting by the top left pixel serves all four: each sums what it gets as if it were the top
     left one, and the sums are shifted to their places.
     """
     n, _, heads, dims = shape
-    bordered = bordered_shapes(pixels.shapes)
-    tokens = sum(h * w for h, w in bordered)
     rows, order = pixels.top_left.flatten().sort()
-    row = torch.arange(n * tokens * heads, device=rows.device, dtype=rows.dtype)
-    starts = torch.searchsorted(rows, row, out_int32=True)
     bags = order.div(pixels.top_left.shape[-1], rounding_mode='trunc').int()
+    weights = [weight.to(grad.dtype) for weight in pixels.sorted_weights(weights, order)]
 
-    def collect(weight: Tensor) -> Tensor:
-        weight = weight.to(grad.dtype)
-        summed = F.embedding_bag(bags, grad, starts, mode='sum', per_sample_weights=weight)
-        return summed.view(n, tokens, heads, dims)
-
-    top_left, top_right, bottom_left, bottom_right = pixels.sorted_weights(weights, order)
-    # In the table, one column further right is the next token, even from row to row: what a row
-    # would pass to the next is the zero that borders have.
-    top = collect(top_left)
-    top[:, 1:] += collect(top_right)[:, :-1]
-    bottom = collect(bottom_left)
-    bottom[:, 1:] += collect(bottom_right)[:, :-1]
-    sizes = [h * w for h, w in bordered]
-    levels = zip(top.split(sizes, 1), bottom.split(sizes, 1), pixels.shapes, strict=True)
-    inner = []
-    for top, bottom, (h, w) in levels:
-        top[:, w + BORDER :] += bottom[:, : -w - BORDER]
-        level = top.unflatten(1, (h + BORDER, w + BORDER))
-        inner.append(level[:, BEFORE : BEFORE + h, BEFORE : BEFORE + w].flatten(1, 2))
-    return torch.cat(inner, dim=1)
+    sides = bordered_shapes(pixels.shapes)
+    row = torch.arange(n * sum(map(math.prod, sides)) * heads + 1, device=rows.device)
+    starts = torch.searchsorted(rows, row.to(rows.dtype), out_int32=True)
+    out, row = grad.new_zeros(shape), 0
+    for i in range(n):
+        for level, side in zip(_levels(out[i : i + 1], pixels.shapes), sides, strict=True):
+            offsets = starts[row : row + math.prod(side) * heads + 1]
+            row += len(offsets) - 1
+            samples = slice(int(offsets[0]), int(offsets[-1]))
+            offsets = offsets - offsets[0]
+            for weight, (down, right) in zip(weights, CORNERS, strict=True):
+                sums = F.embedding_bag(
+                    bags[samples],
+                    grad,
+                    offsets,
+                    mode='sum',
+                    per_sample_weights=weight[samples],
+                    include_last_offset=True,
+                ).view(1, *side, heads, dims)
+                top, left = BEFORE - down, BEFORE - right
+                _, h, w, _, _ = level.shape
+                level += sums[:, top : top + h, left : left + w]
+    return out
 
 
 def _levels(value: Tensor, shapes: Shapes) -> list[Tensor]:
