@@ -14,6 +14,7 @@ of an inference.
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import subprocess
@@ -165,7 +166,13 @@ def describe_machine(device, args) -> dict:
         fuse=args.fuse,
         rounds=args.rounds,
         processes=args.processes,
+        preload=[Path(library).name for library in _preloaded()],
     )
+
+
+def _preloaded() -> list[str]:
+    """Libraries that take the place of others, such as another allocator."""
+    return os.environ.get('LD_PRELOAD', '').replace(':', ' ').split()
 
 
 def _cpu_name() -> str:
@@ -295,8 +302,9 @@ def table(report: dict) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ['  '.join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)) for row in rows]
     size = 'x'.join(map(str, machine['size']))
+    preload = ''.join(f'{library}, ' for library in machine['preload'])
     about = (
-        f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
+        f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, {preload}'
         f'{size}, batch {batch}, {machine["dtype"]}'
         f'{" weights" if machine["cast"] else ""}{", compiled" if machine["compile"] else ""}'
         f'{", batch norms folded" if machine["fuse"] else ""}, '

@@ -143,8 +143,9 @@ class Benchmark(SphinxDirective):
             rows.append(row)
         table = make_table(['name', *(head for head, _ in measured.values())], rows)
         height, width = machine['size']
+        preload = ''.join(f'{library}, ' for library in machine['preload'])
         caption = (
-            f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
+            f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, {preload}'
             f'{machine["dtype"]}, {height}x{width}, batch {machine["batch"]}, '
             f'medians of {machine["rounds"]} rounds in each of {machine["processes"]} processes'
         )

@@ -49,13 +49,17 @@ def test_two_models_take_turns(benchmark, tmp_path, capsys):
     assert 'median of 1 interleaved rounds in each of 2 processes' in out
 
 
-def test_batch_norms_folded_and_weights_cast(benchmark, capsys):
+def test_batch_norms_folded_and_weights_cast(benchmark, capsys, monkeypatch):
+    monkeypatch.setenv('LD_PRELOAD', '/lib/libm.so.6 /usr/lib/no_such_library.so.2')
     arguments = ['--size', '64', '64', '--rounds', '1', '--processes', '1', '--threads', '1']
     arguments += ['--mode', 'infer', '--fuse', '--dtype', 'bf16', '--cast']
     report = benchmark.main(['vitcomer_t,extra_cti=0', *arguments])
     assert report['machine']['fuse'] and report['machine']['cast']
     assert report['results'][0]['train_ms'] is None
-    assert 'bf16 weights, batch norms folded' in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert 'bf16 weights, batch norms folded' in out
+    assert report['machine']['preload'] == ['libm.so.6', 'no_such_library.so.2']
+    assert ', libm.so.6, no_such_library.so.2, 64x64' in out
 
 
 def test_unknown_names_end_it(benchmark):
