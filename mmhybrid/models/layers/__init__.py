@@ -1,12 +1,13 @@
 """What backbones are made of, one idea a file."""
 
-from .attention import Attention, LayerScale
+from .attention import Attention
 from .blocks import can_block, contiguous_map, in_blocks, map_in_bands
 from .conv_ffn import ConvFFN
 from .conv_pyramid import ConvPyramid
 from .deformable_attention import MSDeformAttention, deformable_attention
 from .drop import DropPath
 from .fuse import fold_into_next, fold_into_previous, fuse_norms
+from .layer_scale import LayerScale, scaled_linear
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm, is_pointwise
 from .norm_conv import gelu_norm_convs
@@ -53,5 +54,6 @@ __all__ = [
     'resize_positions',
     'resize_rows',
     'rotary_positions',
+    'scaled_linear',
     'split_levels',
 ]

@@ -5,18 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .export import is_known, pad_to_multiple
+from .layer_scale import scaled_linear
 from .recompute import lean
-
-
-class LayerScale(nn.Module):
-    """Learned scale of each channel of a residual branch (arXiv 2103.17239)."""
-
-    def __init__(self, embed_dims: int, initial: float):
-        super().__init__()
-        self.gamma = nn.Parameter(torch.full((embed_dims,), float(initial)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x * self.gamma
 
 
 class Attention(nn.Module):
@@ -60,6 +50,7 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         rope: tuple[Tensor, Tensor] | None = None,
         norm: nn.Module | None = None,
+        scale: nn.Module | None = None,
     ) -> Tensor:
         """Attend.
 
@@ -69,18 +60,24 @@ class Attention(nn.Module):
             bias: relative position bias, ``(heads, L, L)`` with L the tokens of x, or of a window.
             rope: sine and cosine of rotary positions, each ``(H * W, C / heads)``.
             norm: comes first; what it returns is then not kept for the backward pass.
+            scale: comes last, likewise.
         """
         n, length, dims = x.shape
         qkv = lean(lambda x: self._project(x if norm is None else norm(x)), x)
         if rope is not None:
             qkv = self._rotate(qkv, rope)
         if self.window:
-            return self.proj(self._attend_in_windows(qkv, grid, bias))
+            return self._join(self._attend_in_windows(qkv, grid, bias), scale)
         # (N, L, 3 C) -> (3, N, heads, L, C / heads)
         q, k, v = qkv.view(n, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(x.transpose(1, 2).reshape(n, length, dims))
+        return self._join(x.transpose(1, 2).reshape(n, length, dims), scale)
+
+    def _join(self, x: Tensor, scale: nn.Module | None) -> Tensor:
+        if scale is None:
+            return self.proj(x)
+        return lean(lambda x: scaled_linear(self.proj, scale, x), x)
 
     def _project(self, x: Tensor) -> Tensor:
         if self.bias_mask is None or self.qkv.bias is None:

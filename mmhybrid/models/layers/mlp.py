@@ -3,14 +3,15 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .layer_scale import scaled_linear
 from .recompute import lean
 
 
 class Mlp(nn.Module):
     """Two linear layers with GELU between them.
 
-    ``forward`` takes tokens and perhaps a norm that comes first; what the norm and GELU return is
-    not kept for the backward pass.
+    ``forward`` takes tokens and perhaps a norm that comes first and a scale that comes last; what
+    the norm, GELU and, before a scale, the last layer return is not kept for the backward pass.
     """
 
     def __init__(self, embed_dims: int, hidden_dims: int):
@@ -18,9 +19,11 @@ class Mlp(nn.Module):
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
-    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
+    ) -> Tensor:
         hidden = lean(lambda x: self.fc1(x if norm is None else norm(x)), x)
-        return lean(lambda x: self.fc2(F.gelu(x)), hidden)
+        return lean(lambda x: scaled_linear(self.fc2, scale, F.gelu(x)), hidden)
 
 
 class SwiGLU(nn.Module):
@@ -36,10 +39,12 @@ class SwiGLU(nn.Module):
         self.w12 = nn.Linear(embed_dims, 2 * gated_dims)
         self.w3 = nn.Linear(gated_dims, embed_dims)
 
-    def forward(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
+    ) -> Tensor:
         hidden = lean(lambda x: self.w12(x if norm is None else norm(x)), x)
-        return lean(self._gate, hidden)
+        return lean(lambda x: scaled_linear(self.w3, scale, self._gate(x)), hidden)
 
     def _gate(self, hidden: Tensor) -> Tensor:
         gate, value = hidden.chunk(2, dim=-1)
-        return self.w3(F.silu(gate) * value)
+        return F.silu(gate) * value

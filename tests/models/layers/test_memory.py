@@ -7,7 +7,17 @@ import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from mmhybrid.models.layers import blocks, contiguous_map, in_blocks, lean, map_in_bands
+from mmhybrid.models.layers import (
+    LayerScale,
+    Mlp,
+    SwiGLU,
+    blocks,
+    contiguous_map,
+    in_blocks,
+    lean,
+    map_in_bands,
+    scaled_linear,
+)
 
 
 def kept(function, *args) -> int:
@@ -46,6 +56,49 @@ def test_lean_keeps_the_input_alone_and_repeats_no_product():
     assert kept(lambda x: lean(lambda x: linear(norm(x)), x), x) < kept(
         lambda x: linear(norm(x)), x
     )
+
+
+@pytest.mark.parametrize('bias', [True, False])
+def test_a_scale_works_through_the_weights(bias):
+    linear, scale = nn.Linear(16, 8, bias=bias).double(), LayerScale(8, 1.0).double()
+    nn.init.normal_(scale.gamma)
+    x = torch.randn(2, 50, 16, dtype=torch.double, requires_grad=True)
+    wanted = [x, scale.gamma, *linear.parameters()]
+    results = []
+    for run in (lambda x: scale(linear(x)), lambda x: lean(scaled_linear, linear, scale, x)):
+        out = run(x)
+        results.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
+        del out
+    torch.testing.assert_close(*results)
+    assert kept(lambda: lean(scaled_linear, linear, scale, x)) == x.numel()
+    with torch.no_grad():
+        assert torch.equal(scaled_linear(linear, scale, x), scale(linear(x)))
+
+
+@pytest.mark.parametrize('what', ['a hook', 'a frozen scale', 'bfloat16', 'another layer'])
+def test_scales_that_stay_a_layer(what):
+    linear, scale = nn.Linear(16, 8), LayerScale(8, 0.5)
+    seen = []
+    if what == 'a hook':
+        linear.register_forward_hook(lambda *args: seen.append(1))
+    elif what == 'a frozen scale':
+        scale.requires_grad_(False)
+    elif what == 'bfloat16':
+        linear, scale = linear.bfloat16(), scale.bfloat16()
+    else:
+        linear = nn.Sequential(linear)
+    x = torch.randn(4, 16, dtype=scale.gamma.dtype)
+    assert torch.equal(scaled_linear(linear, scale, x), scale(linear(x)))
+    assert len(seen) == (2 if what == 'a hook' else 0)
+
+
+@pytest.mark.parametrize('network', [Mlp, SwiGLU])
+def test_a_feed_forward_network_keeps_two_things(network):
+    mlp, norm, scale = network(16, 64), nn.LayerNorm(16), LayerScale(16, 0.5)
+    x = torch.randn(2, 50, 16, requires_grad=True)
+    hidden = (mlp.fc1 if network is Mlp else mlp.w12).out_features
+    assert kept(lambda: mlp(x, norm, scale)) == x.numel() + 100 * hidden
+    torch.testing.assert_close(mlp(x, norm, scale), scale(mlp(norm(x))))
 
 
 def test_lean_updates_batch_norms_once():

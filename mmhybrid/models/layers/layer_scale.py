@@ -1,0 +1,41 @@
+"""Learned scales of residual branches."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class LayerScale(nn.Module):
+    """Learned scale of each channel of a residual branch (arXiv 2103.17239)."""
+
+    def __init__(self, embed_dims: int, initial: float):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.full((embed_dims,), float(initial)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+def scaled_linear(linear: nn.Module, scale: nn.Module | None, x: Tensor) -> Tensor:
+    """``scale(linear(x))``, for whose backward pass what the layer returns is not kept.
+
+    The gradient of a scale needs it; that of a factor of the layer's weights follows from theirs.
+    For :func:`.lean`, which does not keep those products either. Without a scale it is the layer.
+    """
+    if scale is None:
+        return linear(x)
+    if not _can_fold(linear, scale):
+        return scale(linear(x))
+    bias = None if linear.bias is None else scale.gamma * linear.bias
+    return F.linear(x, scale.gamma.unsqueeze(1) * linear.weight, bias)
+
+
+def _can_fold(linear: nn.Module, scale: nn.Module) -> bool:
+    return (
+        torch.is_grad_enabled()
+        and type(linear) is nn.Linear  # not what wraps one
+        and type(scale) is LayerScale
+        and scale.gamma.requires_grad
+        and linear.weight.dtype.itemsize >= 4  # in less, the product would lose digits
+        and not any(module._forward_hooks or module._forward_pre_hooks for module in (linear, scale))
+    )
