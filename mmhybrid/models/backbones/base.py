@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmhybrid.checkpoints import load_pretrained
 
 from ..layers import contiguous_map, fuse_norms, recompute
-from ..layers.export import is_known, pad_to_multiple
+from ..layers.export import first_rows, is_known, pad_to_multiple
 
 MIN_SIZE = 32
 REQUIRED = object()
@@ -171,7 +171,7 @@ class Backbone(BaseModule):
         """
         h, w = ((side + stride - 1) // stride for side in image_size)
         if not is_known(h, w, *level.shape[2:]) or level.shape[2:] != (h, w):
-            level = level.narrow(2, 0, h).narrow(3, 0, w)
+            level = first_rows(first_rows(level, 2, h), 3, w)
         return contiguous_map(level)
 
     def run(self, module: nn.Module, *args) -> Tensor:

@@ -44,6 +44,17 @@ def pad_to_multiple(size: int, multiple: int) -> int:
     return (size + multiple - 1) // multiple * multiple - size
 
 
+def first_rows(tensor: Tensor, dim: int, count: int) -> Tensor:
+    """The first ``count`` rows along a dimension.
+
+    Of a part of a tensor torch's compiler asks whether it is contiguous, which for a graph for images
+    of any size is a question of theirs: there the rows are collected.
+    """
+    if is_known(count, tensor.shape[dim]) or not takes_operators():
+        return tensor.narrow(dim, 0, count)
+    return tensor.index_select(dim, torch.arange(count, device=tensor.device))
+
+
 def resize_bicubic(
     maps: Tensor, size: tuple[int, int], *, offset: float = 0.0, antialias: bool = False
 ) -> Tensor:
