@@ -145,8 +145,8 @@ class Benchmark(SphinxDirective):
         height, width = machine['size']
         preload = ''.join(f'{library}, ' for library in machine['preload'])
         caption = (
-            f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, {preload}'
-            f'{machine["dtype"]}, {height}x{width}, batch {machine["batch"]}, '
+            f'{machine["device"]}, {machine["threads"]} threads, torch {machine["torch"]}, '
+            f'{preload}{machine["dtype"]}, {height}x{width}, batch {machine["batch"]}, '
             f'medians of {machine["rounds"]} rounds in each of {machine["processes"]} processes'
         )
         table.insert(0, nodes.title(text=caption))

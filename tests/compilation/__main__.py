@@ -1,13 +1,14 @@
 """Every family through torch's default compiler: are its numbers those of eager code?
 
-    python -m tests.compilation                          inference and training, minutes for each model
+    python -m tests.compilation                      inference and training, minutes for each
     python -m tests.compilation inference --model vitcomer
 
 The suite compiles with a backend that runs a graph as it was captured. Here the graph becomes code.
-Every model is compiled once with symbolic shapes and runs on images of several sizes, beside the same
-model uncompiled; both are compared with the model in float64. It fails if another size asks for another
-graph, or if compiled code is further from float64 than uncompiled code by a factor of ten and by 1e-4 of
-the tensor's largest value. `training` compares outputs, gradients and running statistics.
+Every model is compiled once with symbolic shapes and runs on images of several sizes, beside the
+same model uncompiled; both are compared with the model in float64. It fails if another size asks
+for another graph, or if compiled code is further from float64 than uncompiled code by a factor of
+ten and by 1e-4 of the tensor's largest value. `training` compares outputs, gradients and running
+statistics.
 """
 
 import argparse

@@ -157,9 +157,9 @@ def test_linear_layers_can_be_wrapped(family, data):
     model = data.draw(FAMILIES[family]).build().eval().double()
     image = data.draw(images()).double()
     merged = copy.deepcopy(model)
+    together = ('sampling_offsets', 'attention_weights')  # of which one projection is made
     for name, layer in list(model.named_modules()):
-        # Deformable attention makes one projection of these two.
-        if type(layer) is nn.Linear and not name.endswith(('sampling_offsets', 'attention_weights')):
+        if type(layer) is nn.Linear and not name.endswith(together):
             parent, _, attribute = name.rpartition('.')
             wrapped = LowRank(layer)
             setattr(model.get_submodule(parent), attribute, wrapped)

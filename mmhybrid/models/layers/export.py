@@ -47,8 +47,8 @@ def pad_to_multiple(size: int, multiple: int) -> int:
 def first_rows(tensor: Tensor, dim: int, count: int) -> Tensor:
     """The first ``count`` rows along a dimension.
 
-    Of a part of a tensor torch's compiler asks whether it is contiguous, which for a graph for images
-    of any size is a question of theirs: there the rows are collected.
+    Of a part of a tensor torch's compiler asks whether it is contiguous. Where sizes are symbols,
+    the answer would bind the graph to images like this one: there the rows are collected.
     """
     if is_known(count, tensor.shape[dim]) or not takes_operators():
         return tensor.narrow(dim, 0, count)

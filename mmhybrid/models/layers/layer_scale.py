@@ -37,5 +37,10 @@ def _can_fold(linear: nn.Module, scale: nn.Module) -> bool:
         and type(scale) is LayerScale
         and scale.gamma.requires_grad
         and linear.weight.dtype.itemsize >= 4  # in less, the product would lose digits
-        and not any(module._forward_hooks or module._forward_pre_hooks for module in (linear, scale))
+        and not (_has_hooks(linear) or _has_hooks(scale))
     )
+
+
+def _has_hooks(module: nn.Module) -> bool:
+    forward = module._forward_hooks or module._forward_pre_hooks
+    return bool(forward or module._backward_hooks or module._backward_pre_hooks)
