@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .export import first_rows, pad_to_multiple
+from .export import first_rows, is_known, pad_to_multiple
 from .layer_scale import scaled_linear
 from .recompute import lean
 
@@ -103,7 +103,9 @@ class Attention(nn.Module):
         x = x.contiguous()
         x = x.view(n, rows * side, cols * side, dims // 3)
         x = first_rows(first_rows(x, 1, h), 2, w)
-        return x.contiguous().view(n, length, dims // 3)
+        # Whether that left it contiguous, a graph for images of any size shall not ask.
+        x = x.contiguous() if is_known(h, w) else x.clone(memory_format=torch.contiguous_format)
+        return x.view(n, length, dims // 3)
 
     def _rotate(self, qkv: Tensor, rope: tuple[Tensor, Tensor]) -> Tensor:
         """Turn the patch tokens' queries and keys by their positions; prefix tokens have none."""
