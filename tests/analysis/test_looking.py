@@ -99,13 +99,12 @@ def test_attention_in_windows_is_that_of_the_module():
     maps = attention_maps(model, torch.randn(1, 3, 96, 96), at=(0.7, 0.2))
     handle.remove()
     one = next(m for m in maps if m.name == 'vit.blocks.1.attn')
-    attn = model.vit.blocks[1].attn
-    value = attn.qkv(model.vit.blocks[1].norm1(seen['x']))[..., 48:].view(6, 6, 2, 12)
+    block = model.vit.blocks[1]
+    value = block.attn.qkv(block.norm1(seen['x']))[..., 48:].view(6, 6, 2, 12)
     token = torch.einsum('hyx,yxhd->hd', one.weights.nan_to_num(), value).flatten()
     assert one.weights[0].isnan().sum() == 27
-    assert torch.allclose(
-        attn.proj(token), seen['out'][0, one.cell[0] * 6 + one.cell[1]], atol=1e-5
-    )
+    expected = seen['out'][0, one.cell[0] * 6 + one.cell[1]]
+    assert torch.allclose(block.ls1(block.attn.proj(token)), expected, atol=1e-5)
 
 
 def test_attention_row_with_masks():
