@@ -23,8 +23,8 @@ from torch._dynamo.exc import RecompileError
 
 from tests.models.test_compile import MODELS
 
-# To be padded and not; all of about the same area, since on a CPU the compiler's code for sums of up
-# to 4096 numbers is another.
+# To be padded and not; all of about the same area, since on a CPU the compiler writes sums of up to
+# 4096 numbers in another way.
 SIZES = ((2, 215, 331), (2, 256, 320), (3, 161, 281))
 FACTOR, FLOOR = 10, 1e-4
 
