@@ -16,7 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmhybrid.checkpoints import load_pretrained
 
 from ..layers import contiguous_map, fuse_norms, recompute
-from ..layers.export import first_rows, is_known, pad_to_multiple
+from ..layers.export import first_rows, is_known, pad_to_multiple, takes_operators
 
 MIN_SIZE = 32
 REQUIRED = object()
@@ -158,6 +158,10 @@ class Backbone(BaseModule):
     def pad_image(image: Tensor, multiple: int) -> Tensor:
         """Pad with zeros at the right and bottom until ``multiple`` divides both sides."""
         h, w = image.shape[2:]
+        if image.device.type == 'cpu' and takes_operators():
+            # Torch's compiler makes CPU convolutions channels-last: what it keeps for the backward
+            # pass has to be so from the start, or its strides become constants of one image.
+            image = image.contiguous(memory_format=torch.channels_last)
         if is_known(h, w) and h % multiple == 0 and w % multiple == 0:
             return image
         return F.pad(image, (0, pad_to_multiple(w, multiple), 0, pad_to_multiple(h, multiple)))
