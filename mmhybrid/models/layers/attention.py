@@ -67,17 +67,12 @@ class Attention(nn.Module):
         if rope is not None:
             qkv = self._rotate(qkv, rope)
         if self.window:
-            return self._join(self._attend_in_windows(qkv, grid, bias), scale)
+            return scaled_linear(self.proj, scale, self._attend_in_windows(qkv, grid, bias))
         # (N, L, 3 C) -> (3, N, heads, L, C / heads)
         q, k, v = qkv.view(n, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self._join(x.transpose(1, 2).reshape(n, length, dims), scale)
-
-    def _join(self, x: Tensor, scale: nn.Module | None) -> Tensor:
-        if scale is None:
-            return self.proj(x)
-        return lean(lambda x: scaled_linear(self.proj, scale, x), x)
+        return scaled_linear(self.proj, scale, x.transpose(1, 2).reshape(n, length, dims))
 
     def _project(self, x: Tensor) -> Tensor:
         if self.bias_mask is None or self.qkv.bias is None:

@@ -1,8 +1,12 @@
 """Learned scales of residual branches."""
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from .recompute import lean
 
 
 class LayerScale(nn.Module):
@@ -16,21 +20,29 @@ class LayerScale(nn.Module):
         return x * self.gamma
 
 
-def scaled_linear(linear: nn.Module, scale: nn.Module | None, x: Tensor) -> Tensor:
-    """``scale(linear(x))``, for whose backward pass what the layer returns is not kept.
+def scaled_linear(
+    linear: nn.Module,
+    scale: nn.Module | None,
+    x: Tensor,
+    before: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """``scale(linear(before(x)))``, of which the backward pass keeps ``x`` alone.
 
-    The gradient of a scale needs it; that of a factor of the layer's weights follows from theirs.
-    For :func:`.lean`, which does not keep those products either. Without a scale it is the layer.
+    The gradient of a scale needs what the layer returns; that of a factor of the layer's weights
+    follows from theirs. Both ``scale`` and ``before`` may be missing.
     """
-    if scale is None:
-        return linear(x)
-    if not _can_fold(linear, scale):
-        return scale(linear(x))
+    if _can_fold(linear, scale):
+        return lean(lambda x: _product(linear, scale, x if before is None else before(x)), x)
+    out = linear(x) if before is None else lean(lambda x: linear(before(x)), x)
+    return out if scale is None else scale(out)
+
+
+def _product(linear: nn.Linear, scale: LayerScale, x: Tensor) -> Tensor:
     bias = None if linear.bias is None else scale.gamma * linear.bias
     return F.linear(x, scale.gamma.unsqueeze(1) * linear.weight, bias)
 
 
-def _can_fold(linear: nn.Module, scale: nn.Module) -> bool:
+def _can_fold(linear: nn.Module, scale: nn.Module | None) -> bool:
     return (
         torch.is_grad_enabled()
         and type(linear) is nn.Linear  # not what wraps one

@@ -23,7 +23,7 @@ class Mlp(nn.Module):
         self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
     ) -> Tensor:
         hidden = lean(lambda x: self.fc1(x if norm is None else norm(x)), x)
-        return lean(lambda x: scaled_linear(self.fc2, scale, F.gelu(x)), hidden)
+        return scaled_linear(self.fc2, scale, hidden, F.gelu)
 
 
 class SwiGLU(nn.Module):
@@ -43,7 +43,7 @@ class SwiGLU(nn.Module):
         self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
     ) -> Tensor:
         hidden = lean(lambda x: self.w12(x if norm is None else norm(x)), x)
-        return lean(lambda x: scaled_linear(self.w3, scale, self._gate(x)), hidden)
+        return scaled_linear(self.w3, scale, hidden, self._gate)
 
     def _gate(self, hidden: Tensor) -> Tensor:
         gate, value = hidden.chunk(2, dim=-1)

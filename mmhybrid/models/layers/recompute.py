@@ -9,13 +9,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 
-def recompute(function: Callable, *args, owner: nn.Module | None = None, is_random: bool = True):
+def recompute(function: Callable, *args, owner: nn.Module | None = None):
     """``function(*args)``, whose activations are computed again in the backward pass, not kept.
+
+    The second pass draws the first one's random numbers: what wraps a layer may drop out.
 
     Args:
         owner: holds the batch norms that run in it, which update their running statistics in the
             first pass only; by default the function itself, a module.
-        is_random: whether the second pass has to draw the first one's random numbers again.
     """
     if torch.compiler.is_compiling():  # a graph updates the statistics once, whatever it recomputes
         return checkpoint(function, *args, use_reentrant=False)
@@ -24,7 +25,6 @@ def recompute(function: Callable, *args, owner: nn.Module | None = None, is_rand
         function,
         *args,
         use_reentrant=False,
-        preserve_rng_state=is_random,
         context_fn=lambda: (nullcontext(), _SecondPass(owner)),
     )
 
@@ -39,7 +39,7 @@ def lean(function: Callable, *args, owner: nn.Module | None = None):
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         return function(*args)
     owner = nn.Identity() if owner is None else owner
-    return recompute(function, *args, owner=owner, is_random=False)
+    return recompute(function, *args, owner=owner)
 
 
 class _SecondPass:

@@ -65,12 +65,12 @@ def test_a_scale_works_through_the_weights(bias):
     x = torch.randn(2, 50, 16, dtype=torch.double, requires_grad=True)
     wanted = [x, scale.gamma, *linear.parameters()]
     results = []
-    for run in (lambda x: scale(linear(x)), lambda x: lean(scaled_linear, linear, scale, x)):
+    for run in (lambda x: scale(linear(x)), lambda x: scaled_linear(linear, scale, x)):
         out = run(x)
         results.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
         del out
     torch.testing.assert_close(*results)
-    assert kept(lambda: lean(scaled_linear, linear, scale, x)) == x.numel()
+    assert kept(lambda: scaled_linear(linear, scale, x)) == x.numel()
     with torch.no_grad():
         assert torch.equal(scaled_linear(linear, scale, x), scale(linear(x)))
 
@@ -88,8 +88,11 @@ def test_scales_that_stay_a_layer(what):
     else:
         linear = nn.Sequential(linear)
     x = torch.randn(4, 16, dtype=scale.gamma.dtype)
-    assert torch.equal(scaled_linear(linear, scale, x), scale(linear(x)))
-    assert len(seen) == (2 if what == 'a hook' else 0)
+    x.requires_grad_()
+    out = scaled_linear(linear, scale, x)
+    out.sum().backward()
+    assert len(seen) == (what == 'a hook')  # no second pass
+    assert torch.equal(out, scale(linear(x)))
 
 
 @pytest.mark.parametrize('network', [Mlp, SwiGLU])
@@ -99,6 +102,18 @@ def test_a_feed_forward_network_keeps_two_things(network):
     hidden = (mlp.fc1 if network is Mlp else mlp.w12).out_features
     assert kept(lambda: mlp(x, norm, scale)) == x.numel() + 100 * hidden
     torch.testing.assert_close(mlp(x, norm, scale), scale(mlp(norm(x))))
+
+
+def test_lean_draws_the_same_random_numbers_again():
+    layers = nn.Sequential(nn.Dropout(0.5), nn.Linear(16, 8))
+    x = torch.randn(4, 16, requires_grad=True)
+    gradients = []
+    for run in (layers, lambda x: lean(layers, x)):
+        torch.manual_seed(0)
+        out = run(x)
+        torch.randn(1)
+        gradients.append(torch.autograd.grad(out.square().sum(), [x, *layers.parameters()]))
+    torch.testing.assert_close(*gradients)
 
 
 def test_lean_updates_batch_norms_once():
