@@ -1,18 +1,21 @@
 """Parameters, multiply-adds, activations and memory of each module of a model."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from mmhybrid.engine.flops import CUSTOM
-from mmhybrid.models.layers.blocks import in_one_piece
+from mmhybrid.models.layers.blocks import counting
 
 
 @dataclass
@@ -71,7 +74,7 @@ def measure_costs(
     try:
         model.eval()
         outputs, counter = _Outputs(), FlopCounterMode(display=False, custom_mapping=CUSTOM)
-        with torch.no_grad(), in_one_piece(), counter, outputs:
+        with torch.no_grad(), counting(), counter, outputs:
             macs, activations = _own_shares(
                 model, infer, lambda: (counter.get_total_flops() // 2, outputs.total)
             )
@@ -100,26 +103,23 @@ def _own_shares(
             share[names[-1]] = share.get(names[-1], 0) + total - last[i]
             last[i] = total
 
-    def enter(name):
-        def hook(module, args):
-            credit()
-            names.append(name)
+    paths = {module: path for path, module in model.named_modules() if path}
 
-        return hook
+    def enter(module, args):
+        if module in paths:
+            credit()
+            names.append(paths[module])
 
     def leave(module, args, output):
-        credit()
-        names.pop()
+        if module in paths:
+            credit()
+            names.pop()
 
-    with ExitStack() as stack:
-        for name, module in model.named_modules():
-            if not name:
-                continue
-            for handle in (
-                module.register_forward_pre_hook(enter(name)),
-                module.register_forward_hook(leave, always_call=True),
-            ):
-                stack.callback(handle.remove)
+    # Hooks of all modules, not of each: layers that have some are run another way.
+    with (
+        register_module_forward_pre_hook(enter),
+        register_module_forward_hook(leave, always_call=True),
+    ):
         result = run()
         credit()
         del result  # until here: what autograd keeps must not make room for other tensors

@@ -74,22 +74,22 @@ class _Recorder:
 
     def listen(self, order: list['_Recorder']) -> None:
         """Stand before the module's own functions; append this when the module begins to run."""
-        projection, look = self.module.projection, self.module.look
+        projector, look = self.module.projector, self.module.look
 
         def begin(shapes):
             self.shapes, self.blocks = tuple(shapes), []
             order.append(self)
-            return projection(shapes)
+            return projector(shapes)
 
-        def record(query, points, weights_and_bias):
-            locations, weights = look(query, points, weights_and_bias)
+        def record(query, points, project):
+            locations, weights = look(query, points, project)
             self.blocks.append((points.cpu(), locations[0].cpu(), weights[0].cpu()))
             return locations, weights
 
-        self.module.projection, self.module.look = begin, record
+        self.module.projector, self.module.look = begin, record
 
     def stop(self) -> None:
-        for name in ('projection', 'look'):
+        for name in ('projector', 'look'):
             vars(self.module).pop(name, None)  # the class's own come to light again
 
     def read(self, at: tuple[float, float], level: int) -> SamplingPoints:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmhybrid.models.layers.blocks import in_one_piece
+from mmhybrid.models.layers.blocks import counting
 
 
 def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> int:
@@ -19,7 +19,7 @@ def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> in
         inputs: of ``forward``, by default the model itself.
     """
     counter = FlopCounterMode(display=False, custom_mapping=CUSTOM)
-    with torch.no_grad(), in_one_piece(), counter:
+    with torch.no_grad(), counting(), counter:
         (forward or model)(*inputs)
     return counter.get_total_flops() // 2
 

@@ -1,10 +1,11 @@
 import pytest
 import torch
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
 
 from mmhybrid.analysis import measure_costs
 from mmhybrid.engine.flops import count_macs
-from mmhybrid.models.backbones import ViTCoMer
+from mmhybrid.models.backbones import ViT, ViTCoMer
 
 ARCH = dict(embed_dims=24, depth=4, num_heads=2, deform_heads=2, stem_channels=8, extra_cti=1)
 
@@ -71,11 +72,23 @@ def test_a_backbones_costs_add_up(with_cp):
         for key in ('params', 'frozen', 'macs', 'activations', 'kept'):
             assert getattr(row, key) >= sum(getattr(child, key) for child in row.children)
     if with_cp:
-        assert cost.kept < measure_plain(image)
+        assert cost.kept < costs_kept(ViTCoMer(ARCH, windows=0, freeze='vit'), image)
 
 
-def measure_plain(image):
-    model = ViTCoMer(ARCH, windows=0, freeze='vit')
+def test_layers_run_as_they_do_in_training():
+    """A hook of its own would keep a layer from being run by its weights, which keeps less."""
+    model = ViT(dict(embed_dims=16, depth=2, num_heads=2, pretrain_size=64, layer_scale=1.0))
+    image = torch.randn(1, 3, 64, 64)
+    kept = {}
+    with saved_tensors_hooks(lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t), id):
+        loss = sum(out.mean() for out in model.train()(image))
+    for tensor in (*model.parameters(), *model.buffers()):
+        kept.pop(tensor.untyped_storage().data_ptr(), None)
+    assert costs_kept(model, image) == sum(t.untyped_storage().nbytes() for t in kept.values())
+    del loss
+
+
+def costs_kept(model, image):
     cost = measure_costs(
         model, lambda: model(image), lambda: sum(out.mean() for out in model(image))
     )

@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mmhybrid.models.layers import LayerScale
 from tests.properties.families import FAMILIES, images
 
 pytestmark = pytest.mark.parametrize('family', FAMILIES)
@@ -136,6 +137,15 @@ def test_a_seed_repeats_a_training_step(family, data, seed):
         assert one is None or torch.equal(one, other)
 
 
+LAYERS = (
+    nn.Linear,
+    nn.modules.conv._ConvNd,
+    nn.LayerNorm,
+    nn.modules.batchnorm._BatchNorm,
+    LayerScale,
+)
+
+
 class LowRank(nn.Module):
     """What a library for low-rank adaptation puts around a linear layer."""
 
@@ -157,9 +167,8 @@ def test_linear_layers_can_be_wrapped(family, data):
     model = data.draw(FAMILIES[family]).build().eval().double()
     image = data.draw(images()).double()
     merged = copy.deepcopy(model)
-    together = ('sampling_offsets', 'attention_weights')  # of which one projection is made
     for name, layer in list(model.named_modules()):
-        if type(layer) is nn.Linear and not name.endswith(together):
+        if type(layer) is nn.Linear:
             parent, _, attribute = name.rpartition('.')
             wrapped = LowRank(layer)
             setattr(model.get_submodule(parent), attribute, wrapped)
@@ -170,3 +179,22 @@ def test_linear_layers_can_be_wrapped(family, data):
     sum(m.square().sum() for m in model(image)).backward()
     updates = [m.update for m in model.modules() if isinstance(m, LowRank)]
     assert all(update.grad is not None for update in updates)
+
+
+@few
+@given(data=st.data(), training=st.booleans())
+def test_hooks_of_layers_are_called(family, data, training):
+    """Some layers are run by their weights, but none that somebody listens to."""
+    model = data.draw(FAMILIES[family]).build().train(training)
+    image = data.draw(images(batch=st.just(2), sides=st.integers(64, 96)))
+    called = set()
+    for name, layer in model.named_modules():
+        layer.register_forward_hook(lambda *_, name=name: called.add(name))
+    with torch.set_grad_enabled(training):
+        maps = model(image)
+    if training:
+        sum(m.square().mean() for m in maps).backward()
+    for name, layer in model.named_modules():
+        if isinstance(layer, LAYERS):
+            unused = training and all(p.grad is None for p in layer.parameters())
+            assert unused or name in called

@@ -47,8 +47,8 @@ class Injector(nn.Module):
         """``(N, h * w, C)``, to be added to the patch tokens, of a pyramid ``(N, S, C)``."""
         attn = self.attn
         sample = attn.sampler(pyramid, shapes, self.value_norm)
-        projection = attn.projection(shapes)
-        look = lean(lambda x: attn.look(self.query_norm(x), points, projection), patches)
+        project = attn.projector(shapes)
+        look = lean(lambda x: attn.look(self.query_norm(x), points, project), patches)
         return self.gamma * attn.output_proj(sample(*look))
 
 
@@ -78,11 +78,11 @@ class Extractor(nn.Module):
     ) -> Tensor:
         """Pyramid ``(N, S, C)`` of the given shapes, in and out; patches ``(N, h * w, C)``."""
         attn, ffn = self.attn, self.ffn
-        projection = attn.projection([grid])
+        project = attn.projector([grid])
         sample = attn.sampler(patches, [grid], self.value_norm)
 
         def attend(x: Tensor, points: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-            look = lean(lambda x: attn.look(self.query_norm(x), points, projection), x)
+            look = lean(lambda x: attn.look(self.query_norm(x), points, project), x)
             x = x + attn.output_proj(sample(*look))
             return x if ffn is None else (x, ffn.widen(x, self.ffn_norm))
 

@@ -93,11 +93,11 @@ class CTIToViT(nn.Module):
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         """``(N, S, C)`` pyramid to ``(N, h * w, C)``, to be added to the patch tokens."""
         attn, ffn = self.attn, self.ffn
-        projection = attn.projection(shapes)
+        project = attn.projector(shapes)
         sample = attn.sampler(pyramid, shapes, self.value_norm)
 
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-            look = lean(lambda x: attn.look(self.query_norm(x), points, projection), x)
+            look = lean(lambda x: attn.look(self.query_norm(x), points, project), x)
             x = attn.output_proj(sample(*look))
             return x, ffn.widen(x, self.ffn_norm)
 
@@ -130,11 +130,11 @@ class PyramidAttention(nn.Module):
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         attn, ffn = self.attn, self.ffn
-        projection = attn.projection(shapes)
+        project = attn.projector(shapes)
 
         def look(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
             x = self.outer_query_norm(x)
-            return x, *attn.look(self.query_norm(x), points, projection)
+            return x, *attn.look(self.query_norm(x), points, project)
 
         sample = attn.sampler(pyramid, shapes, lambda x: self.value_norm(self.outer_value_norm(x)))
 

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from .export import first_rows, is_known, pad_to_multiple
 from .layer_scale import scaled_linear
+from .plain import is_plain
 from .recompute import lean
 
 
@@ -77,7 +78,7 @@ class Attention(nn.Module):
     def _project(self, x: Tensor) -> Tensor:
         if self.bias_mask is None or self.qkv.bias is None:
             return self.qkv(x)
-        if type(self.qkv) is nn.Linear:
+        if is_plain(self.qkv, nn.Linear):
             return F.linear(x, self.qkv.weight, self.qkv.bias * self.bias_mask)
         return self.qkv(x) - self.qkv.bias * (1 - self.bias_mask)  # of what wraps it, as LoRA does
 

@@ -151,19 +151,28 @@ def can_block(tensor: Tensor) -> bool:
     return (
         tensor.device.type == 'cpu'
         and not torch.is_grad_enabled()
+        and not is_counting()
         and not torch.compiler.is_compiling()
-        and not _in_one_piece.get()
     )
 
 
 @contextmanager
-def in_one_piece() -> Iterator[None]:
-    """Where nothing is done in blocks or bands, for those who count: some overlap."""
-    token = _in_one_piece.set(True)
+def counting() -> Iterator[None]:
+    """Where operations are counted.
+
+    Nothing is done in blocks or bands, some of which overlap, or by kernels that counters do not
+    know.
+    """
+    token = _counting.set(True)
     try:
         yield
     finally:
-        _in_one_piece.reset(token)
+        _counting.reset(token)
 
 
-_in_one_piece = ContextVar('in_one_piece', default=False)
+def is_counting() -> bool:
+    """Whether operations are being counted just now."""
+    return not torch.compiler.is_compiling() and _counting.get()
+
+
+_counting = ContextVar('counting', default=False)

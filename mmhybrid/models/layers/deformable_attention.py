@@ -27,9 +27,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import can_block
+from .blocks import can_block, is_counting
 from .deformable_bags import Sampler, prepare_bags, read_into_bags, sample_in_bags
 from .export import is_exporting
+from .plain import is_plain
 from .pyramid import Shapes, level_sizes
 from .recompute import lean
 
@@ -68,6 +69,8 @@ def deformable_sampler(value: Tensor, shapes: Shapes, backend: str = 'auto') -> 
             f"unknown backend {backend!r} of deformable attention; use 'auto' or one of "
             f'{tuple(BACKENDS)}'
         )
+    if backend in ('triton', 'mmcv') and is_counting():
+        backend = 'embedding_bag'  # which does as many multiply-adds
     if backend == 'embedding_bag' and can_block(value):
         return prepare_bags(value, shapes)
     return partial(BACKENDS[backend], value, shapes)
@@ -261,35 +264,42 @@ class MSDeformAttention(nn.Module):
             shapes: ``(h, w)`` of each of its levels.
         """
         sample = self.sampler(tokens, shapes)
-        return self.output_proj(sample(*self.look(query, points, self.projection(shapes))))
+        return self.output_proj(sample(*self.look(query, points, self.projector(shapes))))
 
-    def projection(self, shapes: Shapes) -> tuple[Tensor, Tensor]:
-        """Weight ``(3 * samples, C)`` and bias of one projection, for :meth:`look`.
+    def projector(self, shapes: Shapes) -> Callable[[Tensor], Tensor]:
+        """A function from queries ``(N, Q, C)`` to ``(N, Q, 3 * samples)``, for :meth:`look`.
 
         It gives x and y of all samples, as parts of their levels, and their logits.
         """
-        # The offsets that are learned are in pixels of each level.
-        size = level_sizes(shapes, self.sampling_offsets.weight.device)
+        layers = (self.sampling_offsets, self.attention_weights)
+        if all(is_plain(layer, nn.Linear) for layer in layers):  # one matrix product
+            size = level_sizes(shapes, self.sampling_offsets.weight.device)
+            weight = self._join(*(layer.weight for layer in layers), size)
+            bias = self._join(*(layer.bias for layer in layers), size)
+            return lambda query: F.linear(query, weight, bias)
+
+        def project(query: Tensor) -> Tensor:
+            size = level_sizes(shapes, query.device)
+            parts = (layer(query).movedim(-1, 0) for layer in layers)
+            return self._join(*parts, size).movedim(0, -1)
+
+        return project
+
+    def _join(self, offsets: Tensor, logits: Tensor, size: Tensor) -> Tensor:
+        """``(3 * samples, ...)``: all x, all y, logits; offsets were in pixels of each level."""
         size = size.view(1, self.num_levels, 1, 2, 1)
-        parameters = []
-        for name in ('weight', 'bias'):
-            offsets, weights = (
-                getattr(self.sampling_offsets, name),
-                getattr(self.attention_weights, name),
-            )
-            offsets = offsets.view(self.num_heads, self.num_levels, self.num_points, 2, -1)
-            offsets = (offsets / size).movedim(3, 0).reshape(2 * len(weights), *weights.shape[1:])
-            parameters.append(torch.cat((offsets.to(weights.dtype), weights)))
-        return tuple(parameters)
+        offsets = offsets.reshape(self.num_heads, self.num_levels, self.num_points, 2, -1)
+        offsets = (offsets / size).movedim(3, 0).reshape(2 * len(logits), *logits.shape[1:])
+        return torch.cat((offsets.to(logits.dtype), logits))
 
     def look(
-        self, query: Tensor, points: Tensor, projection: tuple[Tensor, Tensor]
+        self, query: Tensor, points: Tensor, project: Callable[[Tensor], Tensor]
     ) -> tuple[Tensor, Tensor]:
         """Where and how much each query samples: locations and weights for :meth:`sampler`."""
         samples = (self.num_heads, self.num_levels, self.num_points)
-        # One matrix product; x, y and weights of all samples are planes of its result, which keeps
-        # the arithmetic that follows vectorised.
-        planes = F.linear(query, *projection).unflatten(-1, (3, -1))  # (N, Q, 3, samples)
+        # x, y and weights of all samples are planes of the projection, which keeps the arithmetic
+        # that follows vectorised.
+        planes = project(query).unflatten(-1, (3, -1))  # (N, Q, 3, samples)
         offsets, logits = planes.split((2, 1), dim=2)
         locations = points.unsqueeze(-1) + offsets.float()  # (Q, 2, 1) + (N, Q, 2, samples)
         # (N, Q, 2, samples) -> (N, Q, heads, levels, points, 2)

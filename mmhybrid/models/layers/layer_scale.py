@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .plain import is_plain
 from .recompute import lean
 
 
@@ -45,14 +46,9 @@ def _product(linear: nn.Linear, scale: LayerScale, x: Tensor) -> Tensor:
 def _can_fold(linear: nn.Module, scale: nn.Module | None) -> bool:
     return (
         torch.is_grad_enabled()
-        and type(linear) is nn.Linear  # not what wraps one
-        and type(scale) is LayerScale
+        and scale is not None
+        and is_plain(linear, nn.Linear)
+        and is_plain(scale, LayerScale)
         and scale.gamma.requires_grad
         and linear.weight.dtype.itemsize >= 4  # in less, the product would lose digits
-        and not (_has_hooks(linear) or _has_hooks(scale))
     )
-
-
-def _has_hooks(module: nn.Module) -> bool:
-    forward = module._forward_hooks or module._forward_pre_hooks
-    return bool(forward or module._backward_hooks or module._backward_pre_hooks)

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .blocks import BLOCK, borrow
+from .plain import is_plain
 from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .recompute import lean
 
@@ -43,7 +44,7 @@ def _run_layers(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
 
 def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
     return (
-        type(norm) is nn.BatchNorm2d
+        is_plain(norm, nn.BatchNorm2d)
         and _is_plain(conv)
         and norm.training
         and norm.affine
@@ -59,10 +60,10 @@ def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
 
 
 def _is_plain(conv: nn.Module) -> bool:
-    if type(conv) in (nn.Conv2d, ResidualDWConv):
+    if is_plain(conv, nn.Conv2d, ResidualDWConv):
         zeros = conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)
         return zeros and conv.dilation == (1, 1)
-    return type(conv) is PointwiseConv  # not what wraps one of them
+    return is_plain(conv, PointwiseConv)
 
 
 class GeluNormConvs(torch.autograd.Function):
