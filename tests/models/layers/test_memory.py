@@ -111,8 +111,12 @@ def test_lean_draws_the_same_random_numbers_again():
     for run in (layers, lambda x: lean(layers, x)):
         torch.manual_seed(0)
         out = run(x)
+        after = torch.get_rng_state()
         torch.randn(1)
-        gradients.append(torch.autograd.grad(out.square().sum(), [x, *layers.parameters()]))
+        wanted = [x, *layers.parameters()]
+        results = [torch.autograd.grad(out.square().sum(), wanted, retain_graph=True) for _ in 'ab']
+        torch.testing.assert_close(*results)
+        gradients.append([*results[0], after, torch.randn(1)])
     torch.testing.assert_close(*gradients)
 
 
