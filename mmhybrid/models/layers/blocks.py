@@ -2,6 +2,7 @@
 
 import math
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -52,25 +53,33 @@ def in_blocks(function: Callable, *tokens: Tensor, reuse: bool = False):
 
 
 def borrow(like: Tensor, *shape: int, slot: str = 'scratch') -> Tensor:
-    """Memory for a contiguous tensor of this shape, until the slot's next call in this thread.
+    """Memory for a contiguous tensor of this shape: the slot's own, lent until the tensor is gone.
 
     Large tensors that are needed for a moment only would get other memory each time, which is not
-    in the cache, and on Linux comes from the system page by page.
+    in the cache, and on Linux comes from the system page by page. Every thread has its own slots.
+    Who goes on with views of the tensor has to keep the tensor too.
     """
     count = math.prod(shape)
     is_plain = like.device.type == 'cpu' and type(like) is Tensor  # not one that stands for others
     if not is_plain or count > MAX_LENT:
         return like.new_empty(shape)
     key = slot, like.dtype
+    borrower = _lent.borrowers.get(key)
+    if borrower is not None and borrower() is not None:
+        return like.new_empty(shape)
     memory = _lent.memory.get(key)
     if memory is None or len(memory) < count:
-        memory = _lent.memory[key] = like.new_empty(count)
-    return memory[:count].view(shape)
+        with torch.inference_mode(False):  # for trainings too
+            memory = _lent.memory[key] = like.new_empty(count)
+    tensor = memory[:count].view(shape)
+    _lent.borrowers[key] = weakref.ref(tensor)
+    return tensor
 
 
 class _Lent(threading.local):
     def __init__(self):
         self.memory: dict[tuple[str, torch.dtype], Tensor] = {}
+        self.borrowers: dict[tuple[str, torch.dtype], weakref.ref] = {}
 
 
 _lent = _Lent()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from .blocks import BLOCK, block_length
+from .blocks import BLOCK, block_length, borrow
 from .export import takes_operators, tensor_of
 from .pyramid import Shapes
 
@@ -130,11 +130,11 @@ def sample_gradients(
     grad: Tensor, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of locations and weights."""
-    table = _add_border(value, shapes).flatten(0, 2)
+    table = _add_border(value, shapes)
     parts = []
     for block_locations, block_weights, block_grad in _query_blocks(locations, weights, grad):
         pixels = _Pixels(shapes, block_locations)
-        products = _row_products(pixels.rows(), table, block_grad.flatten(0, 2))
+        products = _row_products(pixels.rows(), table.flatten(0, 2), block_grad.flatten(0, 2))
         parts.append(pixels.gradients(products, block_weights))
     grad_locations, grad_weights = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))
     return grad_locations, grad_weights
@@ -266,7 +266,8 @@ def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
 def _zero_bordered(like: Tensor, n: int, shapes: Shapes) -> Tensor:
     """Levels ``(N, S', heads, D)``, the last two as of ``like``, whose borders alone are filled."""
     bordered = bordered_shapes(shapes)
-    table = like.new_empty(n, sum(h * w for h, w in bordered), *like.shape[-2:])
+    pixels = sum(h * w for h, w in bordered)
+    table = borrow(like, n, pixels, *like.shape[-2:], slot='table')
     for level, (h, w) in zip(_levels(table, bordered), shapes, strict=True):
         bottom, right = BEFORE + h, BEFORE + w
         level[:, :BEFORE] = 0

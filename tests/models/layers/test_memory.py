@@ -18,6 +18,7 @@ from mmhybrid.models.layers import (
     map_in_bands,
     scaled_linear,
 )
+from mmhybrid.models.layers.deformable_bags import prepare_bags
 
 
 def kept(function, *args) -> int:
@@ -166,18 +167,38 @@ def test_lent_memory_is_used_again(monkeypatch):
     monkeypatch.setattr(blocks, '_lent', blocks._Lent())
     monkeypatch.setattr(blocks, 'MAX_LENT', 100)
     like = torch.empty(0)
-    first = blocks.borrow(like, 10, 10)
+
+    def place(tensor):
+        return tensor.data_ptr()
+
+    with torch.inference_mode():
+        first = blocks.borrow(like, 10, 10)
     assert first.shape == (10, 10)
-    assert blocks.borrow(like, 3, 10).data_ptr() == first.data_ptr()
-    assert blocks.borrow(like.double(), 10, 10).data_ptr() != first.data_ptr()
-    mine, yours = blocks.borrow(like, 11, 10), blocks.borrow(like, 11, 10)
-    assert mine.data_ptr() != yours.data_ptr()
+    mine = place(first)
+    assert place(blocks.borrow(like, 3, 10)) != mine  # which is lent
+    del first
+    assert place(blocks.borrow(like, 3, 10)) == mine
+    assert not blocks.borrow(like, 3, 10).is_inference()
+    assert place(blocks.borrow(like.double(), 10, 10)) != mine
+    large, other = blocks.borrow(like, 11, 10), blocks.borrow(like, 11, 10)
+    assert place(large) != place(other)
     with FakeTensorMode():
         blocks.borrow(torch.empty(0), 10, 10)
     assert type(blocks.borrow(like, 10, 10)) is torch.Tensor
     with ThreadPoolExecutor(1) as pool:
-        other = pool.submit(blocks.borrow, like, 10, 10).result()
-    assert other.data_ptr() != first.data_ptr()
+        theirs = pool.submit(blocks.borrow, like, 10, 10).result()
+    assert place(theirs) != mine
+
+
+def test_two_samplers_at_a_time():
+    shapes = ((4, 4), (2, 2))
+    values = torch.randn(2, 1, 20, 2, 8).unbind()
+    locations, weights = torch.rand(1, 5, 2, 2, 3, 2), torch.rand(1, 5, 2, 2, 3)
+    with torch.no_grad():
+        samplers = [prepare_bags(value, shapes) for value in values]
+        samples = [sample(locations, weights) for sample in samplers]
+        alone = [prepare_bags(value, shapes)(locations, weights) for value in values]
+    torch.testing.assert_close(samples, alone, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize('n', [0, 1, 3])
