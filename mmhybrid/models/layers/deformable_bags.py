@@ -15,6 +15,9 @@ from .pyramid import Shapes
 BEFORE, BORDER = 1, 3
 """Zero pixels before a level's first row and column, and before and after together."""
 
+SLOT = 'table'
+"""Of the memory that is sampled from without gradients. In training it is not paged in anew."""
+
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """The pixels around a point, as steps down and to the right of the top left one."""
 
@@ -36,7 +39,7 @@ Sampler = Callable[[Tensor, Tensor], Tensor]
 
 def prepare_bags(value: Tensor, shapes: Shapes) -> Sampler:
     """The same without gradients, as a function of locations and weights."""
-    return _sampler(_add_border(value, shapes), len(value), shapes)
+    return _sampler(_add_border(value, shapes, SLOT), len(value), shapes)
 
 
 def read_into_bags(
@@ -61,7 +64,7 @@ def read_into_bags(
             part = read(level[:, first * w : (first + step) * w])
             part = part.unflatten(2, (num_heads, -1)).unflatten(1, (-1, w))
             if table is None:
-                table = _zero_bordered(part, n, shapes)
+                table = _zero_bordered(part, n, shapes, SLOT)
                 inners = _inner_levels(table, shapes)
             inners[i][:, first : first + step] = part
     return _sampler(table, n, shapes)
@@ -110,7 +113,7 @@ class _Sampling(torch.autograd.Function):
 
 def sample_blocks(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     """The samples ``(N, Q, heads * D)``, a block of queries after the other."""
-    sample = prepare_bags(value, shapes)
+    sample = _sampler(_add_border(value, shapes), len(value), shapes)
     return torch.cat([sample(*block) for block in _query_blocks(locations, weights)], dim=1)
 
 
@@ -252,22 +255,25 @@ def bordered_shapes(shapes: Shapes) -> list[tuple[int, int]]:
     return [(h + BORDER, w + BORDER) for h, w in shapes]
 
 
-def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
-    """``(N, S', heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
+def _add_border(value: Tensor, shapes: Shapes, slot: str | None = None) -> Tensor:
+    """``(N, S', heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros.
+
+    Lent, if there is a slot to borrow from.
+    """
     if torch.compiler.is_compiling():  # writing into parts of a tensor takes a graph many steps
         border = (0, 0, 0, 0, BEFORE, BORDER - BEFORE, BEFORE, BORDER - BEFORE)
         return torch.cat([F.pad(m, border).flatten(1, 2) for m in _levels(value, shapes)], dim=1)
-    table = _zero_bordered(value, len(value), shapes)
+    table = _zero_bordered(value, len(value), shapes, slot)
     for inner, level in zip(_inner_levels(table, shapes), _levels(value, shapes), strict=True):
         inner.copy_(level)
     return table
 
 
-def _zero_bordered(like: Tensor, n: int, shapes: Shapes) -> Tensor:
+def _zero_bordered(like: Tensor, n: int, shapes: Shapes, slot: str | None) -> Tensor:
     """Levels ``(N, S', heads, D)``, the last two as of ``like``, whose borders alone are filled."""
     bordered = bordered_shapes(shapes)
-    pixels = sum(h * w for h, w in bordered)
-    table = borrow(like, n, pixels, *like.shape[-2:], slot='table')
+    shape = n, sum(h * w for h, w in bordered), *like.shape[-2:]
+    table = borrow(like, *shape, slot=slot) if slot else like.new_empty(shape)
     for level, (h, w) in zip(_levels(table, bordered), shapes, strict=True):
         bottom, right = BEFORE + h, BEFORE + w
         level[:, :BEFORE] = 0
