@@ -80,7 +80,11 @@ def test_layers_run_as_they_do_in_training():
     model = ViT(dict(embed_dims=16, depth=2, num_heads=2, pretrain_size=64, layer_scale=1.0))
     image = torch.randn(1, 3, 64, 64)
     kept = {}
-    with saved_tensors_hooks(lambda t: kept.setdefault(t.untyped_storage().data_ptr(), t), id):
+
+    def keep(tensor):
+        return kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
         loss = sum(out.mean() for out in model.train()(image))
     for tensor in (*model.parameters(), *model.buffers()):
         kept.pop(tensor.untyped_storage().data_ptr(), None)

@@ -15,9 +15,6 @@ from .pyramid import Shapes
 BEFORE, BORDER = 1, 3
 """Zero pixels before a level's first row and column, and before and after together."""
 
-SLOT = 'table'
-"""Of the memory that is sampled from without gradients. In training it is not paged in anew."""
-
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 """The pixels around a point, as steps down and to the right of the top left one."""
 
@@ -39,7 +36,7 @@ Sampler = Callable[[Tensor, Tensor], Tensor]
 
 def prepare_bags(value: Tensor, shapes: Shapes) -> Sampler:
     """The same without gradients, as a function of locations and weights."""
-    return _sampler(_add_border(value, shapes, SLOT), len(value), shapes)
+    return _sampler(_add_border(value, shapes, lend=True), len(value), shapes)
 
 
 def read_into_bags(
@@ -64,7 +61,7 @@ def read_into_bags(
             part = read(level[:, first * w : (first + step) * w])
             part = part.unflatten(2, (num_heads, -1)).unflatten(1, (-1, w))
             if table is None:
-                table = _zero_bordered(part, n, shapes, SLOT)
+                table = _zero_bordered(part, n, shapes, lend=True)
                 inners = _inner_levels(table, shapes)
             inners[i][:, first : first + step] = part
     return _sampler(table, n, shapes)
@@ -133,11 +130,11 @@ def sample_gradients(
     grad: Tensor, value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
     """Gradients of locations and weights."""
-    table = _add_border(value, shapes)
+    table = _add_border(value, shapes).flatten(0, 2)
     parts = []
     for block_locations, block_weights, block_grad in _query_blocks(locations, weights, grad):
         pixels = _Pixels(shapes, block_locations)
-        products = _row_products(pixels.rows(), table.flatten(0, 2), block_grad.flatten(0, 2))
+        products = _row_products(pixels.rows(), table, block_grad.flatten(0, 2))
         parts.append(pixels.gradients(products, block_weights))
     grad_locations, grad_weights = (torch.cat(p, dim=1) for p in zip(*parts, strict=True))
     return grad_locations, grad_weights
@@ -255,25 +252,25 @@ def bordered_shapes(shapes: Shapes) -> list[tuple[int, int]]:
     return [(h + BORDER, w + BORDER) for h, w in shapes]
 
 
-def _add_border(value: Tensor, shapes: Shapes, slot: str | None = None) -> Tensor:
-    """``(N, S', heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros.
-
-    Lent, if there is a slot to borrow from.
-    """
+def _add_border(value: Tensor, shapes: Shapes, lend: bool = False) -> Tensor:
+    """``(N, S', heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
     if torch.compiler.is_compiling():  # writing into parts of a tensor takes a graph many steps
         border = (0, 0, 0, 0, BEFORE, BORDER - BEFORE, BEFORE, BORDER - BEFORE)
         return torch.cat([F.pad(m, border).flatten(1, 2) for m in _levels(value, shapes)], dim=1)
-    table = _zero_bordered(value, len(value), shapes, slot)
+    table = _zero_bordered(value, len(value), shapes, lend)
     for inner, level in zip(_inner_levels(table, shapes), _levels(value, shapes), strict=True):
         inner.copy_(level)
     return table
 
 
-def _zero_bordered(like: Tensor, n: int, shapes: Shapes, slot: str | None) -> Tensor:
-    """Levels ``(N, S', heads, D)``, the last two as of ``like``, whose borders alone are filled."""
+def _zero_bordered(like: Tensor, n: int, shapes: Shapes, lend: bool) -> Tensor:
+    """Levels ``(N, S', heads, D)``, the last two as of ``like``, whose borders alone are filled.
+
+    In lent memory only without gradients: a training is not given its memory anew each time.
+    """
     bordered = bordered_shapes(shapes)
     shape = n, sum(h * w for h, w in bordered), *like.shape[-2:]
-    table = borrow(like, *shape, slot=slot) if slot else like.new_empty(shape)
+    table = borrow(like, *shape, slot='table') if lend else like.new_empty(shape)
     for level, (h, w) in zip(_levels(table, bordered), shapes, strict=True):
         bottom, right = BEFORE + h, BEFORE + w
         level[:, :BEFORE] = 0

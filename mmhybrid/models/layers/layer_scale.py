@@ -27,10 +27,11 @@ def scaled_linear(
     x: Tensor,
     before: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
-    """``scale(linear(before(x)))``, of which the backward pass keeps ``x`` alone.
+    """``scale(linear(before(x)))``; both ``scale`` and ``before`` may be missing.
 
     The gradient of a scale needs what the layer returns; that of a factor of the layer's weights
-    follows from theirs. Both ``scale`` and ``before`` may be missing.
+    follows from theirs. So a learned scale becomes one, where layer and scale are plain ones of
+    full precision, and the backward pass keeps ``x`` alone.
     """
     if _can_fold(linear, scale):
         return lean(lambda x: _product(linear, scale, x if before is None else before(x)), x)

@@ -45,7 +45,7 @@ def _run_layers(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
 def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
     return (
         is_plain(norm, nn.BatchNorm2d)
-        and _is_plain(conv)
+        and _can_scale(conv)
         and norm.training
         and norm.affine
         and norm.track_running_stats
@@ -59,7 +59,7 @@ def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:
     )
 
 
-def _is_plain(conv: nn.Module) -> bool:
+def _can_scale(conv: nn.Module) -> bool:
     if is_plain(conv, nn.Conv2d, ResidualDWConv):
         zeros = conv.padding_mode == 'zeros' and not isinstance(conv.padding, str)
         return zeros and conv.dilation == (1, 1)
