@@ -331,7 +331,7 @@ def draw_rates(looked, rows, path):
 
 def load_report(looked, checkpoint):
     """Load weights into the model and return the report, as text; None where none are asked for."""
-    from mmhybrid.checkpoints import load_pretrained
+    from mmhybrid.checkpoints import load_pretrained, pretrained_options
 
     if checkpoint is None:
         return None
@@ -341,9 +341,9 @@ def load_report(looked, checkpoint):
         if looked.cfg is None:
             raise UsageError('--checkpoint pretrained is for configs: give a file or a name')
         wanted = looked.cfg.model.get('backbone', {}).get('init_cfg') or {}
-        if wanted.get('type') != 'Pretrained':
+        options = pretrained_options(wanted)
+        if options is None:
             raise UsageError(f'the backbone of {looked.name} names no pretrained weights')
-        options = {key: value for key, value in wanted.items() if key not in ('type', '_scope_')}
         if parts is None:
             return foreign_report(backbone, **options)
         return str(load_pretrained(backbone, parts=parts, **options))
@@ -365,7 +365,7 @@ def load_report(looked, checkpoint):
     )
 
 
-def foreign_report(backbone, checkpoint, prefix='', map_location=None):
+def foreign_report(backbone, checkpoint, prefix=''):
     """What of a checkpoint would fill a host's backbone; the hosts load what fits, silently."""
     from mmhybrid.checkpoints import locate, read
     from mmhybrid.checkpoints.report import listing, table

@@ -6,7 +6,7 @@ Needs torch and the standard library; safetensors for files of that kind.
 from .errors import CheckpointError
 from .files import cache_folder, locate, read
 from .fit_vit import describe_vit
-from .load import load_pretrained, load_weights
+from .load import load_pretrained, load_weights, pretrained_options
 from .names import OFFICIAL_FILES
 from .report import LoadReport
 from .sources import SOURCES, Source, find_weights
@@ -23,5 +23,6 @@ __all__ = [
     'load_pretrained',
     'load_weights',
     'locate',
+    'pretrained_options',
     'read',
 ]

@@ -7,6 +7,7 @@ import os
 import pickle
 import re
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 import zipfile
@@ -17,7 +18,7 @@ import torch
 from .errors import CheckpointError
 from .names import OFFICIAL_FILES
 
-SCHEMES = ('http', 'https', 'file')
+SCHEMES = ('http', 'https')
 
 
 class Bookkeeping:
@@ -83,6 +84,8 @@ def locate(checkpoint, *, sha256=None):
         CheckpointError: no such file or name, no network, wrong hash.
     """
     checkpoint = str(checkpoint)
+    if checkpoint.startswith('file:'):
+        checkpoint = urllib.request.url2pathname(urllib.parse.urlsplit(checkpoint).path)
     if re.match(r'[a-z][a-z0-9+.-]*://', checkpoint):
         path, known = _from_url(checkpoint)
     elif checkpoint in OFFICIAL_FILES and not Path(checkpoint).exists():
@@ -104,18 +107,22 @@ def locate(checkpoint, *, sha256=None):
 
 def check_hash(path, sha256):
     """Raise CheckpointError unless the file's SHA-256 starts with ``sha256``."""
-    if not re.fullmatch(r'[0-9a-f]{8,64}', str(sha256)):
+    if not re.fullmatch(r'[0-9a-fA-F]{8,64}', str(sha256)):
         raise CheckpointError(f'sha256={sha256!r} is not 8 to 64 hexadecimal digits')
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    actual = digest.hexdigest()
-    if not actual.startswith(sha256):
+    actual = _hash(path)
+    if not actual.startswith(sha256.lower()):
         raise CheckpointError(
             f'{path} is not the file it should be: its SHA-256 is {actual}, expected {sha256}... '
             'Delete it and load again, or correct the hash'
         )
+
+
+def _hash(path):
+    digest = hashlib.sha256()
+    with open(path, 'rb') as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 def download(url, path, *, sha256=None):
@@ -136,8 +143,11 @@ def download(url, path, *, sha256=None):
                 file.write(block)
             if length is not None and file.tell() != int(length):
                 raise OSError(f'{file.tell()} of {length} bytes arrived')
-        if sha256:
-            check_hash(partial, sha256)
+        if sha256 and not (actual := _hash(partial)).startswith(sha256):
+            raise CheckpointError(
+                f'{url} gives another file than it should: its SHA-256 is {actual}, expected '
+                f'{sha256}...; it was not kept. If it is right, give the path of a copy'
+            )
         os.replace(partial, path)
     except (OSError, ValueError) as error:  # URLError, timeouts and lost connections are OSError
         raise CheckpointError(
@@ -149,14 +159,14 @@ def download(url, path, *, sha256=None):
 
 
 def read(path, *, trust=False):
-    """Read a .pth or .safetensors file without running code from it.
+    """Read a .pth, .safetensors or .npz file without running code from it.
 
     Args:
         path: the file.
         trust: read a pickle by running what it names. Only for a file whose author you trust.
 
     Returns:
-        What the file holds, tensors on the CPU; for .safetensors a state dict.
+        What the file holds, tensors on the CPU; for .safetensors and .npz a state dict.
 
     Raises:
         CheckpointError: empty, truncated, of another kind, compressed, or a pickle that needs
@@ -164,9 +174,11 @@ def read(path, *, trust=False):
     """
     path = Path(path)
     head = _first_bytes(path)
-    if path.suffix == '.safetensors':
+    if path.suffix == '.safetensors' or head[8:].startswith(b'{"'):  # after the header's length
         return _read_safetensors(path)
     zipped = zipfile.is_zipfile(path)
+    if zipped and _is_numpy(path):
+        return _read_numpy(path)
     if head.startswith(b'PK') and not zipped:
         raise CheckpointError(f'{path} is cut short (its end is missing): {_again(path)}')
     try:
@@ -192,6 +204,11 @@ def read(path, *, trust=False):
         raise CheckpointError(
             f'{path} is damaged or no checkpoint ({reason}): {_again(path)}'
         ) from error
+
+
+def _is_numpy(path):
+    with zipfile.ZipFile(path) as archive:
+        return all(name.endswith('.npy') for name in archive.namelist())
 
 
 def _check_archive(path):
@@ -224,11 +241,17 @@ def _from_url(url):
             f'addresses of the kind {scheme}:// are not supported ({url}); known are '
             f'{", ".join(SCHEMES)}. Download the file and give its path'
         )
+    for name, official in OFFICIAL_FILES.items():
+        if official.url == url:
+            return _from_name(name)
     file_name = url.split('?')[0].rstrip('/').rsplit('/', 1)[-1]
-    # The convention of torch.hub: the first digits of the hash end the name.
-    known = re.search(r'-([0-9a-f]{8,64})\.[a-z]+$', file_name)
+    # The convention of torch.hub: the first digits of the hash end the name. A date is no hash.
+    known = re.search(r'-(?=[0-9]*[a-f])([0-9a-f]{8,64})\.[a-z]+$', file_name)
     known = known[1] if known else None
-    path = cache_folder() / file_name
+    folder = cache_folder()
+    if known is None:  # other addresses end in the same name: model.safetensors
+        folder /= hashlib.sha256(url.encode()).hexdigest()[:16]
+    path = folder / file_name
     if not path.exists():
         download(url, path, sha256=known)
     return path, known
@@ -259,6 +282,11 @@ def _first_bytes(path):
         raise CheckpointError(f'{path} is empty: {_again(path)}')
     if head.startswith(b'version https://git-lfs'):
         raise CheckpointError(f'{path} is a Git LFS pointer, not the file: run git lfs pull')
+    if head.lstrip().startswith(b'{') and b'\0' not in head:
+        raise CheckpointError(
+            f'{path} is text, not weights; is it the index of a file in parts? Give the file that '
+            'holds the weights'
+        )
     if head.lstrip().startswith(b'<'):
         raise CheckpointError(f'{path} is a web page, not a checkpoint: {_again(path)}')
     return head
@@ -275,6 +303,18 @@ def _read_safetensors(path):
     try:
         return safetensors.torch.load_file(path)
     except safetensors.SafetensorError as error:
+        raise CheckpointError(f'{path} is damaged ({error}): {_again(path)}') from error
+
+
+def _read_numpy(path):
+    try:
+        import numpy as np
+    except ImportError as error:
+        raise CheckpointError(f'{path} needs the package numpy: pip install numpy') from error
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+    except Exception as error:  # as above
         raise CheckpointError(f'{path} is damaged ({error}): {_again(path)}') from error
 
 

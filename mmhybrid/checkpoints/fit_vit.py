@@ -38,6 +38,8 @@ IF_MISSING = {
     'dist_token': 'dist_token=False',
     'register_tokens': 'num_registers=0',
     r'blocks\.\d+\.attn\.qkv\.bias': 'qkv_bias=False',
+    'pos_embed': "position='rope' or position='relative'",
+    'norm.weight': 'final_norm=False',
 }
 IF_UNEXPECTED = {
     'pos_embed': "position='absolute'",
@@ -124,43 +126,63 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None)
                 )
         elif leaf.endswith('.relative_bias.table') and old[0] != new[0] and old[1] == new[1]:
             bias = vit.get_submodule(leaf.removesuffix('.table'))
-            note = f'{old[0]} -> {new[0]} relative positions, bicubic'
             extra = 3 if bias.class_token else 0
+            note = f'{old[0]} -> {new[0]} relative positions'
+            if old[0] != new[0] + 3 - extra:
+                note += ', bicubic'
             fitted.replace(name, note, resize_relative_positions, bias.grid, extra)
 
 
 def fit_input_channels(fitted, wanted, in_channels, *, rgb_channels, extra_channels):
-    """Give first convolutions the model's number of image channels.
+    """Give first convolutions the model's image channels.
 
     A first convolution is one of the model's ``in_channels`` whose weight in the file differs in
-    that number alone.
+    that number alone; where there is none, one of as many in the file.
 
     Args:
         fitted: the weights; changed in place.
         wanted: name -> tensor of the model.
         in_channels: the model's image channels.
         rgb_channels, extra_channels: see :func:`map_input_channels`.
+
+    Raises:
+        ValueError: channels were given, and there is no first convolution.
     """
-    for name, model_weight in wanted.items():
-        weight = fitted.state_dict.get(name)
-        if weight is None or weight.ndim != 4 or model_weight.ndim != 4:
-            continue
-        differs = [i for i in range(4) if weight.shape[i] != model_weight.shape[i]]
-        if differs != [1] or model_weight.shape[1] != in_channels:
-            continue
-        old = weight.shape[1]
-        if rgb_channels is None:
-            fitted.problems[name] = (
-                f'the file has {old} image channels, the model {in_channels}: say where each goes, '
-                f'rgb_channels={tuple(min(i, in_channels - 1) for i in range(old))} for example'
-            )
-            continue
+    first = _first_convolutions(fitted.state_dict, wanted, in_channels)
+    if rgb_channels is None:
+        for name in first:
+            old = fitted.state_dict[name].shape[1]
+            if old != in_channels:
+                example = tuple(min(i, in_channels - 1) for i in range(old))
+                fitted.problems[name] = (
+                    f'the file has {old} image channels, the model {in_channels}: say where each '
+                    f'goes, rgb_channels={example} for example'
+                )
+        return
+    if not first:
+        raise ValueError(
+            f'rgb_channels={rgb_channels}: there is no convolution of {in_channels} image channels '
+            'that the file fills'
+        )
+    for name in first:
         before = fitted.resized.get(name)
         note = f'image channels {tuple(rgb_channels)} of {in_channels}, others {extra_channels}'
         note = f'{before}; {note}' if before else note
         fitted.replace(
             name, note, map_input_channels, rgb_channels, in_channels, extra=extra_channels
         )
+
+
+def _first_convolutions(state_dict, wanted, in_channels):
+    differing, same = [], []
+    for name, model_weight in wanted.items():
+        weight = state_dict.get(name)
+        if weight is None or weight.ndim != 4 or model_weight.ndim != 4:
+            continue
+        differs = [i for i in range(4) if weight.shape[i] != model_weight.shape[i]]
+        if model_weight.shape[1] == in_channels and differs in ([], [1]):
+            (differing if differs else same).append(name)
+    return differing or same
 
 
 @dataclass(frozen=True)

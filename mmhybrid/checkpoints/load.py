@@ -13,6 +13,19 @@ from .resize import EXTRA_CHANNELS, PATCH_RESIZES
 from .sources import convert, find_weights
 
 
+def pretrained_options(init_cfg):
+    """What :func:`load_pretrained` is given by one of mmengine's ``init_cfg``; None for others.
+
+    Its type may be the name, with a scope or a module before it, or the class.
+    """
+    kind = init_cfg.get('type')
+    name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
+    if name.rpartition('.')[2] not in ('Pretrained', 'PretrainedInit'):
+        return None
+    # Weights are read on the CPU, wherever the model is.
+    return {k: v for k, v in init_cfg.items() if k not in ('type', '_scope_', 'map_location')}
+
+
 def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **options):
     """Load published weights into a model, or raise and leave the model as it was.
 
@@ -75,7 +88,7 @@ def load_weights(
 
     Raises:
         CheckpointError: it does not fit; says how.
-        ValueError: an option has an unknown value.
+        ValueError: an option has an unknown value, or there is nothing it could do.
     """
     _check_option('patch_resize', patch_resize, PATCH_RESIZES)
     _check_option('extra_channels', extra_channels, EXTRA_CHANNELS)
@@ -109,7 +122,7 @@ def load_weights(
         extra_channels=extra_channels,
     )
     _drop_optional(fitted, wanted, source.optional)
-    anew = _leave_fresh(fitted, wanted, fresh)
+    anew = _leave_fresh(fitted, wanted, fresh) + _count_batches_anew(fitted.state_dict, wanted)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
 
@@ -126,6 +139,8 @@ def load_weights(
         model=type(model).__name__,
         part=part,
         found=' '.join(filter(None, (found.entry, found.prefix))),
+        others=found.others,
+        note=source.note,
         matched=tuple(name for name in wanted if name not in altered),
         converted=tuple(name for name in wanted if name in changed and name not in anew),
         resized=fitted.resized,
@@ -172,6 +187,21 @@ def _leave_fresh(fitted, wanted, pattern):
     return names
 
 
+def _count_batches_anew(state_dict, wanted):
+    """Batch norms of old files have not counted their batches, which few training runs ask for."""
+    counts = [name for name in wanted if name.endswith('.num_batches_tracked')]
+    if any(name in state_dict for name in counts):
+        return ()
+    names = [name for name in counts if _sibling(name, 'running_mean') in state_dict]
+    for name in names:
+        state_dict[name] = wanted[name]
+    return tuple(names)
+
+
+def _sibling(name, leaf):
+    return f'{name.rpartition(".")[0]}.{leaf}'
+
+
 def _fill_neutral(state_dict, wanted, pattern):
     """Set to 1 what a source never has, if the file has none of it; return the names."""
     if pattern is None:
@@ -213,6 +243,8 @@ def _compare(file, source, model, fitted, wanted, state_dict, vits):
             advice = f'Build the model as {theirs.name}, or give the checkpoint of {ours.name}.'
         elif options := advise_vit(missing, unexpected, prefix):
             advice += f' Options that may be the cause: try {", ".join(options)}.'
+    if not (missing or unexpected):
+        advice = _advise_shapes(shapes) or advice
     if missing:
         whole = len(wanted)
         lines.append(
@@ -224,6 +256,20 @@ def _compare(file, source, model, fitted, wanted, state_dict, vits):
         details = '; '.join(f'{key}: {text}' for key, text in list(shapes.items())[:4])
         lines.append(f'  of another shape, {len(shapes)}: {details}')
     raise CheckpointError('\n'.join([*lines, f'  {advice}']))
+
+
+def _advise_shapes(shapes):
+    """What to do where all that differs are the shapes of a classifier or of position biases."""
+    owners = {name.rpartition('.')[0] for name in shapes}
+    if len(owners) == 1 and (owner := owners.pop()).startswith('head'):
+        pattern = re.escape(f'{owner}.')
+        return f"For other classes, begin with a new classifier: fresh=r'{pattern}'."
+    if owners and all(re.fullmatch(r'stages\.\d+\.bias', owner) for owner in owners):
+        return (
+            'Give the model the pretrain_size of the file: for images of other sizes its position '
+            'biases are resized.'
+        )
+    return None
 
 
 def _check_option(name, value, known):

@@ -107,6 +107,65 @@ def convert_beit(state_dict):
     return converted
 
 
+def convert_timm_dinov3(state_dict):
+    """DINOv3 as timm has it: the names of its BEiT, registers, and SwiGLU in two matrices."""
+    converted = convert_beit(state_dict)
+    for key in [key for key in converted if '.mlp.fc1_g.' in key]:
+        start, _, kind = key.partition('fc1_g.')
+        gate, value = converted[key], converted.get(f'{start}fc1_x.{kind}')
+        if value is not None and gate.shape == value.shape:
+            converted[f'{start}w12.{kind}'] = torch.cat([gate, value])
+            del converted[key], converted[f'{start}fc1_x.{kind}']
+            if f'{start}fc2.{kind}' in converted:
+                converted[f'{start}w3.{kind}'] = converted.pop(f'{start}fc2.{kind}')
+    if 'reg_token' in converted:
+        converted['register_tokens'] = converted.pop('reg_token')
+    return converted
+
+
+AUGREG_RULES = (
+    (r'^cls$', 'cls_token'),
+    (r'^embedding/', 'patch_embed.proj/'),
+    (r'^Transformer/posembed_input/pos_embedding$', 'pos_embed'),
+    (r'^Transformer/encoder_norm/', 'norm/'),
+    (r'^Transformer/encoderblock_(\d+)/', r'blocks.\1.'),
+    (r'LayerNorm_0/', 'norm1/'),
+    (r'LayerNorm_2/', 'norm2/'),
+    (r'MlpBlock_3/Dense_0/', 'mlp.fc1/'),
+    (r'MlpBlock_3/Dense_1/', 'mlp.fc2/'),
+    (r'MultiHeadDotProductAttention_1/(query|key|value)/', r'attn.\1/'),
+    (r'MultiHeadDotProductAttention_1/out/', 'attn.proj/'),
+    (r'/(kernel|scale)$', '.weight'),
+    (r'/bias$', '.bias'),
+)
+
+
+def convert_augreg(state_dict):
+    """AugReg as Google publishes it, in Flax's names: of a kernel what comes out is last.
+
+    Queries, keys and values, of each head in Flax, become one matrix.
+    """
+    converted = {}
+    for key, value in state_dict.items():
+        name = key
+        for pattern, replacement in AUGREG_RULES:
+            name = re.sub(pattern, replacement, name)
+        if name == 'patch_embed.proj.weight':
+            value = value.permute(3, 2, 0, 1)  # (h, w, C_in, C_out) -> (C_out, C_in, h, w)
+        elif re.search(r'\.attn\.(query|key|value)\.', name):
+            # (C, heads, D) -> (heads D, C); (heads, D) -> (heads D)
+            value = value.flatten(1).T if key.endswith('/kernel') else value.flatten()
+        elif key.endswith('/kernel'):
+            value = value.flatten(0, -2).T  # (C, C') or (heads, D, C') -> (C', C)
+        converted[name] = value
+    for query in [name for name in converted if '.attn.query.' in name]:
+        names = [query.replace('.query.', f'.{part}.') for part in ('query', 'key', 'value')]
+        if all(name in converted for name in names):
+            parts = [converted.pop(name) for name in names]
+            converted[query.replace('.query.', '.qkv.')] = torch.cat(parts)
+    return converted
+
+
 def block_indexes(keys, prefix=''):
     """The sorted indexes I of the keys '{prefix}blocks.I....'."""
     pattern = re.compile(re.escape(prefix) + r'blocks\.(\d+)\.')
@@ -128,8 +187,28 @@ def is_plain_vit(keys):
 def is_beit(keys):
     """A plain ViT with the biases of BEiT."""
     return is_plain_vit(keys) and any_key(
-        keys, r'(.*\.attn\.q_bias|.*\.gamma_1|.*relative_position_bias_table)$'
+        keys, r'(.*\.attn\.q_bias|.*relative_position_bias_table)$'
     )
+
+
+def is_deit3(keys):
+    """A plain ViT with learned positions and LayerScale as DeiT III's authors name it."""
+    return is_timm(keys) and any_key(keys, r'.*\.gamma_1$') and not is_beit(keys)
+
+
+def is_timm_dinov3(keys):
+    """A plain ViT with registers and LayerScale as timm names those of DINOv3, no positions."""
+    return (
+        is_plain_vit(keys)
+        and 'reg_token' in keys
+        and 'pos_embed' not in keys
+        and any_key(keys, r'.*\.gamma_1$')
+    )
+
+
+def is_augreg(keys):
+    """A plain ViT in Flax's names."""
+    return 'embedding/kernel' in keys and any_key(keys, r'Transformer/encoderblock_\d+/')
 
 
 def is_dinov3(keys):

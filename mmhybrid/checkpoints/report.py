@@ -15,6 +15,8 @@ class LoadReport:
         weights: what it looks like, such as 's/14: 384 wide, 12 blocks'.
         model: the model's class; ``part``: the prefix of the submodule that was filled.
         found: where in the file the weights were: entry and prefix.
+        others: other entries of the file that may hold weights.
+        note: what a user has to know of the source.
         matched: names whose tensor was taken as it is.
         converted: names made from other keys or values of the file.
         resized: name -> what was done.
@@ -31,6 +33,8 @@ class LoadReport:
     model: str
     part: str
     found: str
+    others: tuple[str, ...]
+    note: str
     matched: tuple[str, ...]
     converted: tuple[str, ...]
     resized: dict[str, str]
@@ -51,6 +55,8 @@ class LoadReport:
         rows = [
             ('file', self.file + (f' [{self.found}]' if self.found else '')),
             ('source', ', '.join(filter(None, (self.source, self.weights)))),
+            ('note', self.note),
+            ('not taken', ', '.join(f'entry={entry!r}' for entry in self.others)),
             ('into', f'{part}, {self.percent:.1f} % of {self.parameters:,} values filled'),
             ('matched', f'{len(self.matched)} keys'),
             ('converted', listing(self.converted)),
@@ -60,7 +66,7 @@ class LoadReport:
             ('unused', listing(self.unused)),
             ('left at initialisation', listing(self.untouched)),
         ]
-        return table('Loaded pretrained weights', rows)
+        return table('Loaded pretrained weights', [row for row in rows if row[1]])
 
 
 def table(title, rows):

@@ -180,9 +180,8 @@ def map_input_channels(weight, channels, num_channels, *, extra='zero'):
     if extra not in EXTRA_CHANNELS:
         raise ValueError(f'extra_channels is {extra!r}; known are {EXTRA_CHANNELS}')
     channels = tuple(channels)
-    if len(channels) != weight.shape[1] or not all(
-        c is None or 0 <= c < num_channels for c in channels
-    ):
+    known = (None, *range(num_channels))
+    if len(channels) != weight.shape[1] or not all(channel in known for channel in channels):
         raise ValueError(
             f'rgb_channels={channels} must name, for each of the {weight.shape[1]} channels of '
             f'the file, one of the {num_channels} channels of the model or None'

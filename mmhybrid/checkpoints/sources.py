@@ -24,8 +24,10 @@ class Source:
         convert: pure function, the authors' state dict to mmhybrid's names.
         unused: regular expression of the keys that are known and belong to no backbone
             (heads, decoders, mask tokens). Any other key must find its place.
-        neutral: regular expression of the parameters that this source never has and that a model
-            may have, set to 1 (LayerScale: a ViT without it is one whose scales are 1).
+        neutral: regular expression of the parameters that a model may have and that this source
+            does not have, set to 1 (LayerScale: a ViT without it is one whose scales are 1).
+        optional: regular expression of names -> the option of the model that leaves them out.
+        note: what a user has to know that the keys do not say.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Source:
     unused: str | None = None
     neutral: str | None = None
     optional: Mapping[str, str] = field(default_factory=dict)
+    note: str = ''
 
 
 def _is_vit_comer(keys):
@@ -69,12 +72,27 @@ SOURCES = (
         optional={r'(norm|head)\.': 'num_classes=0'},
     ),
     Source(
-        'BEiT', 'vit', plain_vit.is_beit, plain_vit.convert_beit,
-        unused=r'(head|fc_norm|lm_head)\.|mask_token$|.*relative_position_index$',
+        'AugReg (npz)', 'vit', plain_vit.is_augreg, plain_vit.convert_augreg,
+        unused=r'(head|pre_logits)/', neutral=LAYER_SCALE,
     ),
     Source(
         'DINOv3', 'vit', plain_vit.is_dinov3, plain_vit.convert_dinov3,
         unused=r'mask_token$|(cls_norm|local_cls_norm|head)\.',
+    ),
+    Source(
+        'DINOv3 (timm)', 'vit', plain_vit.is_timm_dinov3, plain_vit.convert_timm_dinov3,
+        unused=r'(head|fc_norm)\.',
+    ),
+    Source(
+        'BEiT', 'vit', plain_vit.is_beit, plain_vit.convert_beit,
+        unused=r'(head|fc_norm|lm_head|cls_pt_(layers|norm|lm_head))\.|mask_token$|'
+        '.*relative_position_index$',
+        neutral=LAYER_SCALE,
+    ),
+    Source(
+        'DeiT III', 'vit', plain_vit.is_deit3, plain_vit.convert_beit, unused=r'head\.',
+        note="the keys are also those of timm's ViTs with RoPE and learned positions, which are "
+        'not supported and would compute something else',
     ),
     Source(
         'MAE', 'vit', plain_vit.is_mae, plain_vit.convert_timm,
@@ -86,7 +104,7 @@ SOURCES = (
     ),
     Source(
         'timm (DeiT, AugReg, MAE)', 'vit', plain_vit.is_timm, plain_vit.convert_timm,
-        unused=r'(head|head_dist|fc_norm|pre_logits)\.', neutral=LAYER_SCALE,
+        unused=r'(head|head_dist|fc_norm|pre_logits|attn_pool)\.', neutral=LAYER_SCALE,
     ),
 )  # fmt: skip
 
@@ -94,20 +112,28 @@ SOURCES = (
 # model; the first that leads to a known source is taken.
 ENTRIES = (
     'state_dict', 'model', 'module', 'teacher', 'student',
-    'model_state_dict', 'state_dict_ema', 'ema_state_dict', 'model_ema', 'ema',
+    'model_state_dict', 'model_state', 'state_dict_ema', 'ema_state_dict', 'ema_state',
+    'model_ema', 'ema',
 )  # fmt: skip
-PREFIXES = ('module.', '_orig_mod.', 'teacher.', 'backbone.', 'model.', 'encoder.', 'student.')
+PREFIXES = (
+    'module.', '_orig_mod.', 'teacher.', 'backbone.', 'model.', 'encoder.', 'student.',
+    'opt/target/',
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class Found:
-    """Weights found inside a file: their source, where they were, what lies beside them."""
+    """Weights found inside a file: their source, where they were, what lies beside them.
+
+    ``outside`` are the other keys, ``others`` the other entries that would have been opened.
+    """
 
     source: Source
     entry: str
     prefix: str
     state_dict: dict
     outside: tuple[str, ...]
+    others: tuple[str, ...]
 
 
 def find_weights(
@@ -123,14 +149,16 @@ def find_weights(
         checkpoint: the file's content: a state dict, or a training state that holds one.
         own_names: family -> names of mmhybrid's own form, to recognise our own files too.
         entry: the entry that holds the weights, where the file has several ('state_dict_ema').
-        prefix: what stands before the backbone's names ('backbone.'); found by trying otherwise.
+        prefix: what stands before the backbone's names ('backbone'); found by trying otherwise.
 
     Raises:
         CheckpointError: no state dict in it, or none of a known source.
     """
-    entry, state_dict = _open_entry(checkpoint, entry)
+    entry, state_dict, others = _open_entry(checkpoint, entry)
     sources = SOURCES + tuple(_own_source(*item) for item in (own_names or {}).items())
     if prefix is not None:
+        if prefix and prefix[-1] not in './':
+            prefix += '.'
         if not any(key.startswith(prefix) for key in state_dict):
             raise CheckpointError(
                 f'no key starts with prefix={prefix!r}; the first keys are {_first(state_dict)}'
@@ -148,13 +176,14 @@ def find_weights(
         for source in sources:
             if source.matches(keys):
                 outside = tuple(key for key in state_dict if not key.startswith(candidate))
-                return Found(source, entry, candidate, inside, outside)
+                return Found(source, entry, candidate, inside, outside, others)
     raise CheckpointError(
         'these weights are of no known source: '
         f'{len(state_dict)} keys, the first are {_first(state_dict)}. Known are '
         f"{', '.join(source.name for source in SOURCES)} and mmhybrid's own files. If the "
         "backbone's keys have another prefix than "
-        f"{', '.join(map(repr, PREFIXES))}, give it as prefix='...'"
+        f"{', '.join(map(repr, PREFIXES))}, give it as prefix='...' ('backbone.vit.' for the ViT "
+        'in an adapter)'
     )
 
 
@@ -199,8 +228,12 @@ def _own_source(family, names):
 
 
 def _open_entry(checkpoint, entry):
-    """Step into a training file's entries down to the dict that holds tensors by name."""
-    path = []
+    """Step into a training file's entries down to the dict that holds tensors by name.
+
+    Returns:
+        (the entries stepped into, the tensors by name, the entries passed by).
+    """
+    path, others = [], []
     if entry is not None:
         if not isinstance(checkpoint, Mapping) or entry not in checkpoint:
             raise CheckpointError(
@@ -210,16 +243,24 @@ def _open_entry(checkpoint, entry):
         path.append(entry)
     while isinstance(checkpoint, Mapping):
         tensors = {k: v for k, v in checkpoint.items() if isinstance(v, torch.Tensor)}
-        inner = next((e for e in ENTRIES if isinstance(checkpoint.get(e), Mapping)), None)
-        if inner is None:
+        inner = [e for e in ENTRIES if isinstance(checkpoint.get(e), Mapping)]
+        if not inner:
             if not tensors:
                 break
-            return '.'.join(path), tensors
-        checkpoint = checkpoint[inner]
-        path.append(inner)
-    raise CheckpointError(
-        f'there are no weights in it: a {type(checkpoint).__name__} with {_first(checkpoint)}'
-    )
+            return '.'.join(path), tensors, tuple(others)
+        if entry is None:
+            others += inner[1:]
+        checkpoint = checkpoint[inner[0]]
+        path.append(inner[0])
+    message = f'there are no weights in it: a {type(checkpoint).__name__} with {_first(checkpoint)}'
+    entries = checkpoint.items() if isinstance(checkpoint, Mapping) else ()
+    if holders := [repr(name) for name, value in entries if _holds_tensors(value)]:
+        message += f'. Tensors are in {", ".join(holders)}: give entry={holders[0]}'
+    raise CheckpointError(message)
+
+
+def _holds_tensors(value):
+    return isinstance(value, Mapping) and any(isinstance(v, torch.Tensor) for v in value.values())
 
 
 def _candidate_prefixes(keys):

@@ -58,6 +58,44 @@ def deit_distilled(**size):
     return tensors(shapes | heads)
 
 
+def deit3(**size):
+    """Positions of patches alone."""
+    width, depth = size.get('width', WIDTH), size.get('depth', DEPTH)
+    shapes = timm_shapes(**size, tokens=0)
+    shapes |= per_block({'gamma_1': (width,), 'gamma_2': (width,)}, depth)
+    return tensors(shapes | {'head.weight': (5, width), 'head.bias': (5,)})
+
+
+def augreg(width=WIDTH, depth=DEPTH, patch=PATCH, grid=GRID):
+    """What Google's .npz files hold, in Flax's names."""
+    layers = {
+        'LayerNorm_0': dict(scale=(width,), bias=(width,)),
+        'LayerNorm_2': dict(scale=(width,), bias=(width,)),
+        'MlpBlock_3/Dense_0': dict(kernel=(width, 4 * width), bias=(4 * width,)),
+        'MlpBlock_3/Dense_1': dict(kernel=(4 * width, width), bias=(width,)),
+    }
+    attention = 'MultiHeadDotProductAttention_1'
+    for part in ('query', 'key', 'value'):
+        shape = (HEADS, width // HEADS)
+        layers[f'{attention}/{part}'] = dict(kernel=(width, *shape), bias=shape)
+    layers[f'{attention}/out'] = dict(kernel=(HEADS, width // HEADS, width), bias=(width,))
+    shapes = {
+        'cls': (1, 1, width),
+        'embedding/kernel': (patch, patch, 3, width),
+        'embedding/bias': (width,),
+        'Transformer/posembed_input/pos_embedding': (1, 1 + grid * grid, width),
+        'Transformer/encoder_norm/scale': (width,),
+        'Transformer/encoder_norm/bias': (width,),
+        'head/kernel': (width, 5),
+        'head/bias': (5,),
+    }
+    for i in range(depth):
+        for layer, leaves in layers.items():
+            for leaf, shape in leaves.items():
+                shapes[f'Transformer/encoderblock_{i}/{layer}/{leaf}'] = shape
+    return tensors(shapes)
+
+
 def mae(**size):
     decoder = {'decoder_embed.weight': (8, WIDTH), 'decoder_blocks.0.norm1.weight': (8,)}
     return tensors(timm_shapes(**size) | {'mask_token': (1, 1, 8)} | decoder)
@@ -110,6 +148,27 @@ def dinov3_swiglu(**size):
     return dinov3(swiglu=True, **size)
 
 
+def dinov3_timm(*, swiglu=False, **size):
+    """As timm has them: rotary positions are no part of the file."""
+    width, depth = size.get('width', WIDTH), size.get('depth', DEPTH)
+    shapes = timm_shapes(**size)
+    del shapes['pos_embed']
+    shapes = {name: shape for name, shape in shapes.items() if not name.endswith('qkv.bias')}
+    vectors = ('gamma_1', 'gamma_2', 'attn.q_bias', 'attn.v_bias')
+    shapes |= per_block(dict.fromkeys(vectors, (width,)), depth)
+    if swiglu:
+        hidden = shapes['blocks.0.mlp.fc1.bias'][0]
+        shapes = {name: shape for name, shape in shapes.items() if '.mlp.fc1.' not in name}
+        for part in ('fc1_g', 'fc1_x'):
+            layer = {f'mlp.{part}.weight': (hidden, width), f'mlp.{part}.bias': (hidden,)}
+            shapes |= per_block(layer, depth)
+    return tensors(shapes | {'reg_token': (1, 4, width)})
+
+
+def dinov3_timm_swiglu(**size):
+    return dinov3_timm(swiglu=True, **size)
+
+
 def beit(**size):
     width, depth, grid = size.get('width', WIDTH), size.get('depth', DEPTH), size.get('grid', GRID)
     shapes = timm_shapes(**size)
@@ -130,12 +189,14 @@ def beit(**size):
 
 
 def beit_pretraining(**size):
-    """One table for all blocks, and the heads of masked image modelling."""
+    """One table for all blocks, the heads of masked image modelling, BEiTv2's for class tokens."""
     state_dict = beit(**size)
     tables = [name for name in state_dict if name.endswith('relative_position_bias_table')]
     shared = [state_dict.pop(name) for name in tables][0]
     state_dict['rel_pos_bias.relative_position_bias_table'] = shared
-    return state_dict | tensors({'mask_token': (1, 1, WIDTH), 'lm_head.weight': (9, WIDTH)})
+    heads = {'lm_head.weight': (9, WIDTH), 'cls_pt_lm_head.weight': (9, WIDTH)}
+    layers = {'cls_pt_layers.0.norm1.weight': (WIDTH,), 'cls_pt_norm.weight': (WIDTH,)}
+    return state_dict | tensors({'mask_token': (1, 1, WIDTH)} | heads | layers)
 
 
 LAYER_SCALE = dict(layer_scale=1.0)
@@ -145,12 +206,19 @@ BEIT = LAYER_SCALE | dict(position='relative', mask_key_bias=True)
 FORMS = {
     'deit': (deit, 'timm', {}),
     'deit_distilled': (deit_distilled, 'timm', dict(dist_token=True)),
+    'deit3': (deit3, 'DeiT III', LAYER_SCALE | dict(class_token=False)),
     'mae': (mae, 'MAE', {}),
     'dinov2': (dinov2, 'DINOv2', LAYER_SCALE),
     'dinov2_registers': (dinov2_registers, 'DINOv2', LAYER_SCALE | dict(num_registers=4)),
     'dinov2_giant': (dinov2_giant, 'DINOv2', LAYER_SCALE | dict(ffn='swiglu')),
     'dinov3': (dinov3, 'DINOv3', DINOV3),
     'dinov3_swiglu': (dinov3_swiglu, 'DINOv3', DINOV3 | dict(ffn='swiglu')),
+    'dinov3_timm': (dinov3_timm, 'DINOv3 (timm)', DINOV3),
+    'dinov3_timm_swiglu': (
+        dinov3_timm_swiglu,
+        'DINOv3 (timm)',
+        DINOV3 | dict(arch=ARCH | dict(mlp_ratio=6), ffn='swiglu'),
+    ),
     'beit': (beit, 'BEiT', BEIT),
     'beit_pretraining': (beit_pretraining, 'BEiT', BEIT),
 }

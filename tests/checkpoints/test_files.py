@@ -5,6 +5,7 @@ import hashlib
 import http.server
 import os
 import pickle
+import shutil
 import threading
 import zipfile
 
@@ -77,6 +78,11 @@ def save(path, content=None, **options):
     return path
 
 
+def kept(cache):
+    """The files in the cache."""
+    return [str(path) for path in cache.rglob('*') if path.is_file()]
+
+
 def refused(function, *args, **kwargs):
     with pytest.raises(CheckpointError) as error:
         function(*args, **kwargs)
@@ -100,6 +106,7 @@ def test_folder(tmp_path):
         (b'<!DOCTYPE html><html>not found</html>', 'is a web page'),
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n', 'Git LFS pointer'),
         (b'PK\x03\x04 and then nothing', 'cut short'),
+        (b'{"weight_map": {"cls_token": "model-00001.safetensors"}}', 'is text'),
         (b'some text that is no checkpoint at all', 'damaged or no checkpoint'),
         (pickle.dumps([1, 2, 3], protocol=2)[:-3], 'damaged or no checkpoint'),
     ],
@@ -142,9 +149,30 @@ def test_safetensors(tmp_path):
     assert load_pretrained(model, path, parts={'vit': ''}).percent == 100
     assert torch.equal(model.cls_token, state_dict['cls_token'])
     content = path.read_bytes()
+    other_name = tmp_path / 'weights.bin'
+    other_name.write_bytes(content)
+    assert read(other_name).keys() == state_dict.keys()
     for part in (0.0001, 0.5, 0.99):
         path.write_bytes(content[: 1 + int(part * len(content))])
         assert 'damaged' in refused(read, path)
+
+
+@pytest.mark.parametrize('save_arrays', ['savez', 'savez_compressed'])
+def test_npz(tmp_path, save_arrays):
+    numpy = pytest.importorskip('numpy')
+    path = tmp_path / 'Ti_16-i21k-300ep.npz'
+    state_dict = published.augreg()
+    getattr(numpy, save_arrays)(path, **{name: t.numpy() for name, t in state_dict.items()})
+    model = published.build_vit()
+    report = load_pretrained(model, path, parts={'vit': ''})
+    assert report.percent == 100 and report.source == 'AugReg (npz)'
+    assert torch.equal(model.cls_token, state_dict['cls'])
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2] + b'0' + content[len(content) // 2 + 1 :])
+    assert 'damaged' in refused(read, path)
+    marker = tmp_path / 'marker'
+    numpy.savez(path, x=numpy.array([Malicious(marker)], dtype=object))
+    assert 'damaged' in refused(read, path) and not marker.exists()
 
 
 @pytest.mark.parametrize('options', [{}, LEGACY], ids=['zip', 'legacy'])
@@ -213,7 +241,7 @@ def test_bookkeeping_of_training_is_read_over(tmp_path):
 def test_hash_is_checked(tmp_path):
     path = save(tmp_path / 'weights.pth')
     good = sha256(path)
-    assert locate(path, sha256=good) == locate(path, sha256=good[:8]) == path
+    assert locate(path, sha256=good) == locate(path, sha256=good[:8].upper()) == path
     wrong = ('0' if good[0] != '0' else '1') + good[1:8]
     message = refused(locate, path, sha256=wrong)
     assert good in message and wrong in message
@@ -225,9 +253,30 @@ def test_address(cache, server):
     path = save(folder / 'weights.pth')
     model = published.build_vit()
     report = load_pretrained(model, f'{url}/weights.pth', parts={'vit': ''})
-    assert report.file == str(cache / 'weights.pth')
+    assert [report.file] == kept(cache)
     path.unlink()  # the second time it comes from the cache
     load_pretrained(model, f'{url}/weights.pth', parts={'vit': ''})
+
+
+def test_addresses_that_end_in_the_same_name(cache, server):
+    folder, url = server
+    for value in (0.0, 1.0):
+        save(folder / 'model.pth', {'weight': torch.tensor(value)})
+        assert read(locate(f'{url}/of_{value}/resolve/main/model.pth'))['weight'] == value
+    assert len(kept(cache)) == 2
+
+
+def test_address_of_a_file_on_this_machine(cache, tmp_path):
+    path = tmp_path / 'my weights.pth'
+    for value in (0.0, 1.0):  # it may change
+        save(path, {'weight': torch.tensor(value)})
+        assert read(locate(path.as_uri()))['weight'] == value
+
+
+def test_official_address(cache):
+    official = OFFICIAL_FILES['dinov2_vits14']
+    path = save(cache / official.file_name)
+    assert locate(official.url) == path
 
 
 def test_address_with_a_hash_in_its_name(cache, server):
@@ -235,8 +284,12 @@ def test_address_with_a_hash_in_its_name(cache, server):
     path = save(folder / 'weights.pth')
     named = path.rename(folder / f'weights-{sha256(path)[:8]}.pth')
     assert locate(f'{url}/{named.name}') == cache / named.name
-    wrong = save(folder / 'other-01234567.pth')
-    assert 'SHA-256' in refused(locate, f'{url}/{wrong.name}')
+    wrong = save(folder / 'other-0123456a.pth')
+    message = refused(locate, f'{url}/{wrong.name}')
+    assert 'SHA-256' in message and f'{url}/{wrong.name}' in message
+    dated = save(folder / 'weights-20210928.pth')
+    assert read(locate(f'{url}/{dated.name}')).keys() == published.deit().keys()
+    shutil.rmtree(next(p for p in cache.iterdir() if p.is_dir()))
     assert [p.name for p in cache.iterdir()] == [named.name]
     (cache / named.name).write_bytes(b'changed later')
     assert 'SHA-256' in refused(locate, f'{url}/{named.name}')
@@ -247,7 +300,7 @@ def test_download_that_breaks_off_leaves_nothing(cache, server):
     save(folder / 'weights.pth')
     message = refused(locate, f'{url}/short/weights.pth')
     assert 'could not download' in message
-    assert not list(cache.iterdir())
+    assert not kept(cache)
 
 
 def test_no_network(cache, server):
@@ -255,7 +308,7 @@ def test_no_network(cache, server):
     url = f'{url.rpartition(":")[0]}:1/weights.pth'  # nothing listens there
     message = refused(locate, url)
     assert url in message and str(cache) in message and 'init_cfg=None' in message
-    assert not list(cache.iterdir())
+    assert not kept(cache)
 
 
 def test_other_addresses():

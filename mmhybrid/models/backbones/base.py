@@ -13,7 +13,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmhybrid.checkpoints import load_pretrained
+from mmhybrid.checkpoints import load_pretrained, pretrained_options
 
 from ..layers import contiguous_map, fuse_norms, recompute
 from ..layers.export import first_rows, is_known, pad_to_multiple, takes_operators
@@ -192,16 +192,15 @@ class Backbone(BaseModule):
             return
         init_cfg = self.init_cfg
         steps = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
-        pretrained = [step for step in steps if step.get('type') == 'Pretrained']
-        self.init_cfg = [step for step in steps if step not in pretrained]
+        pretrained = [options for options in map(pretrained_options, steps) if options is not None]
+        self.init_cfg = [step for step in steps if pretrained_options(step) is None]
         if self.init_cfg:
             super().init_weights()
         self.init_cfg = init_cfg
         for child in self.children():
             if isinstance(child, Backbone):
                 child.init_weights()
-        for step in pretrained:
-            options = {key: value for key, value in step.items() if key != 'type'}
+        for options in pretrained:
             load_pretrained(
                 self,
                 parts=self.pretrained_parts,
