@@ -17,7 +17,13 @@ model = dict(
     backbone=dict(
         type='mmhybrid.ViTAdapter',
         arch='l_seg',
-        vit=dict(position='relative', mask_key_bias=True, layer_scale=1e-6, pretrain_size=896),
+        vit=dict(
+            position='relative',
+            class_token=True,
+            mask_key_bias=True,
+            layer_scale=1e-6,
+            pretrain_size=896,
+        ),
         drop_path_rate=0.3,
         with_cp=True,
         norm_cfg=dict(type='SyncBN', requires_grad=True),

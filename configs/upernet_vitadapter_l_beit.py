@@ -7,7 +7,13 @@ model = dict(
         size=crop_size, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
     ),
     backbone=dict(
-        vit=dict(position='relative', mask_key_bias=True, layer_scale=1e-6, pretrain_size=640),
+        vit=dict(
+            position='relative',
+            class_token=True,
+            mask_key_bias=True,
+            layer_scale=1e-6,
+            pretrain_size=640,
+        ),
         drop_path_rate=0.3,
         init_cfg=dict(type='Pretrained', checkpoint='beit_large_patch16_224_pt22k_ft22k'),
     ),

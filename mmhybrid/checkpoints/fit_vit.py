@@ -17,6 +17,7 @@ from .resize import (
     resize_pos_embed,
     resize_relative_positions,
     split_positions,
+    split_relative_positions,
 )
 
 # What a ViT may be built without though its checkpoint has it, and the option that leaves it out.
@@ -85,7 +86,7 @@ def find_vits(module):
     }
 
 
-def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None):
+def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None, in_adapter=False):
     """Drop the tokens a ViT was built without, and resize what depends on image and patch size.
 
     Args:
@@ -95,6 +96,7 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None)
         prefix: what stands before its names.
         patch_resize: see :func:`resize_patch_embed`.
         position_grid: (h, w) of the file's positions, where they are no square.
+        in_adapter: whether the file is that of an adapter, which was trained with all its tokens.
     """
     state_dict, wanted = fitted.state_dict, vit.state_dict()
     file_tokens = sum(prefix + token in state_dict for token in ('cls_token', 'dist_token'))
@@ -127,6 +129,12 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None)
         elif leaf.endswith('.relative_bias.table') and old[0] != new[0] and old[1] == new[1]:
             bias = vit.get_submodule(leaf.removesuffix('.table'))
             extra = 3 if bias.class_token else 0
+            file_tokens = split_relative_positions(old[0])
+            if in_adapter and file_tokens and file_tokens[1] > extra:
+                fitted.problems[name] = (
+                    'the adapter in the file has a class token: set vit=dict(class_token=True)'
+                )
+                continue
             note = f'{old[0]} -> {new[0]} relative positions'
             if old[0] != new[0] + 3 - extra:
                 note += ', bicubic'

@@ -113,7 +113,14 @@ def load_weights(
     fitted = Fitted(dict(state_dict))
     vits = find_vits(module)
     for vit_prefix, vit in vits.items():
-        fit_vit(fitted, vit, vit_prefix, patch_resize=patch_resize, position_grid=position_grid)
+        fit_vit(
+            fitted,
+            vit,
+            vit_prefix,
+            patch_resize=patch_resize,
+            position_grid=position_grid,
+            in_adapter=source.family != 'vit',
+        )
     fit_input_channels(
         fitted,
         wanted,

@@ -6,6 +6,7 @@ know is an error: a reference must not pass by being half described.
 
 from math import isqrt
 
+from mmhybrid.checkpoints.resize import split_relative_positions
 from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
 
 REQUIRED = object()
@@ -222,13 +223,21 @@ def build_vit_comer(args, shapes):
 
 
 def build_vit_adapter(args, shapes):
-    """ViTAdapter of czczup/ViT-Adapter, both trees."""
+    """ViTAdapter and BEiTAdapter of czczup/ViT-Adapter, both trees."""
     tree = args.take('tree', 'segmentation' if 'segmentation' in args.source else 'detection')
     depth = args.take('depth', 12)
     args.expect(residual_indices=[])
     args.ignore('img_size', 'init_values', 'drop_rate', 'attn_drop_rate', 'drop_path_rate')
     args.ignore('with_cp', 'pretrained', 'layer_scale', 'num_classes')
     vit_features = 'last' if tree == 'detection' else 'stages'
+    tables = [s[0] for k, s in shapes.items() if k.endswith('relative_position_bias_table')]
+    patch_size = args.take('patch_size', 16)
+    pretrain_size, position, class_token = args.take('pretrain_size', 224), 'absolute', False
+    if tables:
+        args.expect(use_abs_pos_emb=False, use_shared_rel_pos_bias=False)
+        args.ignore('use_rel_pos_bias')
+        side, extra = split_relative_positions(tables[0])
+        pretrain_size, position, class_token = side * patch_size, 'relative', extra > 0
     return ViTAdapter(
         dict(
             embed_dims=args.take('embed_dim', 768),
@@ -237,9 +246,12 @@ def build_vit_adapter(args, shapes):
             mlp_ratio=args.take('mlp_ratio', 4),
         ),
         vit=dict(
-            patch_size=args.take('patch_size', 16),
-            pretrain_size=args.take('pretrain_size', 224),
-            qkv_bias=args.take('qkv_bias', True),
+            patch_size=patch_size,
+            pretrain_size=pretrain_size,
+            position=position,
+            class_token=class_token,
+            mask_key_bias=bool(tables),
+            qkv_bias=args.take('qkv_bias', not tables),
             layer_scale=_layer_scale(shapes),
         ),
         windows=_windows(args.take('window_attn', False), args.take('window_size', 14), depth),

@@ -7,8 +7,10 @@ from types import SimpleNamespace
 from torch import Tensor, nn
 
 from ..layers import (
+    DoublingConv,
     MSDeformAttention,
     can_block,
+    is_plain,
     is_pointwise,
     map_in_bands,
     resize_map,
@@ -32,7 +34,13 @@ def wrap_vit(
         drop_path_rate: of the last block.
     """
     windows = arch.windows
-    if not isinstance(windows, int) and len(windows) < arch.depth:
+    if not isinstance(windows, int) and 0 < len(windows) < arch.depth:
+        if arch.depth % len(windows):
+            raise ValueError(
+                f'the {len(windows)} windows {tuple(windows)} of {type(adapter).__name__} (a '
+                f'pattern that is repeated) do not divide {arch.depth} blocks; set windows=0, or '
+                'one for each block'
+            )
         windows = tuple(windows) * (arch.depth // len(windows))
     sizes = ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')
     settings = dict(
@@ -45,6 +53,12 @@ def wrap_vit(
         with_cp=adapter.with_cp,
         frozen_stages=adapter.frozen_stages,
     )
+    for name in ('out_indices', 'final_norm'):
+        if overrides.get(name):
+            raise ValueError(
+                f'{name}={overrides[name]!r} in vit=dict(...): {type(adapter).__name__} takes the '
+                "ViT's tokens, not its maps; leave it out"
+            )
     vit = ViT(**{**settings, **overrides})
     if vit.patch_size != 16:
         raise ValueError(
@@ -72,6 +86,8 @@ def group_blocks(
             )
         step = depth // 4
         groups = [(first, first + step - 1) for first in range(0, depth, step)]
+    if not all(groups):
+        raise ValueError(f'interaction_indexes={list(groups)} have an empty stage')
     groups = tuple((group[0], group[-1]) for group in groups)
     covered = [block for first, last in groups for block in range(first, last + 1)]
     if covered != list(range(depth)):
@@ -124,11 +140,12 @@ def _merge_finest(
 ) -> Tensor:
     """The map of stride 4, of which no part is in memory twice where it can be made in bands."""
     norm = adapter.norms['0']
-    projection = adapter.upsample.projection()
+    upsample = adapter.upsample
+    projection = upsample.projection() if is_plain(upsample, DoublingConv) else None
 
     def merge(first: int, last: int) -> Tensor:  # rows of the ViT's grid, each four of the map's
         out = adapter.cnn.project_finest(finest[:, :, 4 * first : 4 * last])
-        out = adapter.upsample(out, finer[:, :, 2 * first : 2 * last], projection)
+        out = upsample(out, finer[:, :, 2 * first : 2 * last], projection)
         if feature is not None:
             out = out + resize_rows(feature, 4, first, last)
         return norm(out)

@@ -18,6 +18,7 @@ from mmhybrid.checkpoints import load_pretrained, pretrained_options
 from ..layers import contiguous_map, fuse_norms, recompute
 from ..layers.export import first_rows, is_known, pad_to_multiple, takes_operators
 
+VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 MIN_SIZE = 32
 REQUIRED = object()
 """Marks an entry of ``arch_defaults`` that every architecture has to give."""
@@ -63,7 +64,7 @@ class Backbone(BaseModule):
     out_strides: tuple[int, ...]
 
     def __new__(cls, *args, **kwargs):
-        known = list(inspect.signature(cls.__init__).parameters)[1:]
+        known = cls._arguments()
         for name in kwargs:
             if name not in known:
                 guess = get_close_matches(name, known, n=1)
@@ -72,6 +73,19 @@ class Backbone(BaseModule):
                     f'{cls.__name__} has no argument {name!r}{hint} It takes {", ".join(known)}.'
                 )
         return super().__new__(cls)
+
+    @classmethod
+    def _arguments(cls) -> list[str]:
+        """What the constructor takes: with ``**kwargs`` also what that of the next class does."""
+        names = []
+        for base in cls.__mro__:
+            if '__init__' in vars(base):
+                parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+                kinds = [p.kind for p in parameters]
+                names += [p.name for p in parameters if p.kind not in (VAR_POSITIONAL, VAR_KEYWORD)]
+                if VAR_KEYWORD not in kinds:
+                    break
+        return list(dict.fromkeys(names))
 
     def __init__(
         self,
@@ -85,7 +99,8 @@ class Backbone(BaseModule):
     ):
         super().__init__(init_cfg)
         self.in_channels = in_channels
-        self.out_indices = tuple(out_indices)
+        is_one = isinstance(out_indices, int)
+        self.out_indices = (out_indices,) if is_one else tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         self.with_cp = with_cp
@@ -216,11 +231,15 @@ class Backbone(BaseModule):
         return []
 
     def freeze(self) -> None:
-        """Stop gradients of the frozen parts, and keep them in evaluation mode."""
+        """Stop gradients of the frozen parts, and keep them in evaluation mode; ``norm_eval``."""
         for part in self.frozen_modules():
             part.requires_grad_(False)
             if isinstance(part, nn.Module):
                 part.eval()
+        if self.norm_eval:
+            for module in self.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
 
     def fuse(self):
         """Fold batch norms into the layers beside them, for inference; in place, and returned.
@@ -240,10 +259,6 @@ class Backbone(BaseModule):
         super().train(mode)
         if mode:
             self.freeze()
-            if self.norm_eval:
-                for module in self.modules():
-                    if isinstance(module, _BatchNorm):
-                        module.eval()
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:

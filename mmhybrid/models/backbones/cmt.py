@@ -41,7 +41,7 @@ class Stem(nn.Sequential):
 
     def forward(self, x: Tensor) -> Tensor:
         conv1, _, norm1, conv2, _, norm2, conv3, gelu, norm3 = self
-        x = gelu_norm_convs(conv1(x), (norm1, conv2), (norm2, conv3))
+        x = gelu_norm_convs(conv1(x), (norm1, conv2), (norm2, conv3), made_by=conv1)
         return norm3(gelu(x))
 
 
@@ -121,7 +121,8 @@ class IRFFN(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         middle, last = (self.expand_norm, self.dwconv), (self.dw_norm, self.project)
-        return self.project_norm(gelu_norm_convs(self.expand(x), middle, last))
+        x = gelu_norm_convs(self.expand(x), middle, last, made_by=self.expand)
+        return self.project_norm(x)
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`. The first norm stays: the convolution after it pads."""
@@ -396,6 +397,10 @@ class CMT(Backbone):
             init_cfg=init_cfg,
         )
         self.depths = tuple(arch.depths)
+        arch.embed_dims, arch.num_heads, arch.sr_ratios = (
+            _per_stage(name, getattr(arch, name), count)
+            for name in ('embed_dims', 'num_heads', 'sr_ratios')
+        )
         arch.patch_sizes = _per_stage('patch_sizes', arch.patch_sizes, count)
         arch.mlp_ratio = _per_stage('mlp_ratio', arch.mlp_ratio, count)
         self.strides = tuple(2 * math.prod(arch.patch_sizes[: i + 1]) for i in range(count))
@@ -504,14 +509,6 @@ class CMT(Backbone):
         return stages
 
     def _check(self, arch: SimpleNamespace) -> None:
-        count = len(arch.depths)
-        for name in ('embed_dims', 'num_heads', 'sr_ratios'):
-            values = getattr(arch, name)
-            if len(values) != count:
-                raise ValueError(
-                    f'{name} has {len(values)} entries for {count} stages (depths={arch.depths}): '
-                    f'{tuple(values)}'
-                )
         if arch.stem not in ('conv', 'patch'):
             raise ValueError(f"stem={arch.stem!r}: expected 'conv' or 'patch'")
         for dims, heads in zip(arch.embed_dims, arch.num_heads, strict=True):
@@ -526,6 +523,7 @@ class CMT(Backbone):
                 f'pretrain_size={arch.pretrain_size} is no multiple of {self.size_divisor}, which '
                 f'strides {self.strides} and sr_ratios {tuple(arch.sr_ratios)} need; try {near}'
             )
+        count = len(arch.depths)
         if self.frozen_stages > count:
             raise ValueError(
                 f'frozen_stages={self.frozen_stages}: CMT has {count} stages here; use -1 '

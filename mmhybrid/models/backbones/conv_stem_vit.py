@@ -248,6 +248,7 @@ class ConvStemViT(Backbone):
         self.reset_parameters()
 
         self.levels = self.resolve_indices(arch.depth)
+        self.num_run = arch.depth if num_classes else self.levels[-1] + 1
         self.out_channels = (dims,) * len(self.levels)
         self.out_strides = (arch.patch_size,) * len(self.levels)
         self.freeze()
@@ -309,10 +310,11 @@ class ConvStemViT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        if self.frozen_stages < 0:
-            return []
-        cls_token = [] if self.cls_token is None else [self.cls_token]
-        return [self.stem, self.pos_embed, *cls_token, *self.blocks[: self.frozen_stages]]
+        frozen = list(self.blocks[self.num_run :])
+        if self.frozen_stages >= 0:
+            frozen += [self.stem, self.pos_embed, *self.blocks[: self.frozen_stages]]
+            frozen += [] if self.cls_token is None else [self.cls_token]
+        return frozen
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """0 for stem and positions, ``i + 1`` for block i, ``depth + 1`` for all that follows."""

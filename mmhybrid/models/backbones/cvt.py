@@ -275,8 +275,8 @@ class CvT(Backbone):
             norm_cfg=norm_cfg,
         )
         self.num_stages = len(arch.depths)
-        if isinstance(arch.class_token, bool):
-            arch.class_token = (False,) * (self.num_stages - 1) + (arch.class_token,)
+        if not isinstance(arch.class_token, Sequence):
+            arch.class_token = (False,) * (self.num_stages - 1) + (bool(arch.class_token),)
         settings = [self._stage_settings(arch, i) for i in range(self.num_stages)]
         self._check(settings)
 
@@ -296,6 +296,7 @@ class CvT(Backbone):
                     nn.init.zeros_(module.bias)
 
         self.levels = self.resolve_indices(self.num_stages)
+        self.num_run = self.num_stages if num_classes else self.levels[-1] + 1
         strides = [settings[0].patch_strides]
         for stage in settings[1:]:
             strides.append(strides[-1] * stage.patch_strides)
@@ -306,7 +307,7 @@ class CvT(Backbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
         outs = []
-        for level, stage in enumerate(self.stages):
+        for level, stage in enumerate(self.stages[: self.num_run]):
             tokens, grid = stage.patch_embed(x)
             if stage.cls_token is not None:
                 cls_token = stage.cls_token.expand(tokens.shape[0], -1, -1)
@@ -325,9 +326,10 @@ class CvT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        if self.frozen_stages < 0:
-            return []
-        return [self.stages[0].patch_embed, *self.stages[: self.frozen_stages]]
+        frozen = list(self.stages[self.num_run :])
+        if self.frozen_stages >= 0:
+            frozen += [self.stages[0].patch_embed, *self.stages[: self.frozen_stages]]
+        return frozen
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """0 for the first embedding, ``i + 1`` for block i of all stages, the last for the head.

@@ -330,6 +330,7 @@ class SPACH(Backbone):
             nn.init.zeros_(self.head.weight)
 
         self.levels = self.resolve_indices(self.num_stages)
+        self.num_run = self.num_stages if num_classes else self.levels[-1] + 1
         self.out_channels = tuple(widths[level] for level in self.levels)
         self.out_strides = tuple(arch.patch_size * 2**level for level in self.levels)
         self.freeze()
@@ -339,7 +340,7 @@ class SPACH(Backbone):
         self._check_size(x)
         x = self.run(self.stem, self.pad_image(x, self.patch_size))
         outs = []
-        for level, stage in enumerate(self.stages):
+        for level, stage in enumerate(self.stages[: self.num_run]):
             if stage.downsample is not None:
                 x = self.run(stage.downsample, x)
             grid = (x.shape[2], x.shape[3])
@@ -356,7 +357,10 @@ class SPACH(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        return [self.stem, *self.stages[: self.frozen_stages]] if self.frozen_stages >= 0 else []
+        frozen = list(self.stages[self.num_run :])
+        if self.frozen_stages >= 0:
+            frozen += [self.stem, *self.stages[: self.frozen_stages]]
+        return frozen
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """0 for the stem, ``i + 1`` for block i of all stages, the last for the head.

@@ -72,7 +72,13 @@ class Block(nn.Module):
         super().__init__()
         self.norm1 = build_norm(norm_cfg, embed_dims)
         self.attn = Attention(
-            embed_dims, num_heads, window=window, qkv_bias=qkv_bias, mask_key_bias=mask_key_bias
+            embed_dims,
+            num_heads,
+            window=window,
+            # The adapters' authors pad tokens where positions are relative, projections elsewhere.
+            pad_input=relative_grid is not None,
+            qkv_bias=qkv_bias,
+            mask_key_bias=mask_key_bias,
         )
         self.relative_bias = None
         if relative_grid is not None:
@@ -126,6 +132,7 @@ class ViT(Backbone):
         ffn: * ``'mlp'`` (default) or ``'swiglu'``.
         interpolate_offset, interpolate_antialias: * how DINOv2 resizes its positions.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
+            At the border they are padded as in the adapters' originals, see :class:`Attention`.
         final_norm: normalise the tokens of each output.
         norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-6)``.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
@@ -333,11 +340,11 @@ class ViT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        if self.frozen_stages < 0:
-            return []
-        tokens = (self.cls_token, self.dist_token, self.register_tokens, self.pos_embed)
-        frozen = [self.patch_embed, *(token for token in tokens if token is not None)]
-        frozen += self.blocks[: self.frozen_stages]
+        frozen = list(self.blocks[self.levels[-1] + 1 :])
+        if self.frozen_stages >= 0:
+            tokens = (self.cls_token, self.dist_token, self.register_tokens, self.pos_embed)
+            frozen += [self.patch_embed, *(token for token in tokens if token is not None)]
+            frozen += self.blocks[: self.frozen_stages]
         return frozen
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
@@ -354,7 +361,7 @@ class ViT(Backbone):
     # Settings
 
     def _check(self, arch) -> None:
-        if arch.embed_dims % arch.num_heads:
+        if arch.num_heads < 1 or arch.embed_dims % arch.num_heads:
             raise ValueError(
                 f'num_heads={arch.num_heads} does not divide embed_dims={arch.embed_dims}'
             )
@@ -364,6 +371,17 @@ class ViT(Backbone):
             )
         if arch.ffn not in ('mlp', 'swiglu'):
             raise ValueError(f"ffn={arch.ffn!r}: expected 'mlp' or 'swiglu'")
+        if arch.position == 'rope' and arch.embed_dims // arch.num_heads % 4:
+            raise ValueError(
+                f'rotary positions turn a head in four parts: {arch.embed_dims // arch.num_heads} '
+                f'channels (embed_dims={arch.embed_dims}, num_heads={arch.num_heads}) are not four '
+                'times some number'
+            )
+        if arch.pretrain_size < arch.patch_size:
+            raise ValueError(
+                f'pretrain_size={arch.pretrain_size} is smaller than patch_size={arch.patch_size}: '
+                'there would be no position to learn'
+            )
         if arch.position == 'relative' and (arch.dist_token or arch.num_registers):
             raise ValueError(
                 'relative positions know patches and a class token only; set dist_token=False and '

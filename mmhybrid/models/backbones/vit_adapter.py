@@ -308,6 +308,11 @@ class ViTAdapter(Backbone):
         self, arch: SimpleNamespace, backend: str, drop_path_rate: float
     ) -> nn.ModuleList:
         dims, ffn_dims = arch.embed_dims, int(arch.embed_dims * arch.ffn_ratio)
+        if arch.ffn_ratio and ffn_dims < 1:
+            raise ValueError(
+                f'ffn_ratio={arch.ffn_ratio} leaves the feed-forward networks no channel; to do '
+                'without them set ffn_ratio=0'
+            )
         attention = dict(
             num_heads=arch.deform_heads,
             num_points=arch.num_points,

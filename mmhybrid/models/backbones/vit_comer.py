@@ -24,6 +24,7 @@ from ..layers import (
     reference_points,
     resize_map,
     split_levels,
+    what_zeros_become,
 )
 from ..layers.pyramid import Shapes
 from .adapter import group_blocks, init_layer, merge_maps, wrap_vit
@@ -104,7 +105,7 @@ class CTIToViT(nn.Module):
         x, widened = in_blocks(attend, pyramid, points)
         hidden = lean(lambda h: _sum_levels(F.gelu(h), shapes), ffn.mix(widened, shapes))
         # The network's last layer is linear: it comes after the sum, to which each level counts.
-        branch = ffn.fc2(hidden) + (len(shapes) - 1) * ffn.fc2.bias
+        branch = ffn.fc2(hidden) + (len(shapes) - 1) * what_zeros_become(ffn.fc2, hidden)
         return self.gamma * (_sum_levels(x, shapes) + self.drop_path(branch))
 
 

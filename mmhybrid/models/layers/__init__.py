@@ -13,6 +13,7 @@ from .norm import build_norm, is_pointwise
 from .norm_conv import gelu_norm_convs
 from .pair_bias import GridBias, PairBias, biased_attention
 from .patch_embed import PatchEmbed
+from .plain import is_plain, what_zeros_become
 from .pointwise_conv import DoublingConv, PointwiseConv, ResidualDWConv
 from .position import RelativePositionBias, resize_positions, rotary_positions
 from .pyramid import join_levels, reference_points, resize_map, resize_rows, split_levels
@@ -44,6 +45,7 @@ __all__ = [
     'fuse_norms',
     'gelu_norm_convs',
     'in_blocks',
+    'is_plain',
     'is_pointwise',
     'join_levels',
     'lean',
@@ -56,4 +58,5 @@ __all__ = [
     'rotary_positions',
     'scaled_linear',
     'split_levels',
+    'what_zeros_become',
 ]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from .export import first_rows, is_known, pad_to_multiple
 from .layer_scale import scaled_linear
-from .plain import is_plain
+from .plain import is_plain, what_zeros_become
 from .recompute import lean
 
 
@@ -17,8 +17,10 @@ class Attention(nn.Module):
         embed_dims: C.
         num_heads: must divide C.
         window: side of the square windows, 0 for global attention. Windows cover the grid from the
-            top left; at the right and bottom they are padded with zero queries, keys and values
-            that are *not* masked out, as in ViT-Adapter and ViT-CoMer. They need P = 0.
+            top left; at the right and bottom they are padded with zeros that are *not* masked out,
+            as in ViT-Adapter and ViT-CoMer. They need P = 0.
+        pad_input: whether the zeros are tokens (the BEiT of these adapters), and their queries, keys
+            and values the biases; or queries, keys and values (their plain ViT).
         qkv_bias: whether the projection has a bias.
         mask_key_bias: hold the key's part of that bias at zero (BEiT, DINOv3).
     """
@@ -29,20 +31,17 @@ class Attention(nn.Module):
         num_heads: int,
         *,
         window: int = 0,
+        pad_input: bool = False,
         qkv_bias: bool = True,
         mask_key_bias: bool = False,
     ):
         super().__init__()
         self.num_heads = num_heads
         self.window = window
+        self.pad_input = pad_input
+        self.mask_key_bias = mask_key_bias
         self.qkv = nn.Linear(embed_dims, 3 * embed_dims, bias=qkv_bias)
         self.proj = nn.Linear(embed_dims, embed_dims)
-        if mask_key_bias:
-            mask = torch.ones(3, embed_dims)
-            mask[1] = 0
-            self.register_buffer('bias_mask', mask.flatten(), persistent=False)
-        else:
-            self.bias_mask = None
 
     def forward(
         self,
@@ -70,32 +69,45 @@ class Attention(nn.Module):
         if self.window:
             return scaled_linear(self.proj, scale, self._attend_in_windows(qkv, grid, bias))
         # (N, L, 3 C) -> (3, N, heads, L, C / heads)
-        q, k, v = qkv.view(n, length, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.view(n, length, 3, self.num_heads, self._width(dims)).permute(2, 0, 3, 1, 4)
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         return scaled_linear(self.proj, scale, x.transpose(1, 2).reshape(n, length, dims))
 
+    def _width(self, dims: int) -> int:
+        """Width of a head: -1 in its place says nothing of a batch without images."""
+        return dims // self.num_heads
+
     def _project(self, x: Tensor) -> Tensor:
-        if self.bias_mask is None or self.qkv.bias is None:
+        bias = what_zeros_become(self.qkv, x) if self.mask_key_bias else None
+        if bias is None:
             return self.qkv(x)
+        query, key, value = bias.chunk(3)
         if is_plain(self.qkv, nn.Linear):
-            return F.linear(x, self.qkv.weight, self.qkv.bias * self.bias_mask)
-        return self.qkv(x) - self.qkv.bias * (1 - self.bias_mask)  # of what wraps it, as LoRA does
+            return F.linear(x, self.qkv.weight, torch.cat((query, torch.zeros_like(key), value)))
+        return self.qkv(x) - torch.cat((torch.zeros_like(query), key, torch.zeros_like(value)))
 
     def _attend_in_windows(self, qkv: Tensor, grid: tuple[int, int], bias: Tensor | None) -> Tensor:
         n, length, dims = qkv.shape
         (h, w), side, heads = grid, self.window, self.num_heads
         qkv = qkv.view(n, h, w, dims)
-        qkv = F.pad(qkv, (0, 0, 0, pad_to_multiple(w, side), 0, pad_to_multiple(h, side)))
+        below, right = pad_to_multiple(h, side), pad_to_multiple(w, side)
+        if self.pad_input:
+            padding = self._project(qkv.new_zeros(1, 1, 1, dims // 3)).to(qkv.dtype)
+            qkv = torch.cat((qkv, padding.expand(n, h, right, dims)), dim=2)
+            qkv = torch.cat((qkv, padding.expand(n, below, w + right, dims)), dim=1)
+        else:
+            qkv = F.pad(qkv, (0, 0, 0, right, 0, below))
+        width = self._width(dims // 3)
         rows, cols = qkv.shape[1] // side, qkv.shape[2] // side
         # (N, rows * side, cols * side, 3 C) -> (3, N * rows * cols, heads, side * side, C / heads)
-        qkv = qkv.view(n, rows, side, cols, side, 3, heads, -1).permute(5, 0, 1, 3, 6, 2, 4, 7)
+        qkv = qkv.view(n, rows, side, cols, side, 3, heads, width).permute(5, 0, 1, 3, 6, 2, 4, 7)
         qkv = qkv.contiguous()
-        q, k, v = qkv.view(3, n * rows * cols, heads, side * side, -1)
+        q, k, v = qkv.view(3, n * rows * cols, heads, side * side, width)
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
         # (N * rows * cols, heads, side * side, C / heads) -> (N, rows * side, cols * side, C)
-        x = x.view(n, rows, cols, heads, side, side, -1).permute(0, 1, 4, 2, 5, 3, 6)
+        x = x.view(n, rows, cols, heads, side, side, width).permute(0, 1, 4, 2, 5, 3, 6)
         x = x.contiguous()
         x = x.view(n, rows * side, cols * side, dims // 3)
         x = first_rows(first_rows(x, 1, h), 2, w)
@@ -107,7 +119,8 @@ class Attention(nn.Module):
         """Turn the patch tokens' queries and keys by their positions; prefix tokens have none."""
         sin, cos = rope
         n, length, dims = qkv.shape
-        qk, v = qkv.view(n, length, 3, self.num_heads, -1).split((2, 1), dim=2)
+        qkv = qkv.view(n, length, 3, self.num_heads, self._width(dims // 3))
+        qk, v = qkv.split((2, 1), dim=2)
         prefix, qk = qk.split((length - sin.shape[0], sin.shape[0]), dim=1)
         first, second = qk.float().chunk(2, dim=-1)
         turned = torch.cat((-second, first), dim=-1)

@@ -93,6 +93,8 @@ def contiguous_map(level: Tensor) -> Tensor:
     """
     if level.device.type != 'cpu' or torch.compiler.is_compiling() or level.is_contiguous():
         return level.contiguous()
+    if not (torch.is_grad_enabled() and level.requires_grad):
+        return _copy_map(level, torch.contiguous_format)
     return _ContiguousMap.apply(level)
 
 

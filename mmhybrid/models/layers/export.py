@@ -61,7 +61,8 @@ def resize_bicubic(
     """``F.interpolate(mode='bicubic')`` of maps ``(N, C, h, w)``.
 
     A graph would bake the scale in, and exporters have no low-pass filter: with either, compiled
-    and exported code gets two matrix products instead.
+    and exported code gets two matrix products instead. So does a GPU where algorithms have to be
+    deterministic: torch has no such gradient of a bicubic resizing.
 
     Args:
         offset: the scale is ``(size + offset) / (h, w)``, which places the samples slightly
@@ -69,17 +70,26 @@ def resize_bicubic(
         antialias: low-pass filter when shrinking.
     """
     h, w = maps.shape[2:]
-    if torch.compiler.is_compiling() and (offset or antialias):
-        new = [torch.full((), side, device=maps.device, dtype=maps.dtype) for side in size]
-        if offset:  # of the same size maps stay as they are
-            offset = offset * ((new[0] != h) | (new[1] != w))
-        rows = _bicubic_matrix(h, size[0], h / (new[0] + offset), antialias, maps)
-        columns = _bicubic_matrix(w, size[1], w / (new[1] + offset), antialias, maps)
-        return rows @ maps @ columns.T
+    is_deterministic = maps.is_cuda and torch.are_deterministic_algorithms_enabled()
+    if is_deterministic or torch.compiler.is_compiling() and (offset or antialias):
+        return resize_by_matrices(maps, size, offset, antialias)
     if not offset:
         return F.interpolate(maps, size=size, mode='bicubic', antialias=antialias)
     scale = ((size[0] + offset) / h, (size[1] + offset) / w)
     return F.interpolate(maps, scale_factor=scale, mode='bicubic', antialias=antialias)
+
+
+def resize_by_matrices(
+    maps: Tensor, size: tuple[int, int], offset: float, antialias: bool
+) -> Tensor:
+    """The same as two matrix products."""
+    h, w = maps.shape[2:]
+    new = [torch.full((), side, device=maps.device, dtype=maps.dtype) for side in size]
+    if offset:  # of the same size maps stay as they are
+        offset = offset * ((new[0] != h) | (new[1] != w))
+    rows = _bicubic_matrix(h, size[0], h / (new[0] + offset), antialias, maps)
+    columns = _bicubic_matrix(w, size[1], w / (new[1] + offset), antialias, maps)
+    return rows @ maps @ columns.T
 
 
 def _bicubic_matrix(old: int, new: int, scale: Tensor, antialias: bool, like: Tensor) -> Tensor:

@@ -7,6 +7,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .plain import is_plain
+from .pointwise_conv import PointwiseConv
+
 
 def fuse_norms(model: nn.Module) -> None:
     """Fold what batch norms of a model in evaluation mode can be folded, in place.
@@ -29,10 +32,11 @@ def fold_into_previous(norm: nn.Module, *layers: nn.Conv2d | nn.Linear) -> nn.Mo
     """What stands for a norm once it is folded into the layers that it normalises.
 
     Args:
-        norm: a batch norm; others are returned as they are.
+        norm: a batch norm; others are returned as they are, and so is one beside a layer that
+            somebody wraps or listens to.
         layers: those whose outputs, one after another, are its channels.
     """
-    if not _can_fold(norm):
+    if not _can_fold(norm, *layers):
         return norm
     widths = [len(layer.weight) for layer in layers]
     scales, shifts = (values.split(widths) for values in _scale_and_shift(norm))
@@ -49,7 +53,7 @@ def fold_into_next(norm: nn.Module, layer: nn.Linear) -> nn.Module:
 
     Not for a convolution that pads: its zeros stand for normalised ones, which a shift would move.
     """
-    if not _can_fold(norm):
+    if not _can_fold(norm, layer):
         return norm
     scale, shift = _scale_and_shift(norm)
     bias = layer.weight @ shift
@@ -58,8 +62,13 @@ def fold_into_next(norm: nn.Module, layer: nn.Linear) -> nn.Module:
     return nn.Identity()
 
 
-def _can_fold(norm: nn.Module) -> bool:
-    return isinstance(norm, _BatchNorm) and norm.track_running_stats and not norm.training
+def _can_fold(norm: nn.Module, *layers: nn.Module) -> bool:
+    return (
+        isinstance(norm, _BatchNorm)
+        and norm.track_running_stats
+        and not norm.training
+        and all(is_plain(layer, nn.Conv2d, nn.Linear, PointwiseConv) for layer in layers)
+    )
 
 
 def _scale_and_shift(norm: _BatchNorm) -> Sequence[Tensor]:

@@ -15,9 +15,10 @@ from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .recompute import lean
 
 Layers = tuple[nn.Module, nn.Module]
+CONVOLUTIONS = (nn.Conv2d, ResidualDWConv, PointwiseConv)
 
 
-def gelu_norm_convs(x: Tensor, *pairs: Layers) -> Tensor:
+def gelu_norm_convs(x: Tensor, *pairs: Layers, made_by: nn.Module | None = None) -> Tensor:
     """``conv(norm(gelu(x)))`` of a map ``(N, C, H, W)`` for one pair of layers after the other.
 
     Once its statistics are known a batch norm is a scale and a shift of each channel, and those a
@@ -25,21 +26,26 @@ def gelu_norm_convs(x: Tensor, *pairs: Layers) -> Tensor:
     gradients of scale, shift and statistics follow from those of the weights, and what is kept is
     each GELU's input alone. So it is in training on a CPU, for convolutions that pad with zeros;
     anywhere else the layers run as they are.
+
+    Args:
+        made_by: the layer that has returned ``x``; without gradients its memory is used again where
+            nobody listens to that layer.
     """
     if torch.is_grad_enabled() and all(_can_fold(x, *pair) for pair in pairs):
         links = [_link(*pair) for pair in pairs]
         parameters = [p for link in links for p in link.parameters()]
         return GeluNormConvs.apply(x, links, *parameters)
-    for pair in pairs:
-        x = _run_layers(x, *pair)
+    for norm, conv in pairs:
+        x = _run_layers(x, norm, conv, made_by)
+        made_by = conv
     return x
 
 
-def _run_layers(x: Tensor, norm: nn.Module, conv: nn.Module) -> Tensor:
+def _run_layers(x: Tensor, norm: nn.Module, conv: nn.Module, made_by: nn.Module | None) -> Tensor:
     if torch.is_grad_enabled():
         return lean(lambda x: conv(norm(F.gelu(x))), x, owner=norm)
-    # Maps are large here: the input's memory is used again.
-    return conv(norm(torch.ops.aten.gelu_(x)))
+    is_ours = made_by is not None and is_plain(made_by, *CONVOLUTIONS)
+    return conv(norm(torch.ops.aten.gelu_(x) if is_ours else F.gelu(x)))  # maps are large here
 
 
 def _can_fold(x: Tensor, norm: nn.Module, conv: nn.Module) -> bool:

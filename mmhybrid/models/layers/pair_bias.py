@@ -1,5 +1,7 @@
 """A learned bias for each pair of a query and a key position, for grids of any size."""
 
+import threading
+import weakref
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
@@ -57,6 +59,54 @@ class GridBias:
         ]
 
 
+class ResizedTables:
+    """The last sizes of one table, up to ``MAX_CACHED`` elements, for all threads.
+
+    They are those of the table they were made of: of this tensor, not of one at the same address,
+    unchanged since and where it was. Copies and pickles are empty.
+    """
+
+    def __init__(self):
+        self._lock = threading.Lock()
+        self.clear()
+
+    def clear(self) -> None:
+        with self._lock:
+            self._tables: OrderedDict[tuple[Grid, Grid], Tensor] = OrderedDict()
+            self._source, self._state = lambda: None, None
+
+    def get(self, table: Tensor, grids: tuple[Grid, Grid]) -> Tensor | None:
+        with self._lock:
+            if not self._is_of(table) or grids not in self._tables:
+                return None
+            self._tables.move_to_end(grids)
+            return self._tables[grids]
+
+    def keep(self, table: Tensor, grids: tuple[Grid, Grid], resized: Tensor) -> None:
+        if resized.numel() > MAX_CACHED:
+            return
+        with self._lock:
+            if not self._is_of(table):
+                self._tables = OrderedDict()
+                self._source, self._state = weakref.ref(table), _state(table)
+            self._tables[grids] = resized
+            while sum(kept.numel() for kept in self._tables.values()) > MAX_CACHED:
+                self._tables.popitem(last=False)
+
+    def __len__(self) -> int:
+        return len(self._tables)
+
+    def __reduce__(self):
+        return ResizedTables, ()
+
+    def _is_of(self, table: Tensor) -> bool:
+        return self._source() is table and self._state == _state(table)
+
+
+def _state(table: Tensor) -> tuple:
+    return table.data_ptr(), table._version, table.device, table.dtype
+
+
 class PairBias(nn.Module):
     """Bias ``(heads, queries, keys)`` of one training size, resized to any other.
 
@@ -91,8 +141,7 @@ class PairBias(nn.Module):
         self.resize = resize
         queries, keys = query_grid[0] * query_grid[1], key_grid[0] * key_grid[1]
         self.table = nn.Parameter(torch.randn(num_heads, queries, keys))
-        self._cache: OrderedDict[tuple[Grid, Grid], Tensor] = OrderedDict()
-        self._cached_state = None
+        self._cache = ResizedTables()
 
     def forward(self, query_grid: Grid, key_grid: Grid) -> GridBias:
         shape = (
@@ -146,27 +195,14 @@ class PairBias(nn.Module):
         return resize_rows
 
     def _cached(self, query_grid: Grid, key_grid: Grid) -> Tensor:
-        table = self.table
-        state = (table.data_ptr(), table._version, table.device, table.dtype)
-        if state != self._cached_state:
-            self._cache.clear()
-            self._cached_state = state
-        key = (query_grid, key_grid)
-        if key in self._cache:
-            self._cache.move_to_end(key)
-            return self._cache[key]
-        # Outside inference mode, or a later forward pass that records gradients could not use it.
-        with torch.inference_mode(False), torch.no_grad():
-            whole = self._resize(query_grid, key_grid)
-        if whole.numel() <= MAX_CACHED:
-            self._cache[key] = whole
-            while sum(kept.numel() for kept in self._cache.values()) > MAX_CACHED:
-                self._cache.popitem(last=False)
+        table, grids = self.table, (query_grid, key_grid)
+        whole = self._cache.get(table, grids)
+        if whole is None:
+            # Outside inference mode, or a later pass that records gradients could not use it.
+            with torch.inference_mode(False), torch.no_grad():
+                whole = self._resize(query_grid, key_grid)
+            self._cache.keep(table, grids, whole)
         return whole
-
-    def __getstate__(self):
-        """Copies and pickles go without the cache."""
-        return {**super().__getstate__(), '_cache': OrderedDict(), '_cached_state': None}
 
     def extra_repr(self) -> str:
         (h, w), (key_h, key_w) = self.query_grid, self.key_grid
@@ -194,7 +230,7 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: GridBias, scale: flo
     recorded = torch.is_grad_enabled()
     rows = h
     if recorded or bias.whole is None:
-        rows = max(MAX_BAND // ((len(q) if recorded else 1) * heads * w * keys), 1)
+        rows = max(MAX_BAND // max((len(q) if recorded else 1) * heads * w * keys, 1), 1)
     if rows >= h:
         return _attend(q, k, v, bias.bands(h)[0], scale)
     attend = _attend

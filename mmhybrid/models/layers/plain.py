@@ -1,6 +1,6 @@
 """Layers that are run by their weights, not by being called."""
 
-from torch import nn
+from torch import Tensor, nn
 
 
 def is_plain(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
@@ -15,3 +15,17 @@ def is_plain(layer: nn.Module, *kinds: type[nn.Module]) -> bool:
         layer._backward_hooks,
     )
     return type(layer) in kinds and not any(hooks)
+
+
+def what_zeros_become(linear: nn.Module, like: Tensor) -> Tensor | None:
+    """The bias of a linear layer, also of what wraps one and has no such attribute.
+
+    Args:
+        like: an input of the layer, ``(..., C)``.
+
+    Returns:
+        ``(O,)``, or None where there is no bias.
+    """
+    if is_plain(linear, nn.Linear):
+        return linear.bias
+    return linear(like.new_zeros(like.shape[-1:]))

@@ -22,9 +22,6 @@ class ResidualDWConv(nn.Conv2d):
 
     def __init__(self, channels: int):
         super().__init__(channels, channels, 3, padding=1, groups=channels)
-        identity = torch.zeros(1, 1, 3, 3)
-        identity[..., 1, 1] = 1
-        self.register_buffer('identity', identity, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
         device = x.device.type
@@ -35,7 +32,8 @@ class ResidualDWConv(nn.Conv2d):
 
     def kernel(self) -> Tensor:
         """The kernel with the shortcut in it."""
-        return self.weight + self.identity
+        centre = torch.ones(1, 1, 1, 1, dtype=self.weight.dtype, device=self.weight.device)
+        return self.weight + F.pad(centre, (1, 1, 1, 1))
 
 
 class DoublingConv(nn.ConvTranspose2d):

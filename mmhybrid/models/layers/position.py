@@ -24,7 +24,8 @@ def resize_positions(
     if is_known(*new) and new == old:
         return positions
     maps = positions.view(1, *old, -1).permute(0, 3, 1, 2)  # (1, h w, C) -> (1, C, h, w)
-    maps = resize_bicubic(maps.float(), new, offset=offset, antialias=antialias)
+    maps = maps.float() if maps.dtype.itemsize < 4 else maps
+    maps = resize_bicubic(maps, new, offset=offset, antialias=antialias)
     return maps.flatten(2).transpose(1, 2).to(positions.dtype)  # (1, C, H, W) -> (1, H W, C)
 
 

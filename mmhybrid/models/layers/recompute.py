@@ -43,21 +43,30 @@ def lean(function: Callable, *args, owner: nn.Module | None = None):
 
 
 class _SecondPass:
-    """A context in which batch norms leave their running statistics alone.
+    """A context in which batch norms do as in the first pass and leave their statistics alone.
 
-    It is entered anew each time that gradients flow through the same graph.
+    It is made in the first pass, and entered anew each time that gradients flow through the graph:
+    by then the model may be in evaluation mode.
     """
 
     def __init__(self, module: nn.Module):
         modules = module.modules()
-        self.norms = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
+        norms = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
+        self.norms = [(norm, norm.training) for norm in norms]
 
     def __enter__(self) -> None:
-        self.before = [(norm.momentum, norm.num_batches_tracked.clone()) for norm in self.norms]
-        for norm in self.norms:
-            norm.momentum = 0.0
+        self.before = []
+        for norm, was_training in self.norms:
+            changing = [norm.num_batches_tracked]
+            if norm.momentum is None:  # the mean over all batches
+                changing += norm.running_mean, norm.running_var
+            values = [(buffer, buffer.clone()) for buffer in changing]
+            self.before.append((norm, norm.training, norm.momentum, values))
+            norm.training = was_training
+            norm.momentum = None if norm.momentum is None else 0.0
 
     def __exit__(self, *error) -> None:
-        for norm, (momentum, count) in zip(self.norms, self.before, strict=True):
-            norm.momentum = momentum
-            norm.num_batches_tracked.copy_(count)
+        for norm, training, momentum, values in self.before:
+            norm.training, norm.momentum = training, momentum
+            for buffer, value in values:
+                buffer.copy_(value)

@@ -73,6 +73,23 @@ class BackboneContract:
         with pytest.raises(ValueError, match='out_indices'):
             self.build(out_indices=[1000])
 
+    def test_levels_that_are_not_put_out_are_not_trained(self):
+        """Distributed training waits for the gradients of all that is."""
+        model = self.build(out_indices=0).train()
+        (out,) = model(self.image(64, 64, n=2))
+        out.sum().backward()
+        for name, parameter in model.named_parameters():
+            assert (parameter.grad is not None) == parameter.requires_grad, name
+
+    def test_batch_without_images(self):
+        for model in (self.build().eval(), self.build().train()):
+            for recorded in (False, True):
+                with torch.set_grad_enabled(recorded):
+                    if any(isinstance(m, _BatchNorm) and m.training for m in model.modules()):
+                        continue  # of no value there is no variance
+                    maps = model(self.image(64, 96, n=0))
+                assert [len(m) for m in maps] == [0] * len(maps)
+
     def test_channels_of_the_image(self):
         (*_, out) = self.build(in_channels=5)(self.image(64, 64, channels=5))
         assert out.shape[1] == self.channels[-1]
@@ -107,7 +124,51 @@ class BackboneContract:
         assert config == before
         assert isinstance(model, BaseModule)
 
+    def test_a_subclass_hands_on_what_it_does_not_know(self):
+        class Own(self.backbone):
+            def __init__(self, *args, size=1, **kwargs):
+                super().__init__(*args, **kwargs)
+                self.size = size
+
+        assert Own(**copy.deepcopy(self.arguments), size=3).size == 3
+        with pytest.raises(TypeError, match="no argument 'siez'; did you mean 'size'"):
+            Own(**copy.deepcopy(self.arguments), siez=3)
+
+    def test_weights_come_after_the_layers(self):
+        """As loaders of large models do it: what is in no state dict must not be needed."""
+        model = self.build().eval()
+        with torch.device('meta'):
+            other = self.build().eval()
+        other.to_empty(device='cpu').load_state_dict(model.state_dict())
+        with torch.no_grad():
+            torch.testing.assert_close(other(self.image(64, 96)), model(self.image(64, 96)))
+
     # Training
+
+    @pytest.mark.parametrize('with_cp', [False, True])
+    def test_evaluation_mode_before_the_backward_pass(self, with_cp):
+        gradients = []
+        for is_changed in (False, True):
+            model = self.build(with_cp=with_cp).train()
+            loss = sum(out.square().mean() for out in model(self.image(64, 64, n=2)))
+            model.train(not is_changed)
+            if with_cp and is_changed:
+                break  # who recomputes whole blocks has to keep their mode
+            loss.backward()
+            gradients.append([p.grad for p in model.parameters()])
+        torch.testing.assert_close(gradients[0], gradients[-1])
+
+    @pytest.mark.parametrize('momentum', [0.1, None])
+    def test_recomputing_with_any_momentum(self, momentum):
+        models = [self.build(), self.build(with_cp=True)]
+        for model in models:
+            for norm in model.modules():
+                if isinstance(norm, _BatchNorm):
+                    norm.momentum = momentum
+            for _ in range(2):
+                sum(o.square().mean() for o in model.train()(self.image(64, 64, n=2))).backward()
+        for (name, one), other in zip(models[0].named_buffers(), models[1].buffers(), strict=True):
+            torch.testing.assert_close(one, other, msg=name)
 
     @pytest.mark.parametrize('with_cp', [False, True])
     def test_every_parameter_gets_a_gradient(self, with_cp):
@@ -176,7 +237,9 @@ class BackboneContract:
             self.build(frozen_stages=self.stages + 1)
 
     def test_norm_eval(self):
-        model = self.build(norm_eval=True).train()
+        model = self.build(norm_eval=True)
+        assert not any(m.training for m in model.modules() if isinstance(m, _BatchNorm))
+        model.train()
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
         assert not any(norm.training for norm in norms)
         before = copy.deepcopy(model.state_dict())
@@ -215,6 +278,20 @@ class BackboneContract:
         assert len(left) < len(norms) or not norms
         with pytest.raises(RuntimeError, match='was fused for inference'):
             model.train()
+
+    def test_fusing_leaves_what_somebody_wraps(self):
+        model = self.build().eval()
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                torch.nn.init.uniform_(module.running_var, 0.5, 2)
+        for module in list(model.modules()):
+            if type(module) is torch.nn.Conv2d:
+                torch.nn.utils.parametrizations.weight_norm(module)
+        with torch.no_grad():
+            before = model(self.image(64, 96))
+            after = model.fuse()(self.image(64, 96))
+        for one, other in zip(before, after, strict=True):
+            assert (one - other).abs().max() < 1e-4 * one.std()
 
     def test_blocks_change_nothing(self, monkeypatch):
         """Without gradients what acts on single tokens runs block by block."""
