@@ -19,8 +19,8 @@ class Attention(nn.Module):
         window: side of the square windows, 0 for global attention. Windows cover the grid from the
             top left; at the right and bottom they are padded with zeros that are *not* masked out,
             as in ViT-Adapter and ViT-CoMer. They need P = 0.
-        pad_input: whether the zeros are tokens (the BEiT of these adapters), and their queries, keys
-            and values the biases; or queries, keys and values (their plain ViT).
+        pad_input: whether the zeros are tokens, of which the projection makes its biases (the BEiT
+            of these adapters), or queries, keys and values (their plain ViT).
         qkv_bias: whether the projection has a bias.
         mask_key_bias: hold the key's part of that bias at zero (BEiT, DINOv3).
     """
