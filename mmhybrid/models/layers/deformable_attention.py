@@ -99,6 +99,7 @@ def _choose_backend(value: Tensor) -> str:
     return 'mmcv' if native else 'embedding_bag'
 
 
+@cache
 def _triton_kernels() -> ModuleType | None:
     if not HAS_TRITON:
         return None
@@ -139,10 +140,11 @@ def _sample_mmcv(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
             f"backend='mmcv' needs mmcv with its compiled operators and a CUDA tensor, got one on "
             f"{value.device}; use backend='auto', or see python -m mmhybrid.doctor"
         )
-    sizes = torch.tensor(shapes, device=value.device)
+    sizes = level_sizes(shapes, value.device).flip(1).long()  # (levels, 2), height and width
     starts = sizes.prod(1).cumsum(0) - sizes.prod(1)
     inputs = (tensor.to(value.dtype).contiguous() for tensor in (locations, weights))
-    return op(value.contiguous(), sizes, starts, *inputs, 64)
+    # All images in one step: in more, the operator takes multiples of the step alone.
+    return op(value.contiguous(), sizes, starts, *inputs, max(len(value), 1))
 
 
 def _sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:

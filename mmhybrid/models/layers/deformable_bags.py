@@ -141,7 +141,12 @@ def sample_gradients(
 
 
 def _query_blocks(locations: Tensor, weights: Tensor, *others: Tensor) -> Iterator[tuple]:
-    """What belongs to as many queries at a time as the cache holds, all tensors ``(N, Q, ...)``."""
+    """What belongs to as many queries at a time as the cache holds, all tensors ``(N, Q, ...)``.
+
+    A GPU takes all of them at once.
+    """
+    if weights.device.type != 'cpu':
+        return iter([(locations, weights, *others)])
     samples = 4 * weights.shape[0] * weights.shape[2:].numel()
     step = max(BLOCK // max(samples, 1), 64)
     return zip(*(t.split(step, dim=1) for t in (locations, weights, *others)), strict=True)

@@ -8,7 +8,8 @@ numbers of b bytes, a query and head moves
 - ``4 L P D b`` bytes of rows. Neighbouring queries look at the same rows, and an image's pyramid
   fits the second-level cache: what bounds the kernels is that cache, not the device's memory;
 - ``2 D b`` bytes from and to memory, its share of values and output, and ``8 L P`` and ``4 L P``
-  for its locations and weights in float32.
+  for its locations and weights in float32. Locations are read as they come: x and y of all samples
+  of a query as two planes, which is what a projection makes, or side by side.
 
 The backward pass keeps no samples but reads the rows again. Of its two kernels one sums the
 gradients of locations and weights in registers. The other adds up that of the values in a float32
@@ -30,13 +31,16 @@ INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 """Whether Triton runs the kernels in its interpreter, on a CPU."""
 MAX_INT32 = 2**31 - 1
 
-# TILE is queries x points x width of a program, 4 to 16 numbers a thread. It is tuned for what is
-# in KEY and for each dtype, not for each image size. The interpreter has nothing to tune.
+# TILE is queries x points x width of a program, 4 to 16 numbers a thread: the more queries, the
+# more rows they share. It is tuned for what is in KEY and for each dtype, not for each image size.
+# The interpreter has nothing to tune.
 CONFIGS = [
     triton.Config(dict(TILE=tile), num_warps=warps)
-    for tile, warps in ((1024, 4), (512, 2), (512, 4), (2048, 4))
+    for tile, warps in ((1024, 4), (512, 4), (2048, 4), (2048, 8), (4096, 16))
 ][: 1 if INTERPRETED else None]
-KEY = ['HEADS', 'DIMS', 'LEVELS', 'POINTS', 'WIDE']
+KEY = ['HEADS', 'DIMS', 'LEVELS', 'POINTS', 'WIDE', 'PLANES']
+SIZES = ['queries', 'tokens']
+"""Arguments for whose values no kernel is compiled anew; the levels' sides are floats for that."""
 
 
 @triton.jit
@@ -55,13 +59,19 @@ def _block(queries, HEADS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr
 def _place(location, size):
     """The pixel at or before a location, how far beyond it, and whether the level has a pixel near.
 
-    Far outside the pixel is -1 and the distance 0, which weighs nothing. Not a number stays so.
+    What is far outside is moved to where pixels weigh nothing. Not a number stays so.
     """
     position = location * size - 0.5
     is_near = (position >= -1) & (position <= size)
-    pixel = tl.floor(tl.where(is_near, position, -1.0))
-    beyond = tl.where((position < -1) | (position > size), 0.0, position - pixel)
-    return pixel.to(tl.int32), beyond, is_near
+    moved = tl.maximum(position, -1.0, propagate_nan=tl.PropagateNan.ALL)
+    moved = tl.minimum(moved, size, propagate_nan=tl.PropagateNan.ALL)
+    pixel = tl.floor(moved)
+    return pixel.to(tl.int32), moved - pixel, is_near
+
+
+@triton.jit
+def _side(shapes, i: tl.constexpr):
+    return tl.cast(shapes[i], tl.int32)
 
 
 @triton.jit
@@ -80,7 +90,7 @@ def _share(beyond_x, beyond_y, RIGHT: tl.constexpr, DOWN: tl.constexpr):
 # In the kernels, (queries, points) and (queries, points, width).
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _sample(
     value,
     locations,
@@ -94,6 +104,7 @@ def _sample(
     LEVELS: tl.constexpr,
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
+    PLANES: tl.constexpr,
     POINT_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
     TILE: tl.constexpr,
@@ -107,15 +118,19 @@ def _sample(
     value += image * tokens * (HEADS * DIMS) + head * DIMS
     first_sample = image * queries * (HEADS * LEVELS * POINTS)
     samples = ((query * HEADS + head) * (LEVELS * POINTS))[:, None] + point
+    # From the x of a location to its y, and what lies before a query's locations beside as much.
+    STEP: tl.constexpr = HEADS * LEVELS * POINTS if PLANES else 1
+    before = ((image * queries + query) * STEP)[:, None]
 
     total = tl.zeros((BLOCK, POINT_BLOCK, DIM_BLOCK), tl.float32)
     first = 0
     for level in tl.static_range(LEVELS):
-        h, w = shapes[2 * level], shapes[2 * level + 1]
+        h, w = _side(shapes, 2 * level), _side(shapes, 2 * level + 1)
         at = first_sample + samples + level * POINTS
+        at_x = at + before if PLANES else 2 * at
         weight = tl.load(weights + at, is_sample, 0.0).to(tl.float32)
-        x, beyond_x, _ = _place(tl.load(locations + 2 * at, is_sample, 0.0), w)
-        y, beyond_y, _ = _place(tl.load(locations + 2 * at + 1, is_sample, 0.0), h)
+        x, beyond_x, _ = _place(tl.load(locations + at_x, is_sample, 0.0), w)
+        y, beyond_y, _ = _place(tl.load(locations + at_x + STEP, is_sample, 0.0), h)
         for corner in tl.static_range(4):
             is_inside, pixel = _neighbour(x, y, h, w, corner % 2, corner // 2)
             share_x, share_y = _share(beyond_x, beyond_y, corner % 2, corner // 2)
@@ -131,7 +146,7 @@ def _sample(
     tl.store(out + at, tl.sum(total, axis=1).to(out.dtype.element_ty), mask)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _sample_gradients(
     grad,
     value,
@@ -147,6 +162,7 @@ def _sample_gradients(
     LEVELS: tl.constexpr,
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
+    PLANES: tl.constexpr,
     POINT_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
     TILE: tl.constexpr,
@@ -161,17 +177,21 @@ def _sample_gradients(
     grad += image * queries * (HEADS * DIMS) + head * DIMS
     first_sample = image * queries * (HEADS * LEVELS * POINTS)
     samples = ((query * HEADS + head) * (LEVELS * POINTS))[:, None] + point
+    # From the x of a location to its y, and what lies before a query's locations beside as much.
+    STEP: tl.constexpr = HEADS * LEVELS * POINTS if PLANES else 1
+    before = ((image * queries + query) * STEP)[:, None]
 
     at = (query * (HEADS * DIMS))[:, None] + dim[None, :]
     mask = is_query[:, None] & (dim < DIMS)[None, :]
     grad_row = tl.load(grad + at, mask, 0.0).to(tl.float32)[:, None, :]
     first = 0
     for level in tl.static_range(LEVELS):
-        h, w = shapes[2 * level], shapes[2 * level + 1]
+        h, w = _side(shapes, 2 * level), _side(shapes, 2 * level + 1)
         at = first_sample + samples + level * POINTS
+        at_x = at + before if PLANES else 2 * at
         weight = tl.load(weights + at, is_sample, 0.0).to(tl.float32)
-        x, beyond_x, is_near_x = _place(tl.load(locations + 2 * at, is_sample, 0.0), w)
-        y, beyond_y, is_near_y = _place(tl.load(locations + 2 * at + 1, is_sample, 0.0), h)
+        x, beyond_x, is_near_x = _place(tl.load(locations + at_x, is_sample, 0.0), w)
+        y, beyond_y, is_near_y = _place(tl.load(locations + at_x + STEP, is_sample, 0.0), h)
         grad_weight = tl.zeros((BLOCK, POINT_BLOCK), tl.float32)
         slope_x = tl.zeros((BLOCK, POINT_BLOCK), tl.float32)
         slope_y = tl.zeros((BLOCK, POINT_BLOCK), tl.float32)
@@ -186,12 +206,12 @@ def _sample_gradients(
             slope_x += share_y * (product if corner % 2 else -product)
             slope_y += share_x * (product if corner // 2 else -product)
         tl.store(grad_weights + at, grad_weight, is_sample)
-        tl.store(grad_locations + 2 * at, slope_x * weight * w * is_near_x, is_sample)
-        tl.store(grad_locations + 2 * at + 1, slope_y * weight * h * is_near_y, is_sample)
+        tl.store(grad_locations + at_x, slope_x * weight * w * is_near_x, is_sample)
+        tl.store(grad_locations + at_x + STEP, slope_y * weight * h * is_near_y, is_sample)
         first += h * w
 
 
-@triton.jit
+@triton.jit(do_not_specialize=SIZES)
 def _value_gradient(
     grad,
     locations,
@@ -205,6 +225,7 @@ def _value_gradient(
     LEVELS: tl.constexpr,
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
+    PLANES: tl.constexpr,
     POINT_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
     TILE: tl.constexpr,
@@ -219,17 +240,21 @@ def _value_gradient(
     grad += image * queries * (HEADS * DIMS) + head * DIMS
     first_sample = image * queries * (HEADS * LEVELS * POINTS)
     samples = ((query * HEADS + head) * (LEVELS * POINTS))[:, None] + point
+    # From the x of a location to its y, and what lies before a query's locations beside as much.
+    STEP: tl.constexpr = HEADS * LEVELS * POINTS if PLANES else 1
+    before = ((image * queries + query) * STEP)[:, None]
 
     at = (query * (HEADS * DIMS))[:, None] + dim[None, :]
     mask = is_query[:, None] & (dim < DIMS)[None, :]
     grad_row = tl.load(grad + at, mask, 0.0).to(tl.float32)[:, None, :]
     first = 0
     for level in tl.static_range(LEVELS):
-        h, w = shapes[2 * level], shapes[2 * level + 1]
+        h, w = _side(shapes, 2 * level), _side(shapes, 2 * level + 1)
         at = first_sample + samples + level * POINTS
+        at_x = at + before if PLANES else 2 * at
         weight = tl.load(weights + at, is_sample, 0.0).to(tl.float32)
-        x, beyond_x, _ = _place(tl.load(locations + 2 * at, is_sample, 0.0), w)
-        y, beyond_y, _ = _place(tl.load(locations + 2 * at + 1, is_sample, 0.0), h)
+        x, beyond_x, _ = _place(tl.load(locations + at_x, is_sample, 0.0), w)
+        y, beyond_y, _ = _place(tl.load(locations + at_x + STEP, is_sample, 0.0), h)
         for corner in tl.static_range(4):
             is_inside, pixel = _neighbour(x, y, h, w, corner % 2, corner // 2)
             share_x, share_y = _share(beyond_x, beyond_y, corner % 2, corner // 2)
@@ -251,7 +276,14 @@ def deformable_sample(
 ) -> Tensor:
     """What ``deformable_attention`` returns; locations and weights in float32."""
     sizes = [side for shape in shapes for side in shape]
-    return _op(value.contiguous(), locations.contiguous(), weights.contiguous(), sizes)
+    if not _in_planes(locations):
+        locations = locations.contiguous()
+    return _op(value.contiguous(), locations, weights.contiguous(), sizes)
+
+
+def _in_planes(locations: Tensor) -> bool:
+    """Whether ``(N, Q, heads, levels, points, 2)`` lie in memory as ``(N, Q, 2, samples)``."""
+    return locations.movedim(-1, 2).is_contiguous() and not locations.is_contiguous()
 
 
 # Operators, which torch.compile puts into its graphs as they are.
@@ -339,7 +371,7 @@ def _launch(
     with torch.cuda.device_of(locations):
         kernel[grid](
             *tensors,
-            tuple(sizes),
+            tuple(map(float, sizes)),
             queries,
             tokens,
             HEADS=heads,
@@ -347,5 +379,6 @@ def _launch(
             LEVELS=levels,
             POINTS=points,
             WIDE=of_an_image > MAX_INT32,
+            PLANES=_in_planes(locations),
             **blocks,
         )

@@ -28,4 +28,4 @@ def what_zeros_become(linear: nn.Module, like: Tensor) -> Tensor | None:
     """
     if is_plain(linear, nn.Linear):
         return linear.bias
-    return linear(like.new_zeros(like.shape[-1:]))
+    return linear(like.new_zeros(1, like.shape[-1])).squeeze(0)

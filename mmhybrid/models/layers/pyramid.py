@@ -6,10 +6,12 @@ moves no memory that the convolution would not have moved anyway.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from .export import is_known, takes_operators, tensor_of
 
@@ -43,9 +45,23 @@ def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
 
 
 def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
-    """Width and height of each level, ``(levels, 2)``, float32."""
-    sides = [side for h, w in shapes for side in (w, h)]
-    return tensor_of(sides, device=device, dtype=torch.float32).view(-1, 2)
+    """Width and height of each level, ``(levels, 2)``, float32; not to be written to.
+
+    They are kept for the last sizes: to bring numbers to a GPU each time would stop it each time,
+    and no CUDA graph may do so.
+    """
+    sides = tuple(side for h, w in shapes for side in (w, h))
+    # A compiler, or a mode that stands for another device, has to see how a tensor is made.
+    is_seen = torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
+    if is_seen or not is_known(*sides):
+        return tensor_of(sides, device=device, dtype=torch.float32).view(-1, 2)
+    return _kept_sizes(sides, device)
+
+
+@lru_cache(maxsize=1024)
+def _kept_sizes(sides: tuple[int, ...], device: torch.device) -> Tensor:
+    with torch.inference_mode(False):  # for trainings too
+        return torch.tensor(sides, device=device, dtype=torch.float32).view(-1, 2)
 
 
 def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:

@@ -2,6 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 from mmhybrid.models.layers import (
     DoublingConv,
@@ -17,6 +18,8 @@ from mmhybrid.models.layers import (
     rotary_positions,
     split_levels,
 )
+from mmhybrid.models.layers.export import resize_by_matrices
+from mmhybrid.models.layers.pyramid import level_sizes
 
 
 def test_levels_split_into_views_and_join_again():
@@ -27,6 +30,27 @@ def test_levels_split_into_views_and_join_again():
     assert maps[0].data_ptr() == tokens.data_ptr()
     assert torch.equal(maps[1][1, :, 1, 2], tokens[1, 29])
     assert torch.equal(join_levels(maps), tokens)
+
+
+def test_sizes_of_levels_are_brought_to_a_device_once():
+    shapes, device = ((4, 6), (2, 3)), torch.device('cpu')
+    with torch.inference_mode():
+        sizes = level_sizes(shapes, device)
+    assert sizes.tolist() == [[6, 4], [3, 2]] and not sizes.is_inference()
+    assert level_sizes(shapes, device) is sizes
+    with FakeTensorMode():
+        fake = level_sizes(shapes, device)
+        assert isinstance(fake, FakeTensor)
+        fake = level_sizes(((8, 8),), device)
+    assert not isinstance(level_sizes(((8, 8),), device), FakeTensor)
+
+
+@pytest.mark.parametrize('antialias', [False, True])
+@pytest.mark.parametrize('size', [(7, 5), (3, 11), (2, 2)])
+def test_bicubic_by_matrices_is_torchs(size, antialias):
+    maps = torch.randn(2, 3, 5, 6, dtype=torch.float64)
+    expected = F.interpolate(maps, size=size, mode='bicubic', antialias=antialias)
+    torch.testing.assert_close(resize_by_matrices(maps, size, 0.0, antialias), expected)
 
 
 @pytest.mark.parametrize('factor', [1, 2, 4])

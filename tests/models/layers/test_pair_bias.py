@@ -1,4 +1,5 @@
 import copy
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -170,6 +171,46 @@ class TestCache:
         bias = self.build()
         self.whole(bias)
         assert bias._cache and not copy.deepcopy(bias)._cache
+
+
+def test_kept_biases_are_of_the_tensor_they_were_made_of():
+    """Tensors made for one call each, one after another in the same memory."""
+    bias = PairBias((4, 4), (2, 2), 2).eval()
+    table = bias.table.detach().clone()
+
+    def resized(scale):
+        given = {'table': table * scale}
+        return torch.func.functional_call(bias, given, ((6, 5), (3, 3))).whole
+
+    with torch.no_grad():
+        expected = [PairBias.forward(bias, (6, 5), (3, 3)).whole * scale for scale in range(9)]
+        for scale in range(9):
+            torch.testing.assert_close(resized(scale), expected[scale])
+
+
+def test_kept_biases_of_many_threads(monkeypatch):
+    bias = PairBias((4, 4), (2, 2), 2).eval()
+    monkeypatch.setattr(pair_bias, 'MAX_CACHED', 2000)
+    grids = [((h, w), (h // 2, w // 2)) for h in range(2, 9) for w in range(2, 9)]
+    with torch.no_grad():
+        expected = [bias(*pair).whole for pair in grids]
+
+    def run(start):
+        with torch.no_grad():
+            for i in [*range(start, len(grids)), *range(start)]:
+                assert torch.equal(bias(*grids[i]).whole, expected[i])
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(run, range(40)))
+
+
+@pytest.mark.parametrize('width', [5, 8, 46])
+def test_heads_of_any_width_in_aligned_ones(width):
+    q, k, v = (torch.randn(2, 3, length, width) for length in (7, 4, 4))
+    options = dict(attn_mask=torch.randn(1, 3, 7, 4), scale=0.3)
+    expected = F.scaled_dot_product_attention(q, k, v, **options)
+    out = pair_bias.attend_in_aligned_heads(q, k, v, **options)
+    torch.testing.assert_close(out, expected)
 
 
 def test_an_unknown_way_to_resize():

@@ -122,6 +122,19 @@ def test_views():
     torch.testing.assert_close(results, expected)
 
 
+@pytest.mark.parametrize('shapes', [LEVEL, THREE_LEVELS], ids=str)
+def test_locations_in_planes(shapes):
+    """As the projection makes them: read without a copy, and so is their gradient."""
+    tensors = sample(shapes, points=3)
+    expected = run('triton', shapes, tensors)
+    value, locations, weights = (tensor.detach() for tensor in tensors)
+    planes = locations.movedim(-1, 2).contiguous().movedim(2, -1)
+    assert deformable_triton._in_planes(planes) and not deformable_triton._in_planes(locations)
+    results = run('triton', shapes, [t.requires_grad_() for t in (value, planes, weights)])
+    torch.testing.assert_close(results, expected)
+    assert results[2].stride() == planes.stride()
+
+
 def test_it_compiles():
     """Into one graph for several sizes, forward and backward."""
     counter = CompileCounterWithBackend('aot_eager')

@@ -12,7 +12,15 @@ from triton.compiler import ASTSource
 from mmhybrid.models.layers import deformable_triton
 
 CONSTANTS = dict(
-    HEADS=6, DIMS=64, LEVELS=3, POINTS=4, WIDE=False, POINT_BLOCK=4, DIM_BLOCK=64, TILE=1024
+    HEADS=6,
+    DIMS=64,
+    LEVELS=3,
+    POINTS=4,
+    WIDE=False,
+    PLANES=True,
+    POINT_BLOCK=4,
+    DIM_BLOCK=64,
+    TILE=1024,
 )
 TYPES = dict(value='*bf16', grad='*bf16', out='*bf16', queries='i32', tokens='i32')
 
@@ -23,7 +31,7 @@ def compile_kernel(name: str) -> str:
         argument: 'constexpr' if argument in CONSTANTS else TYPES.get(argument, '*fp32')
         for argument in function.arg_names
     }
-    signature['shapes'] = ('i32',) * 6
+    signature['shapes'] = ('fp32',) * 6
     # As torch allocates them.
     aligned = {
         (i,): [['tt.divisibility', 16]]
