@@ -137,7 +137,7 @@ class PyramidAttention(nn.Module):
             x = self.outer_query_norm(x)
             return x, *attn.look(self.query_norm(x), points, project)
 
-        sample = attn.sampler(pyramid, shapes, lambda x: self.value_norm(self.outer_value_norm(x)))
+        sample = attn.sampler(pyramid, shapes, self.outer_value_norm, self.value_norm)
 
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
             x, *samples = lean(look, x, points)

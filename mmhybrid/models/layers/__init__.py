@@ -7,7 +7,8 @@ from .conv_pyramid import ConvPyramid
 from .deformable_attention import MSDeformAttention, deformable_attention
 from .drop import DropPath
 from .fuse import fold_into_next, fold_into_previous, fuse_norms
-from .layer_scale import LayerScale, scaled_linear
+from .layer_scale import LayerScale
+from .lean_linear import lean_linear
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm, is_pointwise
 from .norm_conv import gelu_norm_convs
@@ -49,6 +50,7 @@ __all__ = [
     'is_pointwise',
     'join_levels',
     'lean',
+    'lean_linear',
     'map_in_bands',
     'recompute',
     'reference_points',
@@ -56,7 +58,6 @@ __all__ = [
     'resize_positions',
     'resize_rows',
     'rotary_positions',
-    'scaled_linear',
     'split_levels',
     'what_zeros_become',
 ]

@@ -5,9 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .export import first_rows, is_known, pad_to_multiple
-from .layer_scale import scaled_linear
+from .lean_linear import lean_linear
 from .plain import is_plain, what_zeros_become
-from .recompute import lean
 
 
 class Attention(nn.Module):
@@ -63,29 +62,30 @@ class Attention(nn.Module):
             scale: comes last, likewise.
         """
         n, length, dims = x.shape
-        qkv = lean(lambda x: self._project(x if norm is None else norm(x)), x)
+        qkv = self._project(x, norm)
         if rope is not None:
             qkv = self._rotate(qkv, rope)
         if self.window:
-            return scaled_linear(self.proj, scale, self._attend_in_windows(qkv, grid, bias))
+            return lean_linear(self.proj, self._attend_in_windows(qkv, grid, bias), scale=scale)
         # (N, L, 3 C) -> (3, N, heads, L, C / heads)
         q, k, v = qkv.view(n, length, 3, self.num_heads, self._width(dims)).permute(2, 0, 3, 1, 4)
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return scaled_linear(self.proj, scale, x.transpose(1, 2).reshape(n, length, dims))
+        return lean_linear(self.proj, x.transpose(1, 2).reshape(n, length, dims), scale=scale)
 
     def _width(self, dims: int) -> int:
         """Width of a head: -1 in its place says nothing of a batch without images."""
         return dims // self.num_heads
 
-    def _project(self, x: Tensor) -> Tensor:
+    def _project(self, x: Tensor, norm: nn.Module | None = None) -> Tensor:
         bias = what_zeros_become(self.qkv, x) if self.mask_key_bias else None
         if bias is None:
-            return self.qkv(x)
+            return lean_linear(self.qkv, x, norm)
         query, key, value = bias.chunk(3)
+        masked = torch.cat((query, torch.zeros_like(key), value))
         if is_plain(self.qkv, nn.Linear):
-            return F.linear(x, self.qkv.weight, torch.cat((query, torch.zeros_like(key), value)))
-        return self.qkv(x) - torch.cat((torch.zeros_like(query), key, torch.zeros_like(value)))
+            return lean_linear(self.qkv, x, norm, bias=masked)
+        return lean_linear(self.qkv, x, norm) - (bias - masked)
 
     def _attend_in_windows(self, qkv: Tensor, grid: tuple[int, int], bias: Tensor | None) -> Tensor:
         n, length, dims = qkv.shape

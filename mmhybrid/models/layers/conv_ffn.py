@@ -4,8 +4,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .blocks import in_blocks
+from .lean_linear import lean_linear
 from .pyramid import Shapes, join_levels, split_levels
-from .recompute import lean
 
 
 class ConvFFN(nn.Module):
@@ -29,13 +29,13 @@ class ConvFFN(nn.Module):
 
     def narrow(self, hidden: Tensor) -> Tensor:
         """What follows the convolution, of each token by itself."""
-        return lean(lambda x: self.fc2(F.gelu(x)), hidden)
+        return lean_linear(self.fc2, hidden, F.gelu)
 
     # The same as a residual branch after a norm, whose first part can be one with what precedes it.
 
     def widen(self, tokens: Tensor, norm: nn.Module) -> Tensor:
         """Norm and ``fc1``, of each token by itself."""
-        return lean(lambda x: self.fc1(norm(x)), tokens)
+        return lean_linear(self.fc1, tokens, norm)
 
     def add_to(
         self, tokens: Tensor, widened: Tensor, shapes: Shapes, drop_path: nn.Module

@@ -30,9 +30,9 @@ from torch import Tensor, nn
 from .blocks import can_block, is_counting
 from .deformable_bags import Sampler, prepare_bags, read_into_bags, sample_in_bags
 from .export import is_exporting
+from .lean_linear import lean_linear
 from .plain import is_plain
 from .pyramid import Shapes, level_sizes
-from .recompute import lean
 
 HAS_TRITON = find_spec('triton') is not None
 
@@ -310,23 +310,23 @@ class MSDeformAttention(nn.Module):
         return locations, weights.view(*query.shape[:2], *samples)
 
     def sampler(
-        self, tokens: Tensor, shapes: Shapes, norm: Callable[[Tensor], Tensor] | None = None
+        self, tokens: Tensor, shapes: Shapes, *norms: Callable[[Tensor], Tensor]
     ) -> Sampler:
         """A function from locations and weights to the samples, for ``output_proj``.
 
         Args:
             tokens: pyramid to sample, ``(N, S, C)``.
             shapes: ``(h, w)`` of each level.
-            norm: comes before ``value_proj``, of each token alone.
+            norms: come before ``value_proj``, one after the other, of each token alone.
         """
 
         def read(tokens: Tensor) -> Tensor:
-            return self.value_proj(tokens if norm is None else norm(tokens))
+            return lean_linear(self.value_proj, tokens, *norms)
 
         _check_tokens(tokens, shapes)
         if self.backend in ('auto', 'embedding_bag') and can_block(tokens):
             return read_into_bags(read, tokens, self.num_heads, shapes)
-        value = lean(read, tokens).unflatten(2, (self.num_heads, -1))
+        value = read(tokens).unflatten(2, (self.num_heads, -1))
         return deformable_sampler(value, shapes, self.backend)
 
 

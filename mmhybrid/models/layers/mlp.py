@@ -3,8 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .layer_scale import scaled_linear
-from .recompute import lean
+from .lean_linear import gated_silu, lean_linear
 
 
 class Mlp(nn.Module):
@@ -22,8 +21,8 @@ class Mlp(nn.Module):
     def forward(
         self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
     ) -> Tensor:
-        hidden = lean(lambda x: self.fc1(x if norm is None else norm(x)), x)
-        return scaled_linear(self.fc2, scale, hidden, F.gelu)
+        hidden = lean_linear(self.fc1, x, norm)
+        return lean_linear(self.fc2, hidden, F.gelu, scale=scale)
 
 
 class SwiGLU(nn.Module):
@@ -42,9 +41,5 @@ class SwiGLU(nn.Module):
     def forward(
         self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
     ) -> Tensor:
-        hidden = lean(lambda x: self.w12(x if norm is None else norm(x)), x)
-        return scaled_linear(self.w3, scale, hidden, self._gate)
-
-    def _gate(self, hidden: Tensor) -> Tensor:
-        gate, value = hidden.chunk(2, dim=-1)
-        return F.silu(gate) * value
+        hidden = lean_linear(self.w12, x, norm)
+        return lean_linear(self.w3, hidden, gated_silu, scale=scale)

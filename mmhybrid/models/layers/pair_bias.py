@@ -73,11 +73,13 @@ class ResizedTables:
         self.clear()
 
     def clear(self) -> None:
+        """Forget all."""
         with self._lock:
             self._tables: OrderedDict[tuple[Grid, Grid], Tensor] = OrderedDict()
             self._source, self._state = lambda: None, None
 
     def get(self, table: Tensor, grids: tuple[Grid, Grid]) -> Tensor | None:
+        """The table for a query and a key grid, where it is kept."""
         with self._lock:
             if not self._is_of(table) or grids not in self._tables:
                 return None
@@ -85,6 +87,7 @@ class ResizedTables:
             return self._tables[grids]
 
     def keep(self, table: Tensor, grids: tuple[Grid, Grid], resized: Tensor) -> None:
+        """Keep what a table has become, perhaps in the place of the sizes asked for longest ago."""
         if resized.numel() > MAX_CACHED:
             return
         with self._lock:

@@ -4,6 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -15,19 +16,20 @@ from mmhybrid.models.layers import (
     contiguous_map,
     in_blocks,
     lean,
+    lean_linear,
     map_in_bands,
-    scaled_linear,
 )
 from mmhybrid.models.layers.deformable_bags import prepare_bags
+from mmhybrid.models.layers.lean_linear import gated_silu
 
 
 def kept(function, *args) -> int:
-    """Values that autograd holds on to after a call."""
+    """Values that autograd holds on to after a call, besides parameters."""
     count = 0
 
     def pack(tensor):
         nonlocal count
-        count += tensor.numel()
+        count += 0 if isinstance(tensor, nn.Parameter) else tensor.numel()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
@@ -66,14 +68,14 @@ def test_a_scale_works_through_the_weights(bias):
     x = torch.randn(2, 50, 16, dtype=torch.double, requires_grad=True)
     wanted = [x, scale.gamma, *linear.parameters()]
     results = []
-    for run in (lambda x: scale(linear(x)), lambda x: scaled_linear(linear, scale, x)):
+    for run in (lambda x: scale(linear(x)), lambda x: lean_linear(linear, x, scale=scale)):
         out = run(x)
         results.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
         del out
     torch.testing.assert_close(*results)
-    assert kept(lambda: scaled_linear(linear, scale, x)) == x.numel()
+    assert kept(lambda: lean_linear(linear, x, scale=scale)) == x.numel()
     with torch.no_grad():
-        assert torch.equal(scaled_linear(linear, scale, x), scale(linear(x)))
+        assert torch.equal(lean_linear(linear, x, scale=scale), scale(linear(x)))
 
 
 @pytest.mark.parametrize('what', ['a hook', 'a frozen scale', 'bfloat16', 'another layer'])
@@ -90,10 +92,87 @@ def test_scales_that_stay_a_layer(what):
         linear = nn.Sequential(linear)
     x = torch.randn(4, 16, dtype=scale.gamma.dtype)
     x.requires_grad_()
-    out = scaled_linear(linear, scale, x)
+    out = lean_linear(linear, x, scale=scale)
     out.sum().backward()
     assert len(seen) == (what == 'a hook')  # no second pass
     assert torch.equal(out, scale(linear(x)))
+
+
+BEFORE = {
+    'nothing': lambda: (),
+    'a norm': lambda: (nn.LayerNorm(16),),
+    'two norms': lambda: (nn.LayerNorm(16), nn.LayerNorm(16, bias=False)),
+    'GELU': lambda: (F.gelu,),
+    'a gate': lambda: (gated_silu,),
+    'a norm and GELU': lambda: (nn.LayerNorm(16), F.gelu),
+    'another function': lambda: (torch.tanh,),
+    'a norm with a hook': lambda: (hooked(nn.LayerNorm(16)),),
+}
+
+
+def hooked(layer):
+    layer.register_forward_hook(lambda *args: None)
+    return layer
+
+
+@pytest.mark.parametrize('frozen', ['none', 'input', 'linear', 'all but the input'])
+@pytest.mark.parametrize('scaled', [False, True])
+@pytest.mark.parametrize('before', BEFORE)
+def test_a_lean_linear_layer_has_autograds_gradients(before, scaled, frozen):
+    before = BEFORE[before]()
+    linear = nn.Linear(8 if gated_silu in before else 16, 6)
+    scale = LayerScale(6, 1.0) if scaled else None
+    layers = nn.ModuleList(m for m in (*before, linear, scale) if isinstance(m, nn.Module))
+    layers.double()
+    for parameter in layers.parameters():
+        nn.init.normal_(parameter)
+    x = torch.randn(2, 9, 16, dtype=torch.double, requires_grad=frozen != 'input')
+    linear.requires_grad_(frozen not in ('linear', 'all but the input'))
+    if frozen == 'all but the input':
+        layers.requires_grad_(False)
+    wanted = [t for t in (x, *layers.parameters()) if t.requires_grad]
+
+    def plain(x):
+        for layer in before:
+            x = layer(x)
+        x = linear(x)
+        return x if scale is None else scale(x)
+
+    results = []
+    for run in (plain, lambda x: lean_linear(linear, x, *before, scale=scale)):
+        out = run(x)
+        results.append([out, *torch.autograd.grad(out.square().sum(), wanted)])
+    torch.testing.assert_close(*results)
+
+
+@pytest.mark.parametrize('kind', ['bfloat16', 'autocast'])
+def test_a_lean_linear_layer_of_less_precision(kind):
+    norm, linear, scale = nn.LayerNorm(16), nn.Linear(16, 6), LayerScale(6, 0.5)
+    layers = nn.ModuleList((norm, linear, scale))
+    x = torch.randn(2, 9, 16)
+    if kind == 'bfloat16':
+        layers, x = layers.bfloat16(), x.bfloat16()
+    x.requires_grad_()
+    gradients = []
+    for run in (
+        lambda: scale(linear(F.gelu(norm(x)))),
+        lambda: lean_linear(linear, x, norm, F.gelu, scale=scale),
+    ):
+        with torch.autocast('cpu', dtype=torch.bfloat16, enabled=kind == 'autocast'):
+            out = run()
+        gradients.append(torch.autograd.grad(out.float().square().sum(), [x, *layers.parameters()]))
+    for one, other in zip(*gradients, strict=True):
+        assert one.dtype == other.dtype
+        assert (one - other).abs().max() <= 0.03 * one.abs().max()
+
+
+def test_changed_weights_are_noticed():
+    norm, linear = nn.LayerNorm(16), nn.Linear(16, 6)
+    out = lean_linear(linear, torch.randn(3, 16), norm)
+    with torch.no_grad():
+        norm.weight.mul_(2)
+    with pytest.raises(RuntimeError, match='modified by an inplace operation'):
+        out.sum().backward()
 
 
 @pytest.mark.parametrize('network', [Mlp, SwiGLU])
