@@ -10,27 +10,62 @@ class DataError(ValueError):
     """Data that is missing or does not fit the config; says what to do."""
 
 
+def read_text(path: str | Path) -> str:
+    """A text file in UTF-8.
+
+    Raises:
+        DataError: it is missing, in another encoding, or cannot be read.
+    """
+    try:
+        return Path(path).read_text(encoding='utf-8')
+    except UnicodeDecodeError as error:
+        byte, position = error.object[error.start], error.start
+        raise DataError(
+            f'{path} is not in UTF-8 (byte 0x{byte:02x} at position {position}): save it in UTF-8'
+        ) from error
+    except FileNotFoundError as error:
+        raise DataError(f'file not found: {path}') from error
+    except OSError as error:
+        raise DataError(f'{path} cannot be read: {error.strerror}') from error
+
+
 def read_categories(path: str | Path) -> list[str]:
     """Category names of a COCO annotation file, in the file's order.
 
     The file is searched for its categories, not parsed: COCO's own has 450 MB.
 
     Raises:
-        DataError: the file is missing, cut off, or holds no categories.
+        DataError: the file is missing, cut off, in another encoding than UTF-8, holds no
+            categories, or has names that are no text.
     """
     path = Path(path)
     if not path.is_file():
         raise DataError(f'annotation file not found: {path}')
-    text = path.read_text(encoding='utf-8')
+    text = read_text(path)
     if not text.rstrip().endswith('}'):
         raise DataError(f'{path} is not a complete JSON object ({len(text)} characters)')
     for match in re.finditer(r'"categories"\s*:\s*(?=\[)', text):
         try:
             categories, _ = json.JSONDecoder().raw_decode(text, match.end())
-            return [category['name'] for category in categories]
+            names = [category['name'] for category in categories]
         except (ValueError, TypeError, KeyError):
             continue
+        check_are_text(names, path)
+        return names
     raise DataError(f'{path} has no "categories": [{{"id": ..., "name": ...}}, ...]')
+
+
+def check_are_text(names: Sequence[object], where: str | Path) -> None:
+    """Refuse class names such as the number 3, which is not what is found as ``'3'``.
+
+    Raises:
+        DataError: a name is no text.
+    """
+    wrong = [str(name) for name in names if not isinstance(name, str)]
+    if wrong:
+        raise DataError(
+            f'class names in {where} that are no text: {", ".join(wrong[:8])}; write each in quotes'
+        )
 
 
 def check_class_names(classes: Sequence[str], path: str | Path) -> None:
@@ -40,8 +75,9 @@ def check_class_names(classes: Sequence[str], path: str | Path) -> None:
     in another order would be shown for the wrong objects.
 
     Raises:
-        DataError: a class is not in the file, or the order differs.
+        DataError: a class is not in the file, the order differs, or a name is no text.
     """
+    check_are_text(classes, 'the config')
     names = read_categories(path)
     unknown = [name for name in classes if name not in names]
     if unknown:

@@ -35,6 +35,17 @@ def test_files_that_are_no_annotations(annotations, tmp_path):
         read_categories(annotations(text='{"images": []}'))
 
 
+def test_files_and_names_that_are_no_text(annotations):
+    path = annotations('café')
+    path.write_bytes('{"categories": [{"id": 1, "name": "café"}]}'.encode('latin-1'))
+    with pytest.raises(DataError, match='annotations.json is not in UTF-8 .byte 0xe9 at pos.* 38'):
+        read_categories(path)
+    with pytest.raises(DataError, match='annotations.json that are no text: 7, None; write each'):
+        read_categories(annotations('car', 7, None))
+    with pytest.raises(DataError, match='names in the config that are no text: 7'):
+        check_class_names([7], annotations('7'))
+
+
 def test_class_names_that_do_not_match_are_listed(annotations):
     path = annotations('car', 'bus')
     check_class_names(['car', 'bus'], path)
