@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
-from .coco import DataError, check_class_names, read_categories
+from .coco import DataError, check_class_names, read_categories, read_text
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 CLASS_FILE = 'classes.txt'
@@ -53,14 +53,19 @@ def fit_to_folder(cfg: Config) -> None:
 
 def _fit_coco(cfg, root, parts):
     names = read_categories(root / parts['train_ann'])
-    classes = cfg.get('classes') or names
-    if isinstance(classes, str):
-        classes = [name.strip() for name in classes.split(',')]
+    given = cfg.get('classes')
+    if isinstance(given, int) and str(given) not in names:
+        raise DataError(
+            f'classes={given}: expected names of categories, not their number; leave it out for '
+            f'all of {root / parts["train_ann"]}: {", ".join(names)}'
+        )
+    classes = _name_list(given) or names
     if set(classes) <= set(names):
         classes = [name for name in names if name in classes]
     for split in ('train', 'val'):
         check_class_names(classes, root / parts[f'{split}_ann'])
     cfg.classes = classes
+    image_size = _two_sides(cfg, 'image_size')
     for dataset, split in _datasets(cfg):
         dataset.update(
             data_root=str(root),
@@ -68,7 +73,7 @@ def _fit_coco(cfg, root, parts):
             data_prefix=dict(img=parts[f'{split}_img']),
             metainfo=dict(classes=classes),
         )
-        _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=tuple(cfg.image_size))
+        _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=image_size)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.ann_file = str(root / parts['val_ann'])
     _set_num_classes(cfg.model, len(classes))
@@ -102,6 +107,7 @@ def _fit_masks(cfg, root, parts):
     if palette is not None and len(palette) != len(classes):
         raise DataError(f'palette has {len(palette)} colours for {len(classes)} classes')
     metainfo = dict(classes=classes, **({'palette': palette} if palette is not None else {}))
+    image_size, crop_size = (_two_sides(cfg, key) for key in ('image_size', 'crop_size'))
 
     for dataset, split in _datasets(cfg):
         dataset.update(
@@ -113,18 +119,18 @@ def _fit_masks(cfg, root, parts):
             ignore_index=cfg.ignore_index,
             reduce_zero_label=cfg.reduce_zero_label,
         )
-        _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=tuple(cfg.image_size))
+        _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=image_size)
         _set_in_steps(
             dataset.pipeline, ('RandomCrop',),
-            crop_size=tuple(cfg.crop_size), ignore_index=cfg.ignore_index,
+            crop_size=crop_size, ignore_index=cfg.ignore_index,
         )  # fmt: skip
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
         evaluator.ignore_index = cfg.ignore_index
     model = cfg.model
-    model.data_preprocessor.update(size=tuple(cfg.crop_size), seg_pad_val=cfg.ignore_index)
+    model.data_preprocessor.update(size=crop_size, seg_pad_val=cfg.ignore_index)
     if model.get('test_cfg', {}).get('mode') == 'slide':
         model.test_cfg.update(
-            crop_size=tuple(cfg.crop_size), stride=tuple(side * 2 // 3 for side in cfg.crop_size)
+            crop_size=crop_size, stride=tuple(side * 2 // 3 for side in crop_size)
         )
     if cfg.ignore_index != 255:  # 255 is what every head ignores
         for key in ('decode_head', 'auxiliary_head'):
@@ -186,13 +192,7 @@ def _class_list(given, root, masks, cfg):
     """Class names from the option, else from the folder."""
     if isinstance(given, int):
         given = [f'class {i}' for i in range(given)]
-    if isinstance(given, str):
-        given = given.split(',')
-    names = [str(name).strip() for name in given or ()]
-    path = root / CLASS_FILE
-    if not names and path.is_file():
-        names = [line.strip() for line in path.read_text(encoding='utf-8').splitlines()]
-        names = [name for name in names if name]
+    names = _name_list(given) or read_class_file(root)
     if names:
         twice = sorted(name for name, count in Counter(names).items() if count > 1)
         if twice:
@@ -201,9 +201,21 @@ def _class_list(given, root, masks, cfg):
     values = sorted(set().union(*(np.unique(read_mask(path)).tolist() for path in masks)))
     raise DataError(
         f'the classes of {root} are not known: name them in order with --cfg-options '
-        f'classes=road,sky,... or, one a line, in {path}. The first masks hold the values '
-        f'{", ".join(map(str, values[:30]))}; {cfg.ignore_index} (ignore_index) counts as none'
+        f'classes=road,sky,... or, one a line, in {root / CLASS_FILE}. The first masks '
+        f'hold the values {", ".join(map(str, values[:30]))}; {cfg.ignore_index} (ignore_index) '
+        'counts as none'
     )
+
+
+def read_class_file(root: Path) -> list[str]:
+    """The class names in a folder's ``classes.txt``; none without the file.
+
+    Raises:
+        DataError: the file cannot be read as text.
+    """
+    path = root / CLASS_FILE
+    lines = read_text(path).splitlines() if path.is_file() else []
+    return [line.strip() for line in lines if line.strip()]
 
 
 def read_mask(path: str | Path) -> np.ndarray:
@@ -269,11 +281,13 @@ def _fit_classes(cfg, root, parts):
             f'{", ".join(differing[:8])}; a class without images needs an empty folder'
         )
     cfg.classes = found['train']
+    size = cfg.image_size
+    if not _is_side(size):
+        raise DataError(f'image_size={size}: expected one number, the side of a square in pixels')
     for dataset, split in _datasets(cfg):
         dataset.update(
             data_root=str(root), data_prefix=parts[split], metainfo=dict(classes=cfg.classes)
         )
-        size = cfg.image_size
         _set_in_steps(dataset.pipeline, ('RandomResizedCrop',), scale=size)
         _set_in_steps(dataset.pipeline, ('ResizeEdge',), scale=round(size * 8 / 7))
         _set_in_steps(dataset.pipeline, ('CenterCrop',), crop_size=size)
@@ -293,6 +307,31 @@ def _datasets(cfg):
         (cfg.val_dataloader.dataset, 'val'),
         (cfg.test_dataloader.dataset, 'val'),
     )
+
+
+def _name_list(given):
+    """Class names from an option: ``'car,bus'``, a list, or the one name that reads as a number."""
+    if isinstance(given, str):
+        given = given.split(',')
+    elif isinstance(given, (int, float)):
+        given = [given]
+    return [str(name).strip() for name in given or ()]
+
+
+def _two_sides(cfg, key):
+    """An option of two sides in pixels; one number is a square."""
+    given = cfg[key]
+    sides = (given, given) if _is_side(given) else given
+    if not isinstance(sides, (list, tuple)) or [*map(_is_side, sides)] != [True, True]:
+        raise DataError(
+            f'{key}={given}: expected one or two numbers of pixels, as {key}=640 or {key}=640,480'
+        )
+    cfg[key] = tuple(sides)
+    return cfg[key]
+
+
+def _is_side(value):
+    return isinstance(value, int) and value > 0
 
 
 def _set_in_steps(pipeline, types, **arguments):

@@ -108,6 +108,28 @@ def test_folders_that_do_not_fit(tmp_path):
         fit_to_folder(coco_config(tmp_path))
     with pytest.raises(DataError, match='(?s)a.json.*not in the file: tram'):
         fit_to_folder(coco_config(tmp_path, classes=['tram']))
+    for number in (0, 2):
+        with pytest.raises(DataError, match=f'classes={number}: expected names .*: car, bus'):
+            fit_to_folder(coco_config(tmp_path, classes=number))
+
+
+def test_names_that_read_as_numbers(tmp_path):
+    write(tmp_path, ['3', '4', '1.5'], ['3', '4', '1.5'])
+    for given, expected in ((3, ['3']), ([4, 3], ['3', '4']), (1.5, ['1.5'])):
+        cfg = coco_config(tmp_path, classes=given)
+        fit_to_folder(cfg)
+        assert cfg.classes == expected
+
+
+def test_sizes_of_images(tmp_path):
+    write(tmp_path, ['car'], ['car'])
+    for given in (240, [240, 240]):
+        cfg = coco_config(tmp_path, image_size=given)
+        fit_to_folder(cfg)
+        assert cfg.image_size == cfg.train_dataloader.dataset.pipeline[0].scale == (240, 240)
+    for given in (None, 0, '240x180', [240], [240, 0.5], [1, 2, 3]):
+        with pytest.raises(DataError, match='image_size=.*: expected one or two numbers of pixels'):
+            fit_to_folder(coco_config(tmp_path, image_size=given))
 
 
 # ---------------------------------------------------------------------------- images and masks
@@ -177,6 +199,17 @@ def test_config_follows_masks(masks):
     } == {9}
 
 
+def test_one_number_is_a_square(masks):
+    cfg = mask_config(masks, image_size=64, crop_size=30)
+    fit_to_folder(cfg)
+    resize, crop = cfg.train_dataloader.dataset.pipeline
+    assert (resize.scale, crop.crop_size) == ((64, 64), (30, 30))
+    assert cfg.model.data_preprocessor.size == cfg.model.test_cfg.crop_size == (30, 30)
+    assert cfg.model.test_cfg.stride == (20, 20)
+    with pytest.raises(DataError, match='crop_size=-1: expected one or two numbers of pixels'):
+        fit_to_folder(mask_config(masks, crop_size=-1))
+
+
 def test_class_names_of_masks(masks):
     with pytest.raises(DataError, match='(?s)classes=road,sky.*hold the values 0, 1'):
         fit_to_folder(mask_config(masks, classes=None))
@@ -192,6 +225,9 @@ def test_class_names_of_masks(masks):
         fit_to_folder(mask_config(masks, palette=[[0, 0, 0]]))
     with pytest.raises(DataError, match='given twice: road'):
         fit_to_folder(mask_config(masks, classes='road,road'))
+    (masks / 'classes.txt').write_bytes('chaussée'.encode('latin-1'))
+    with pytest.raises(DataError, match='classes.txt is not in UTF-8 .byte 0xe9 .*save it in UTF'):
+        fit_to_folder(mask_config(masks, classes=None))
 
 
 def test_values_that_are_no_class(masks):
@@ -267,3 +303,7 @@ def test_config_follows_folders_of_classes(tmp_path):
     assert cfg.val_dataloader.dataset.metainfo.classes == ['aster', 'rose']
     crop, resize, center = cfg.train_dataloader.dataset.pipeline
     assert (crop.scale, resize.scale, center.crop_size) == (28, 32, 28)
+    cfg = class_config(tmp_path)
+    cfg.image_size = [28, 28]
+    with pytest.raises(DataError, match=r'image_size=\[28, 28\]: expected one number'):
+        fit_to_folder(cfg)
