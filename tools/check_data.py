@@ -159,18 +159,22 @@ def check_of_dataset(split, dataset, scope):
             raise UsageError(f'{kind} with a list of images ({listed}) cannot be checked')
         return lambda reading: check.check_classes(split, folder, len(classes), reading)
     if listed is not None and listed.suffix == '.json' and 'Panoptic' not in kind:
-        if kind.startswith('LVIS'):  # whose classes go by number
+        lvis = kind.startswith('LVIS')
+        if lvis:  # whose classes go by number
             classes = None
         masks = any(step.get('with_mask') for step in dataset.get('pipeline') or ())
         folder = root / prefix.get('img', '')
-        return lambda reading: check.check_coco(split, listed, folder, classes, masks, reading)
+        return lambda reading: check.check_coco(
+            split, listed, folder, classes, masks, reading, evaluated=split != 'train', lvis=lvis
+        )
     raise UsageError(f'{kind} is no kind of data that can be checked')
 
 
 def checks_of_folder(root, problems):
     """A check for each kind of data in a folder, as docs/data.md lays it out."""
     from mmhybrid.datasets import check
-    from mmhybrid.datasets.fit import CLASS_FILE
+    from mmhybrid.datasets.coco import DataError
+    from mmhybrid.datasets.fit import CLASS_FILE, read_class_file
 
     checks = []
     for split in SPLITS:
@@ -181,11 +185,16 @@ def checks_of_folder(root, problems):
             if (root / file).exists():
                 checks.append(
                     lambda reading, split=split, file=root / file, images=root / images: (
-                        check.check_coco(split, file, images, reading=reading)
+                        check.check_coco(
+                            split, file, images, reading=reading, evaluated=split != 'train'
+                        )
                     )
                 )
-    names = root / CLASS_FILE
-    classes = [*filter(None, names.read_text('utf-8').splitlines())] if names.is_file() else None
+    classes = None
+    try:
+        classes = read_class_file(root) or None
+    except DataError as error:
+        problems.error(str(error))
     for split in SPLITS:
         images, masks = root / 'images' / split, root / 'annotations' / split
         if images.is_dir() and masks.is_dir():

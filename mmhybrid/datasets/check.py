@@ -16,7 +16,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from .coco import DataError, check_class_names
+from .coco import DataError, check_are_text, check_class_names, read_text
 from .findings import Findings, Reading, Split, by, inside, note_image, shown, try_to_read
 from .fit import IMAGE_SUFFIXES, check_mask_values
 
@@ -33,6 +33,9 @@ def check_coco(
     classes: Sequence[str] | None = None,
     masks: bool = False,
     reading: Reading | None = None,
+    *,
+    evaluated: bool = False,
+    lvis: bool = False,
 ) -> Split:
     """A COCO-format file and the images it names.
 
@@ -43,6 +46,8 @@ def check_coco(
         classes: class names of the config; those of the file if None.
         masks: whether every box needs a mask.
         reading: how images are read.
+        evaluated: whether AP is computed on it, which takes more than a training does.
+        lvis: as LVIS has it: images by their ``coco_url``, nothing that says what is a crowd.
     """
     split = Split(name, f'{annotations}, images in {root}', 'boxes')
     content = _read_json(annotations, split.findings)
@@ -60,9 +65,11 @@ def check_coco(
         for row in [row for row in rows if not (isinstance(row, dict) and set(needed) <= set(row))]:
             split.findings.error(f'entries of "{key}" without {" and ".join(needed)}', row)
         tables[key] = good
-    if classes is not None and tables['categories']:
+    if tables['categories']:
         try:
-            check_class_names(classes, annotations)
+            check_are_text([row['name'] for row in tables['categories']], annotations)
+            if classes is not None:
+                check_class_names(classes, annotations)
         except DataError as error:
             split.findings.error(str(error).replace('\n', '\n    '))
     names = _by_id(tables['categories'], 'categories', split.findings)
@@ -72,10 +79,11 @@ def check_coco(
             split.findings.error('category names given twice', twice)
     images = _by_id(tables['images'], 'images', split.findings)
     split.images = len(images)
-    paths = _coco_paths(split, images, root)
+    paths = _coco_paths(split, images, root, lvis)
     boxes: dict = {id_: [] for id_ in images}
     _by_id([row for row in tables['annotations'] if 'id' in row], 'annotations', split.findings)
     for row in tables['annotations']:
+        _check_entry(split.findings, row, evaluated, lvis)
         if _key(row['image_id']) not in images:
             split.findings.error('boxes of images that are not listed', f'image {row["image_id"]}')
         elif _key(row.get('category_id')) not in names:
@@ -84,7 +92,7 @@ def check_coco(
             )
         else:
             boxes[_key(row['image_id'])].append(row)
-    wanted = set(names.values()) if classes is None else set(classes)
+    wanted = set(names.values()) if classes is None else set(map(str, classes))
     split.counts.update(dict.fromkeys(sorted(wanted), 0))
     for id_, image in images.items():
         where = shown(image.get('file_name', f'image {id_}'))
@@ -106,10 +114,10 @@ def check_coco(
 
 def _read_json(path, findings):
     try:
-        content = json.loads(Path(path).read_text(encoding='utf-8'))
-    except FileNotFoundError:
-        findings.error(f'annotation file not found: {path}')
-    except (OSError, ValueError, RecursionError) as error:
+        content = json.loads(read_text(path))
+    except DataError as error:
+        findings.error(str(error))
+    except (ValueError, RecursionError) as error:
         findings.error(f'{path} is no complete JSON file: {shown(error)}')
     else:
         if isinstance(content, dict):
@@ -136,13 +144,16 @@ def _by_id(rows, what, findings):
     return found
 
 
-def _coco_paths(split, images, root):
+def _coco_paths(split, images, root, lvis):
     """The files of images that lie in the folder."""
     paths = {}
     for id_, image in images.items():
         name = image.get('file_name')
-        if name is None and isinstance(image.get('coco_url'), str):  # as LVIS tells it
+        if name is None and lvis and isinstance(image.get('coco_url'), str):
             name = re.sub(r'^https?://[^/]*/', '', image['coco_url'])
+        if name is None:
+            split.findings.error('images without "file_name"', f'image {id_}')
+            continue
         path = inside(root, name)
         if path is None:
             split.findings.error('file names that lead out of the folder', name)
@@ -169,6 +180,40 @@ def _numbers(values):
     except (TypeError, ValueError, OverflowError):
         return None
     return numbers if len(numbers) == len(values) and all(map(math.isfinite, numbers)) else None
+
+
+def _check_entry(findings, row, evaluated, lvis):
+    """What MMDetection and pycocotools read of an annotation, beside its box and its mask."""
+    where = f'image {shown(row["image_id"])}'
+    if 'id' not in row:
+        findings.error('annotations without "id": number them from 1', where)
+    elif evaluated and isinstance(row['id'], str):
+        findings.error(
+            'annotations whose "id" is no number, which AP counts with: number them from 1', where
+        )
+    elif row['id'] == 0 and evaluated:
+        findings.error(
+            'annotations with "id" 0, which AP takes for not found: number them from 1', where
+        )
+    elif row['id'] == 0:
+        findings.warning(
+            'annotations with "id" 0, which lowers AP where it is computed: number them from 1',
+            where,
+        )
+    area = _numbers([row.get('area')])
+    if area is None:
+        findings.error(
+            'annotations without a number as "area": write the pixels of the mask, or width x '
+            'height of the box',
+            where,
+        )
+    elif area[0] <= 0:
+        findings.warning('annotations with "area" 0, which are not trained on', where)
+    if row.get('iscrowd', None if evaluated and not lvis else 0) not in (0, 1):
+        findings.error(
+            'annotations without 0 or 1 as "iscrowd": write 1 for a crowd in one outline, else 0',
+            where,
+        )
 
 
 def _check_box(findings, box, size, where):

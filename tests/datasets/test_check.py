@@ -81,6 +81,11 @@ def repeat(table):
         (repeat('images'), 'ids of images used twice'),
         (repeat('categories'), 'ids of categories used twice'),
         (set_first('categories', name='car'), 'category names given twice: car'),
+        (set_first('categories', name=3), 'are no text: 3; write each in quotes'),
+        (drop_first('annotations', 'id'), 'annotations without "id": number them from 1: image 1'),
+        (drop_first('annotations', 'area'), 'annotations without a number as "area": write'),
+        (set_first('annotations', area='9'), 'annotations without a number as "area": write'),
+        (set_first('annotations', iscrowd='0'), 'annotations without 0 or 1 as "iscrowd": write'),
         (set_first('categories', id=[1]), 'ids of categories that are no numbers'),
         (drop_first('categories', 'name'), 'entries of "categories" without id and name'),
         (set_first('annotations', image_id=77), 'boxes of images that are not listed: image 77'),
@@ -111,6 +116,7 @@ def repeat(table):
         (set_first('images', file_name='000000000002.jpg'), 'image files listed twice'),
         (set_first('images', width=81), 'images of another size than annotated'),
         (set_first('images', width='80'), 'images without width and height'),
+        (drop_first('images', 'file_name'), 'images without "file_name"'),
         (lambda content: content.pop('images'), 'no list "images"'),
         (lambda content: content.update(annotations={}), 'no list "annotations"'),
         (lambda content: content['images'].append(3), 'entries of "images" without id: 3'),
@@ -126,6 +132,8 @@ def test_errors_of_a_coco_file(copied, change, message):
     [
         (set_first('annotations', bbox=[3, 3, 0, 9]), 'boxes of no area'),
         (set_first('annotations', bbox=[70, 3, 20, 9]), 'boxes that reach out of their image'),
+        (set_first('annotations', area=0), 'annotations with "area" 0, which are not trained on'),
+        (set_first('annotations', id=0), 'annotations with "id" 0, which lowers AP'),
         (lambda content: content.update(annotations=[]), 'images without boxes (3)'),
     ],
 )
@@ -133,6 +141,35 @@ def test_warnings_of_a_coco_file(copied, change, message):
     split = coco(copied('coco'), change)
     assert lines(split) == []
     assert any(message in line for line in lines(split, 'warning'))
+
+
+@pytest.mark.parametrize(
+    ('change', 'message'),
+    [
+        (set_first('annotations', id=0), 'annotations with "id" 0, which AP takes for not found'),
+        (set_first('annotations', id='a1'), 'annotations whose "id" is no number'),
+        (drop_first('annotations', 'iscrowd'), 'annotations without 0 or 1 as "iscrowd"'),
+    ],
+)
+def test_evaluation_takes_more_than_training(copied, change, message):
+    root = copied('coco')
+    found = lines(coco(root, change, 'val', evaluated=True))
+    assert len(found) == 1 and message in found[0]
+    assert lines(coco(root, split='val')) == []
+
+
+def test_what_lvis_leaves_out(copied):
+    def change(content):
+        for table, key in (('images', 'file_name'), ('annotations', 'iscrowd')):
+            for row in content[table]:
+                del row[key]
+
+    root = copied('coco')
+    coco(root, change, 'val')
+    file = root / 'annotations/instances_val2017.json'
+    assert lines(check_coco('val', file, root, evaluated=True, lvis=True)) == []
+    found = ' '.join(lines(coco(root, split='val', evaluated=True)))
+    assert 'images without "file_name"' in found and '"iscrowd"' in found
 
 
 @pytest.mark.parametrize(
@@ -145,11 +182,18 @@ def test_files_that_are_no_json_object(tmp_path, text):
     found = lines(check_coco('train', tmp_path / 'a.json', tmp_path))
     assert 'a.json' in found[0] and len(found) == 1
     assert 'not found' in lines(check_coco('train', tmp_path / 'b.json', tmp_path))[0]
+    (tmp_path / 'a.json').write_bytes(b'{"info": "\xe9"}')
+    assert 'UTF-8' in lines(check_coco('train', tmp_path / 'a.json', tmp_path))[0]
 
 
 def test_class_names_of_the_config(copied):
     split = coco(copied('coco'), classes=['person', 'motor'])
     assert 'not in the file: motor' in lines(split)[0]
+
+
+def test_class_names_that_are_numbers(copied):
+    split = coco(copied('coco'), set_first('categories', name=3), classes=[3, 'car'])
+    assert 'no text: 3' in lines(split)[0] and set(split.counts) == {'3', 'car'}
 
 
 # ---------------------------------------------------------------------------- image files

@@ -45,6 +45,46 @@ def test_a_config(check, data, tmp_path, capsys):
     assert 'which is no class' in capsys.readouterr().out
 
 
+def test_what_stops_an_evaluation_alone(check, data, tmp_path, capsys):
+    root = shutil.copytree(data, tmp_path / 'demo')
+    for split in ('train', 'val'):
+        file = root / f'annotations/instances_{split}.json'
+        content = json.loads(file.read_text())
+        for row in content['annotations']:
+            del row['iscrowd']
+            row['id'] -= 1
+        file.write_text(json.dumps(content))
+    config = str(CONFIGS / 'retinanet_cmt_ti_custom.py')
+    for arguments in ([str(root)], [config, '--cfg-options', f'data_root={root}']):
+        assert check(arguments) == 1
+        train, val = capsys.readouterr().out.split('\nval: ', 1)
+        assert 'error' not in train and 'warning: annotations with "id" 0' in train
+        assert 'error: annotations with "id" 0' in val and '"iscrowd"' in val
+
+
+def test_text_of_another_encoding(check, data, tmp_path, capsys):
+    root = shutil.copytree(data, tmp_path / 'demo')
+    (root / 'classes.txt').write_bytes('chaussée'.encode('latin-1'))
+    assert check([str(root)]) == 1
+    out = capsys.readouterr().out
+    assert 'classes.txt is not in UTF-8' in out and 'no classes.txt' not in out and '1 error' in out
+    file = root / 'annotations/instances_train.json'
+    file.write_bytes(file.read_bytes().replace(b'"star"', b'"\xe9toile"'))
+    config = str(CONFIGS / 'retinanet_cmt_ti_custom.py')
+    assert check([config, '--cfg-options', f'data_root={root}']) == 1
+    assert 'instances_train.json is not in UTF-8' in capsys.readouterr().out
+
+
+def test_categories_named_by_numbers(check, data, tmp_path, capsys):
+    root = shutil.copytree(data, tmp_path / 'demo')
+    file = root / 'annotations/instances_train.json'
+    file.write_text(file.read_text().replace('"star"', '5'))
+    config = str(CONFIGS / 'retinanet_cmt_ti_custom.py')
+    for arguments in ([str(root)], [config, '--cfg-options', f'data_root={root}']):
+        assert check(arguments) == 1
+        assert 'that are no text: 5' in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ('name', 'layout', 'unit'),
     [
