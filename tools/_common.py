@@ -308,7 +308,7 @@ def _fit_to_device(cfg, amp, trains):
         if trains:
             print('no GPU: training in float32 (--amp: in bfloat16)')
         wrapper.type = 'OptimWrapper'
-    if on_cpu:
+    if on_cpu or amp == 'bf16':
         for key in ('loss_scale', 'dtype'):
             wrapper.pop(key, None)
 
@@ -319,16 +319,16 @@ def _mix_precision(wrapper, amp, on_cpu):
     if on_cpu:
         if amp == 'fp16':
             raise UsageError('--amp fp16: there is no GPU here; a CPU takes --amp bf16')
-        wrapper.type = 'mmhybrid.Bf16OptimWrapper'
-        return
-    if amp == 'bf16' and not torch.cuda.is_bf16_supported():
+        amp = 'bf16'
+    elif amp == 'bf16' and not torch.cuda.is_bf16_supported():
         raise UsageError(
             f'--amp bf16: {torch.cuda.get_device_name()} has no bfloat16; use --amp fp16'
         )
+    if amp == 'bf16':
+        wrapper.type = 'mmhybrid.Bf16OptimWrapper'
+        return
     wrapper.type = 'AmpOptimWrapper'
-    if amp == 'bf16':  # its range is that of float32: nothing to scale
-        wrapper.dtype, wrapper.loss_scale = 'bfloat16', dict(enabled=False)
-    elif amp == 'fp16' or 'loss_scale' not in wrapper:
+    if amp == 'fp16' or 'loss_scale' not in wrapper:
         wrapper.dtype = 'float16' if amp == 'fp16' else wrapper.get('dtype', 'float16')
         wrapper.setdefault('loss_scale', 'dynamic')
 

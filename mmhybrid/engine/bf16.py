@@ -1,4 +1,4 @@
-"""Mixed precision on a CPU."""
+"""Mixed precision where float32 is wanted after the neck."""
 
 from contextlib import contextmanager
 
@@ -11,22 +11,25 @@ from mmhybrid.registry import OPTIM_WRAPPERS
 
 @OPTIM_WRAPPERS.register_module()
 class Bf16OptimWrapper(OptimWrapper):
-    """Runs the feature extractor (``model.backbone`` and ``model.neck``) in bfloat16 on a CPU.
+    """Runs the feature extractor (every ``backbone`` and ``neck`` of the model) in bfloat16.
 
-    mmengine's ``AmpOptimWrapper`` refuses a CPU. Heads stay in float32: the CPU versions of
-    RoIAlign and NMS know no bfloat16. No loss scaling: bfloat16 has float32's range.
+    Heads stay in float32: mmcv's RoIAlign knows no bfloat16, nor do its focal loss on GPUs and NMS
+    on a CPU. mmengine's ``AmpOptimWrapper`` takes the whole model, and refuses a CPU. No loss
+    scaling: bfloat16 has float32's range.
     """
 
     @contextmanager
     def optim_context(self, model):
         inner = getattr(model, 'module', model)  # out of a distributed wrapper
-        parts = [getattr(inner, name, None) for name in ('backbone', 'neck')]
-        parts = [part for part in parts if isinstance(part, torch.nn.Module)] or [inner]
+        modules = inner.named_modules()  # deep inside a wrapper, as of semi-supervised detection
+        parts = [m for name, m in modules if name.rpartition('.')[2] in ('backbone', 'neck')]
+        parts = parts or [inner]
+        device = next(inner.parameters()).device.type  # a neck need not have any
         with super().optim_context(model):
             # The forward methods are replaced for this step only, so that copies of the model
             # (an average of the weights, a saved module) never hold a wrapped one.
             for part in parts:
-                part.forward = _in_bf16(part.forward)
+                part.forward = _in_bf16(part.forward, device)
             try:
                 yield
             finally:
@@ -34,10 +37,15 @@ class Bf16OptimWrapper(OptimWrapper):
                     del part.forward
 
 
-def _in_bf16(forward):
+def _in_bf16(forward, device):
     def wrapped(*args, **kwargs):
-        with torch.autocast('cpu', torch.bfloat16):
+        with torch.autocast(device, torch.bfloat16):
             outputs = forward(*args, **kwargs)
-        return tree_map_only(torch.Tensor, torch.Tensor.float, outputs)
+        return tree_map_only(torch.Tensor, _widened, outputs)
 
     return wrapped
+
+
+def _widened(tensor):
+    # Whole numbers, as the places of masked patches, stay what they are.
+    return tensor.float() if tensor.dtype == torch.bfloat16 else tensor

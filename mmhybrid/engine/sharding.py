@@ -50,7 +50,7 @@ class ShardedRunner(Runner):
         if isinstance(wrapper, AmpOptimWrapper) and wrapper.loss_scaler.is_enabled():
             raise ValueError(
                 'ShardedRunner does not scale losses: use bfloat16, '
-                "optim_wrapper=dict(dtype='bfloat16', loss_scale=dict(enabled=False))"
+                "optim_wrapper=dict(type='mmhybrid.Bf16OptimWrapper')"
             )
         return wrapper
 

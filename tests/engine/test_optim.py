@@ -1,3 +1,5 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
 from mmengine.optim import build_optim_wrapper
@@ -89,6 +91,37 @@ def test_bf16_is_for_features_alone():
     assert 'forward' not in vars(model.backbone)
     model(torch.randn(2, 4))
     assert model.backbone.seen == torch.float32
+
+
+def test_bf16_is_asked_of_the_device_of_the_weights(monkeypatch):
+    asked = []
+    monkeypatch.setattr(torch, 'autocast', lambda *args: asked.append(args) or nullcontext())
+    with torch.device('meta'):
+        model = Detector()
+        model.neck = nn.Flatten()  # without weights
+        wrapper = Bf16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+        with wrapper.optim_context(model):
+            model.neck(model.backbone(torch.randn(2, 4))[0])
+    assert asked == [('meta', torch.bfloat16)] * 2
+
+
+def test_bf16_finds_the_features_of_a_model_in_a_wrapper():
+    outer = nn.Module()
+    outer.student = model = Detector()
+    wrapper = Bf16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    with wrapper.optim_context(outer):
+        model(torch.randn(2, 4))
+    assert (model.backbone.seen, model.seen) == (torch.bfloat16, torch.float32)
+
+
+def test_bf16_leaves_whole_numbers_alone():
+    model = nn.Module()
+    model.backbone = nn.Linear(4, 4)
+    model.neck = nn.MaxPool1d(2, return_indices=True)
+    wrapper = Bf16OptimWrapper(torch.optim.SGD(model.parameters(), lr=0.1))
+    with wrapper.optim_context(model):
+        values, indices = model.neck(model.backbone(torch.randn(2, 4)))
+    assert (values.dtype, indices.dtype) == (torch.float32, torch.int64)
 
 
 @pytest.mark.parametrize('backbone', BACKBONES, ids=lambda backbone: backbone.__name__)

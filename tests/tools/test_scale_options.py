@@ -35,17 +35,17 @@ def gpu(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    'options, dtype, scale',
+    'options, kind, scaling',
     [
-        (['--amp'], 'float16', 'dynamic'),
-        (['--amp', 'fp16'], 'float16', 'dynamic'),
-        (['--amp', 'bf16'], 'bfloat16', dict(enabled=False)),
+        (['--amp'], 'AmpOptimWrapper', dict(dtype='float16', loss_scale='dynamic')),
+        (['--amp', 'fp16'], 'AmpOptimWrapper', dict(dtype='float16', loss_scale='dynamic')),
+        (['--amp', 'bf16'], 'mmhybrid.Bf16OptimWrapper', {}),
     ],
 )
-def test_mixed_precision_on_a_gpu(options, dtype, scale, settle, gpu):
+def test_mixed_precision_on_a_gpu(options, kind, scaling, settle, gpu):
     wrapper = settle('mmseg', *options).optim_wrapper
-    assert wrapper.type == 'AmpOptimWrapper'
-    assert (wrapper.dtype, wrapper.loss_scale) == (dtype, scale)
+    assert wrapper.type == kind
+    assert {k: v for k, v in wrapper.items() if k in ('dtype', 'loss_scale')} == scaling
 
 
 def test_mixed_precision_of_a_config_stays_on_a_gpu(settle, gpu):
@@ -53,6 +53,7 @@ def test_mixed_precision_of_a_config_stays_on_a_gpu(settle, gpu):
     wrapper = settle('mmseg', settings=amp).optim_wrapper
     assert (wrapper.type, wrapper.loss_scale) == ('AmpOptimWrapper', 512.0)
     assert settle('mmseg', '--amp', settings=amp).optim_wrapper.loss_scale == 512.0
+    assert 'loss_scale' not in settle('mmseg', '--amp', 'bf16', settings=amp).optim_wrapper
 
 
 def test_a_gpu_without_bfloat16(settle, gpu):
