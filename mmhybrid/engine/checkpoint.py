@@ -140,18 +140,24 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _waiting_gradients(runner) -> dict[str, torch.Tensor]:
-    """Gradients of an accumulation that is not complete; of several processes their mean."""
+    """Gradients of an accumulation that is not complete, for the process that writes them; of
+    several processes their mean."""
     wrapper, gradients = runner.optim_wrapper, {}
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return gradients
-    for name, parameter in _unwrapped(runner.model).named_parameters():
-        if parameter.grad is not None:
-            gradient = parameter.grad.detach()
-            if hasattr(gradient, 'full_tensor'):  # what is spread over processes is the mean
-                gradient = gradient.full_tensor()
-            else:
-                gradient = gradient.clone()
-                all_reduce(gradient, 'mean')
+    parameters = dict(_unwrapped(runner.model).named_parameters())
+    # Each process may have used other weights, and all must reduce the same ones.
+    used = torch.tensor([int(p.grad is not None) for p in parameters.values()])
+    all_reduce(used, 'max')
+    for (name, parameter), anywhere in zip(parameters.items(), used.tolist(), strict=True):
+        if not anywhere:
+            continue
+        gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad.clone()
+        if hasattr(gradient, 'full_tensor'):  # what is spread over processes is the mean
+            gradient = gradient.full_tensor()
+        else:
+            all_reduce(gradient, 'mean')
+        if is_main_process():
             gradients[name] = gradient.cpu()
     return gradients
 

@@ -1,5 +1,6 @@
 import errno
 import os
+from datetime import timedelta
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +16,7 @@ from mmhybrid.engine import (
     load_weights,
 )
 from mmhybrid.engine.checkpoint import AtomicBackend
+from mmhybrid.engine.sharding import shard
 
 
 def save(model, path, **others):
@@ -134,6 +136,51 @@ def test_gradients_of_half_an_accumulation_are_saved():
     checkpoint = dict(optimizer={})
     hook.before_save_checkpoint(runner, checkpoint)
     assert checkpoint == dict(optimizer={})
+
+
+class Choice(nn.Module):
+    """The first process uses weight ``a``, the second ``b``; nobody ``c``."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b, self.c = (nn.Parameter(torch.ones(2)) for _ in range(3))
+
+    def forward(self, rank):
+        return (10 * self.a if rank == 0 else 1000 * self.b).sum()
+
+
+def waiting_gradients(model, rank):
+    """What is saved when this process has gradients of half an accumulation."""
+    sharded = hasattr(model, 'reshard')
+    runner, hook = runner_of(model, accumulative_counts=2), AtomicCheckpointHook()
+    runner.optim_wrapper.initialize_count_status(model, 0, 4)
+    with runner.optim_wrapper.optim_context(model):
+        loss = model(0 if sharded else rank)
+    runner.optim_wrapper.update_params(loss)
+    if sharded:  # as if they had used different ones: torch wants the same of all
+        model.a.grad = torch.ones_like(model.a)
+        model.b.grad = torch.ones_like(model.b)
+        [model.b, model.a][rank].grad = None
+    hook._prepare(runner, 1)
+    return {name: gradient.tolist() for name, gradient in hook.gradients.items()}
+
+
+def use_different_weights(rank, store):
+    limit = timedelta(seconds=60)
+    torch.distributed.init_process_group('gloo', store, limit, world_size=2, rank=rank)
+    model = nn.parallel.DistributedDataParallel(Choice(), find_unused_parameters=True)
+    saved = waiting_gradients(model, rank)
+    assert saved == ({} if rank else dict(a=[2.5, 2.5], b=[250.0, 250.0]))
+    model = Choice()
+    shard(model, 1)
+    saved = waiting_gradients(model, rank)
+    assert saved == ({} if rank else dict(a=[1.0, 0.0], b=[0.0, 1.0]))
+    torch.distributed.destroy_process_group()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='two processes want two GPUs here')
+def test_gradients_of_processes_that_use_different_weights(tmp_path):
+    torch.multiprocessing.spawn(use_different_weights, (f'file://{tmp_path}/store',), nprocs=2)
 
 
 def test_a_full_disk_leaves_the_file_before(tmp_path, monkeypatch):
