@@ -5,6 +5,7 @@ import math
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
+from mmengine.optim import OptimWrapper
 
 from mmhybrid.registry import HOOKS
 
@@ -30,9 +31,13 @@ class FiniteLossHook(Hook):
 
     def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
         values = {k: float(torch.as_tensor(v).detach()) for k, v in (outputs or {}).items()}
-        scaler = getattr(runner.optim_wrapper, 'loss_scaler', None)
+        wrapper = runner.optim_wrapper
+        scaler = getattr(wrapper, 'loss_scaler', None)
         norms = runner.message_hub.log_scalars.get('train/grad_norm')
-        if norms is not None and (scaler is None or not scaler.is_enabled()):
+        # Between the steps of an accumulation the last norm is an old one: where a training in
+        # float16 goes on in bfloat16, perhaps that of a step which was skipped.
+        stepped = not isinstance(wrapper, OptimWrapper) or wrapper.should_update()
+        if norms is not None and stepped and (scaler is None or not scaler.is_enabled()):
             values['grad_norm'] = float(norms.current())
         watched = {k: v for k, v in values.items() if 'loss' in k or k == 'grad_norm'}
         bad = [name for name, value in watched.items() if not math.isfinite(value)]
