@@ -20,7 +20,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
-        ValueError: a rate out of range, or an option this constructor does not have.
+        ValueError: a rate missing or out of range, or an option this constructor does not have.
         TypeError: the model's backbone has no ``get_layer_depth``.
     """
 
@@ -35,13 +35,16 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if not 0 < self.rate <= 1:
             raise ValueError(f'layer_decay_rate={self.rate}: expected a number in (0, 1]')
         super().__init__(optim_wrapper_cfg, {})
+        if self.base_lr is None:
+            raise ValueError(f'optimizer={self.optimizer_cfg}: expected lr, the rate of the heads')
 
     def __call__(self, model):
         model = getattr(model, 'module', model)  # out of a distributed wrapper
-        depth = getattr(model.backbone, 'get_layer_depth', None)
+        backbone = getattr(model, 'backbone', model)
+        depth = getattr(backbone, 'get_layer_depth', None)
         if depth is None:
             raise TypeError(
-                f'{type(model.backbone).__name__} has no get_layer_depth: layer-wise learning '
+                f'{type(backbone).__name__} has no get_layer_depth: layer-wise learning '
                 'rates need a backbone that tells the layer of each parameter'
             )
         groups = {}

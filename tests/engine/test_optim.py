@@ -78,6 +78,16 @@ def test_wrong_settings():
     model.backbone = nn.Identity()
     with pytest.raises(TypeError, match='Identity has no get_layer_depth'):
         wrapper(model)
+    with pytest.raises(TypeError, match='Sequential has no get_layer_depth'):
+        wrapper(nn.Sequential(Detector()))
+    with pytest.raises(ValueError, match='AdamW.*expected lr'):
+        build_optim_wrapper(
+            Detector(),
+            dict(
+                constructor='mmhybrid.LayerDecayOptimWrapperConstructor',
+                optimizer=dict(type='AdamW'),
+            ),
+        )
 
 
 def test_bf16_is_for_features_alone():
