@@ -9,6 +9,7 @@ needs code to be read is refused by all of mmhybrid; with --trust this tool runs
 """
 
 import argparse
+import contextlib
 import os
 import sys
 import tempfile
@@ -58,14 +59,14 @@ def main(argv=None):
 
 def convert(args):
     """Read and convert IN: (report, state dict, where it comes from)."""
-    from mmhybrid.checkpoints import CheckpointError, describe_vit, find_weights, locate, read
+    from mmhybrid.checkpoints import CheckpointError, describe_vit, locate, read
     from mmhybrid.checkpoints.report import listing, table
     from mmhybrid.checkpoints.sources import convert
 
     path = locate(args.input, sha256=args.sha256)
     content = _without_modules(read(path, trust=args.trust))
     try:
-        found = find_weights(content, entry=args.entry, prefix=args.prefix)
+        found = find(content, entry=args.entry, prefix=args.prefix)
         state_dict, changed, unused = convert(found)
     except CheckpointError as error:
         raise CheckpointError(f'{path}: {error}') from error
@@ -81,6 +82,26 @@ def convert(args):
     ]
     metadata = {'source': found.source.name, 'family': found.source.family, 'file': path.name}
     return table("Checkpoint in mmhybrid's names", rows), state_dict, metadata
+
+
+def find(content, **options):
+    """Weights of a published form, else of mmhybrid's own, as trainings leave them."""
+    import torch
+
+    from mmhybrid.checkpoints import CheckpointError, find_weights
+    from mmhybrid.models.backbones import BACKBONES
+
+    try:
+        return find_weights(content, **options)
+    except CheckpointError:
+        for backbone in BACKBONES:
+            (family,) = (kind for kind, part in backbone.pretrained_parts.items() if not part)
+            for arch in backbone.arch_settings:
+                with torch.device('meta'):
+                    names = frozenset(backbone(arch).state_dict())
+                with contextlib.suppress(CheckpointError):
+                    return find_weights(content, own_names={family: names}, **options)
+        raise
 
 
 def write(path, state_dict, metadata):

@@ -182,8 +182,8 @@ def find_weights(
         f'{len(state_dict)} keys, the first are {_first(state_dict)}. Known are '
         f"{', '.join(source.name for source in SOURCES)} and mmhybrid's own files. If the "
         "backbone's keys have another prefix than "
-        f"{', '.join(map(repr, PREFIXES))}, give it as prefix='...' ('backbone.vit.' for the ViT "
-        'in an adapter)'
+        f"{', '.join(map(repr, PREFIXES))}, give it as the option prefix ('backbone.vit.' for the "
+        'ViT in an adapter)'
     )
 
 
@@ -255,7 +255,7 @@ def _open_entry(checkpoint, entry):
     message = f'there are no weights in it: a {type(checkpoint).__name__} with {_first(checkpoint)}'
     entries = checkpoint.items() if isinstance(checkpoint, Mapping) else ()
     if holders := [repr(name) for name, value in entries if _holds_tensors(value)]:
-        message += f'. Tensors are in {", ".join(holders)}: give entry={holders[0]}'
+        message += f'. Tensors are in {", ".join(holders)}: give {holders[0]} as the option entry'
     raise CheckpointError(message)
 
 

@@ -336,7 +336,7 @@ def test_unknown_weights_are_refused():
     for empty in ({}, {'state_dict': {}}, {'epoch': 3}, [torch.ones(1)], None):
         assert 'no weights in it' in refused(build_vit(), empty)
     elsewhere = {'epoch': 3, 'network': published.deit()}
-    assert "give entry='network'" in refused(build_vit(), elsewhere)
+    assert "give 'network' as the option entry" in refused(build_vit(), elsewhere)
     two = {'model': published.deit(), 'model_ema': published.deit()}
     assert "entry='model_ema'" in str(load_weights(build_vit(), two, parts=PARTS))
 

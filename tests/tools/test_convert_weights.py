@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import mmhybrid
 from mmhybrid.checkpoints import load_pretrained, load_weights
 from tests.checkpoints import published
 
@@ -73,9 +74,20 @@ def test_errors(tmp_path, capsys):
     torch.save({'conv1.weight': torch.ones(1)}, path)
     assert main([str(path), '--show']) == 1
     error = capsys.readouterr().err
-    assert str(path) in error and 'no known source' in error
+    assert str(path) in error and 'no known source' in error and 'prefix=' not in error
     assert main([str(tmp_path / 'none.pth'), '--show']) == 1
     for arguments in ([str(path)], [str(path), 'out.bin'], [str(path), 'out.pth', '--show']):
         with pytest.raises(SystemExit) as stop:
             main(arguments)
         assert stop.value.code == 2
+
+
+@pytest.mark.parametrize('name', ['cmt_ti', 'vitcomer_t'])
+def test_a_training_of_our_own_backbones(name, tmp_path):
+    given, written = tmp_path / 'given.pth', tmp_path / 'written.pth'
+    saved, model = mmhybrid.build_backbone(name), mmhybrid.build_backbone(name)
+    weights = {f'backbone.{key}': value for key, value in saved.state_dict().items()}
+    torch.save({'state_dict': weights | {'head.fc.weight': torch.ones(1)}}, given)
+    assert main([str(given), str(written)]) == 0
+    load_pretrained(model, written, parts=model.pretrained_parts)
+    assert published.same_state(model, saved.state_dict())
