@@ -6,10 +6,13 @@ config builds from its top-level ``data_root``.
 """
 
 import argparse
+import contextlib
 import difflib
 import inspect
 import os
+import re
 import sys
+import traceback
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -38,6 +41,20 @@ RUNNER_OPTIONS = {
 }
 CHECKPOINT = 'checkpoint of the same config, its exported file, or a work dir: its best checkpoint'
 SCOPES = ('mmdet', 'mmseg', 'mmpretrain')
+# Options of configs of your own data, read when they are fitted to the folder (and no more when
+# that is done), with the place of each, where it has one.
+FITTED = dict(
+    max_iters='train_cfg.max_iters',
+    weights='model.backbone.init_cfg',
+    image_size=None,
+    crop_size=None,
+    classes=None,
+    palette=None,
+    ignore_index=None,
+    reduce_zero_label=None,
+)
+# What Python raises where a value is of another kind, or an argument or name unknown.
+CONFIG_ERRORS = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
 
 
 class UsageError(ValueError):
@@ -45,7 +62,10 @@ class UsageError(ValueError):
 
 
 def run(main):
-    """Run a tool: a user's mistake is one message and exit code 1, without a traceback."""
+    """Run a tool: a user's mistake is one message and exit code 1, without a traceback.
+
+    A number that ``main`` returns is the exit code; any other result, empty or not, is a success.
+    """
     from mmhybrid.doctor import explain_import_error
 
     try:
@@ -54,27 +74,110 @@ def run(main):
         from mmhybrid.deploy.errors import ExportError
         from mmhybrid.engine import TrainingError
 
-        sys.exit(main())
+        result = main()
+        sys.exit(result if isinstance(result, int) else 0)
     except ImportError as error:
         sys.exit(f'error: {explain_import_error(error)}')
     except (UsageError, DataError, CheckpointError, ExportError, TrainingError) as error:
         sys.exit(f'error: {error}')
+    except OSError as error:  # a full disk, a file in the place of a folder, no permission
+        if not error.filename or not error.strerror:
+            sys.exit(f'error: {error}')
+        is_file = isinstance(error, FileExistsError)
+        reason = 'it is a file; expected a folder, or a new place' if is_file else error.strerror
+        sys.exit(f'error: {error.filename}: {reason}')
+    except CONFIG_ERRORS as error:
+        if not _came_from_registry(error):
+            raise
+        sys.exit(f'error: what the config asks for cannot be built: {explain(error)}')
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         sys.exit(130)
 
 
-def argument_parser(description):
-    """The arguments that all tools have."""
+def _came_from_registry(error):
+    """Whether it ended mmengine's building of something from its config."""
+    place = ('mmengine', 'registry', 'build_functions.py')
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).parts[-3:] == place for frame in frames)
+
+
+def explain(error):
+    """An error of Python in words: what, and where, which no traceback tells."""
+    message = str(error.args[0] if error.args else '')
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    own = 'mmengine' in Path(last.filename).parts  # which says enough in its messages
+    where = '' if own else f' ({last.filename}, line {last.lineno})'
+    return f'{type(error).__name__}: {message}{where}'
+
+
+@contextlib.contextmanager
+def reading(what):
+    """What fails within is a mistake in ``what``, a config or its options: a UsageError."""
+    from mmhybrid.checkpoints import CheckpointError
+    from mmhybrid.datasets.coco import DataError
+
+    try:
+        yield
+    except (UsageError, DataError, CheckpointError):
+        raise
+    except CONFIG_ERRORS as error:
+        raise UsageError(f'{what}: {explain(error)}') from error
+
+
+class KeyValues(argparse.Action):
+    """KEY=VALUE ... as mmengine's DictAction reads them, but with the spaces inside of texts."""
+
+    def __call__(self, parser, namespace, values, option_string=None):
+        options = dict(getattr(namespace, self.dest) or {})
+        for text in values:
+            key, equals, value = text.partition('=')
+            if not equals or not key or key != key.strip():
+                parser.error(f'{option_string}: expected KEY=VALUE without spaces, got {text!r}')
+            try:
+                options[key] = _value(value)
+            except AssertionError as error:  # of mmengine, on brackets
+                parser.error(f'{option_string} {text}: {error}')
+        setattr(namespace, self.dest, options)
+
+
+def _value(text):
     from mmengine.config import DictAction
 
+    if ',' in text or text.startswith(('[', '(')):  # spaces beside separators mean nothing
+        text = re.sub(r'\s*,\s*|(?<=[\[(])\s+|\s+(?=[\])])', lambda at: at[0].strip(), text)
+
+    def restored(value):
+        if isinstance(value, (list, tuple)):
+            return type(value)(map(restored, value))
+        return value.replace('\0', ' ') if isinstance(value, str) else value
+
+    return restored(DictAction._parse_iterable(text.strip().replace(' ', '\0')))
+
+
+def write_file(path, content):
+    """Write text or bytes, whole or not at all."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + '.part')
+    try:
+        part.write_bytes(content.encode() if isinstance(content, str) else content)
+        os.replace(part, path)
+    except OSError as error:  # one of writing has no name
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def argument_parser(description):
+    """The arguments that all tools have."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help='config file; its default_scope names the host library')
     parser.add_argument('--work-dir', help='folder of logs and results')
     parser.add_argument(
         '--cfg-options',
         nargs='+',
-        action=DictAction,
+        action=KeyValues,
         default={},
         metavar='KEY=VALUE',
         help='change the config: data_root=/data/coco train_dataloader.batch_size=1',
@@ -119,15 +222,16 @@ def find(path, what):
     )
 
 
-def find_checkpoint(path):
-    """A checkpoint given by the user; of a work dir the best one, else the newest."""
+def find_checkpoint(path, what='checkpoint', best=True):
+    """A checkpoint given by the user; of a work dir the best one (if asked), else the newest."""
     from mmhybrid.engine import latest_checkpoint
 
-    path = find(path, 'checkpoint')
+    path = find(path, what)
     if not path.is_dir():
         return path
-    best = sorted(path.glob('best_*.pth'), key=lambda file: file.stat().st_mtime_ns)
-    found = best[-1] if best else latest_checkpoint(path)
+    files = path.glob('best_*.pth') if best else ()
+    files = sorted(files, key=lambda file: file.stat().st_mtime_ns)
+    found = files[-1] if files else latest_checkpoint(path)
     if found is None:
         raise UsageError(f'{path} holds no checkpoint: has its training come to the first one?')
     print(f'checkpoint: {found}')
@@ -142,7 +246,7 @@ def load_config(args):
         UsageError, DataError: anything in it that cannot work.
     """
     from mmhybrid.config_files import enable_scope
-    from mmhybrid.datasets.fit import fit_to_folder
+    from mmhybrid.datasets.fit import KINDS, fit_to_folder
 
     path = find(args.config, 'config')
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
@@ -156,12 +260,17 @@ def load_config(args):
             'add the runtime of its host library to its _base_'
         )
     options = dict(args.cfg_options)
-    _check_options(cfg, options)
+    _check_options(cfg, options, path)
     if 'data_root' in cfg:
         _move_data(cfg, options.get('data_root', cfg.data_root))
         options.pop('data_root', None)
-    cfg.merge_from_dict(options)
-    fit_to_folder(cfg)
+    with reading('--cfg-options'):
+        cfg.merge_from_dict(options)
+    if 'max_iters' in cfg and not KINDS.keys().isdisjoint(cfg):
+        check_count('max_iters', cfg.max_iters)
+    with reading(path):
+        fit_to_folder(cfg)
+    _fit_loaders(cfg)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     cfg.launcher = getattr(args, 'launcher', 'none')
     _check_launcher(args, cfg)
@@ -230,6 +339,12 @@ def require(cfg, name, keys, purpose):
             raise UsageError(f'{name} has no {key}: it cannot be {purpose}')
 
 
+def check_count(name, value):
+    """Raise UsageError unless a value is a number of things, 1 or more."""
+    if not isinstance(value, (int, float)) or value < 1 or value % 1:
+        raise UsageError(f'{name}={value}: expected a whole number, at least 1')
+
+
 def _read(path):
     from mmengine.config import Config
 
@@ -244,8 +359,10 @@ def _read(path):
         ) from error
 
 
-def _check_options(cfg, options):
+def _check_options(cfg, options, path):
     from mmengine.runner import Runner
+
+    from mmhybrid.datasets.fit import KINDS
 
     known = set(cfg) | set(inspect.signature(Runner.__init__).parameters) | RUNNER_OPTIONS
     for key in options:
@@ -255,6 +372,18 @@ def _check_options(cfg, options):
             raise UsageError(
                 f'--cfg-options {key}=...: the config has no {head!r}'
                 + (f', but {near[0]!r}' if near else f'; it has {", ".join(sorted(cfg))}')
+            )
+        if key in FITTED and KINDS.keys().isdisjoint(cfg):
+            place = FITTED[key] or 'every place where it stands'
+            raise UsageError(
+                f'--cfg-options {key}=...: {path} is complete, as the configs saved in work dirs '
+                f'are, and nothing reads its {key} any more. Give the config that the training was '
+                f'started with, or change {place}'
+            )
+        if isinstance(cfg.get(key), dict) and type(options[key]) in (int, float, str):
+            raise UsageError(
+                f'--cfg-options {key}={options[key]}: it has several entries, expected one of them '
+                f'as {key}.NAME=...: {", ".join(cfg[key])}'
             )
 
 
@@ -282,6 +411,15 @@ def _move_data(cfg, new):
             walk(cfg[key])
         else:
             cfg[key] = moved(cfg[key])
+
+
+def _fit_loaders(cfg):
+    """Without processes that load, torch refuses the options that are about them."""
+    for split in ('train', 'val', 'test'):
+        loader = cfg.get(f'{split}_dataloader')
+        if loader and not loader.get('num_workers'):
+            for name in ('persistent_workers', 'prefetch_factor', 'timeout'):
+                loader.pop(name, None)
 
 
 def _fit_to_device(cfg, amp, trains):
@@ -342,6 +480,7 @@ def _replace_norms(node):
         node['type'] = 'BN'
 
 
+@reading('the config')
 def check_data(cfg, splits):
     """Files and class names of the data sets of ``splits`` (train, val, test).
 
@@ -366,7 +505,7 @@ def check_data(cfg, splits):
                 hint = (
                     'draw it with: python -m mmhybrid.datasets.demo ' + root
                     if Path(root).name == 'demo'
-                    else 'give its place with --cfg-options data_root=PATH'
+                    else 'give its place with --cfg-options ' + _data_options(cfg, root)
                 )
                 raise UsageError(f'data root of {split} not found: {root}; {hint}')
             annotations = dataset.get('ann_file')
@@ -391,6 +530,28 @@ def check_data(cfg, splits):
                         ]
                 check_class_names(classes, path)
                 _check_class_count(cfg.model, classes)
+
+
+def _data_options(cfg, root):
+    """The options that move a data root."""
+    moved = str(cfg.get('data_root') or '').rstrip('/')
+    if moved and (root.rstrip('/') == moved or root.startswith(moved + '/')):
+        return 'data_root=PATH'
+    places = []
+
+    def walk(node, place):
+        if isinstance(node, dict):
+            if node.get('data_root') == root:
+                places.append(f'{place}.data_root=PATH')
+            for key, value in node.items():
+                walk(value, f'{place}.{key}')
+        elif isinstance(node, (list, tuple)):
+            for index, value in enumerate(node):
+                walk(value, f'{place}.{index}')
+
+    for split in ('train', 'val', 'test'):
+        walk(cfg.get(f'{split}_dataloader'), f'{split}_dataloader')
+    return ' '.join(places)
 
 
 def _scope(name):
@@ -447,18 +608,27 @@ def load_model(model, path):
 
 
 def build_runner(cfg):
-    """mmengine's runner; synchronised norms become plain ones outside distributed training."""
+    """mmengine's runner; synchronised norms become plain ones outside distributed training.
+
+    It does not save the config: an evaluation, or a training that does not begin, would leave
+    another one beside that of the checkpoints, or in its place.
+    """
     from mmengine.device import get_device
     from mmengine.dist import is_distributed
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import RUNNERS
+    from mmengine.runner import Runner
 
     if cfg.launcher != 'none' and get_device() == 'cpu' and not is_distributed():
         _start_processes(cfg)  # mmengine's own start would set a GPU
     if cfg.get('visualizer'):
         # Under a fixed name a second run in this process would log into the first one's folder.
         cfg.visualizer.pop('name', None)
-    runner = RUNNERS.build(cfg)  # mmengine's, unless the config has another runner_type
+    dump, Runner.dump_config = Runner.dump_config, lambda runner: None
+    try:
+        runner = RUNNERS.build(cfg)  # mmengine's, unless the config has another runner_type
+    finally:
+        Runner.dump_config = dump
     if not is_distributed():
         runner.model = revert_sync_batchnorm(runner.model).to(
             next(runner.model.parameters()).device

@@ -11,7 +11,7 @@ import ast
 from dataclasses import dataclass
 
 import numpy as np
-from _common import SCOPES, UsageError, find, load_config
+from _common import CONFIG_ERRORS, SCOPES, UsageError, explain, find, load_config
 
 PRETRAINED = 'pretrained'
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -123,8 +123,6 @@ def _open_config(name, weights, cfg_options):
 
 
 def _open_backbone(name, weights):
-    import mmhybrid
-
     base, options = split_name(name)
     if base.startswith('timm:'):
         backbone = _build_timm(base.removeprefix('timm:'), options, weights)
@@ -133,14 +131,27 @@ def _open_backbone(name, weights):
     else:
         if weights:
             options['init_cfg'] = dict(type='Pretrained', checkpoint=weights)
-        try:
-            backbone = mmhybrid.build_backbone(base, **options)
-        except (ValueError, TypeError) as error:
-            if type(error).__name__ == 'CheckpointError':
-                raise
-            raise UsageError(f'{name}: {error}') from error
+        backbone = build_named(base, options)
     said = f'weights {weights.split("/")[-1]}' if weights else 'random weights'
     return Looked(base.replace(':', '_'), said, backbone, backbone, **IMAGENET)
+
+
+def build_named(name, options):
+    """A backbone of mmhybrid by name, with arguments."""
+    import mmhybrid
+    from mmhybrid.checkpoints import CheckpointError
+
+    if 'arch' in options:
+        raise UsageError(
+            f'{name},arch=...: a name stands for its arch; give another one instead of the '
+            'argument: ' + ', '.join(mmhybrid.list_backbones(name.split('_')[0] + '_*'))
+        )
+    try:
+        return mmhybrid.build_backbone(name, **options)
+    except CheckpointError:
+        raise
+    except CONFIG_ERRORS as error:
+        raise UsageError(f'{name}: {error}') from error
 
 
 def split_name(text):
@@ -173,12 +184,19 @@ def _literal(text):
         return text
 
 
-def _build_timm(name, options, weights):
+def check_timm(name):
+    """Raise UsageError unless timm has a model of this name."""
     import timm
 
     if not timm.is_model(name):
         near = timm.list_models(f'*{name}*')[:5]
         raise UsageError(f'timm has no {name!r}' + (f'; it has {", ".join(near)}' if near else ''))
+
+
+def _build_timm(name, options, weights):
+    import timm
+
+    check_timm(name)
     if 'vit' in name:
         options = dict(dynamic_img_size=True) | options
     if weights:
@@ -203,8 +221,8 @@ def _build_host(name, options, weights):
     try:
         with DefaultScope.overwrite_default_scope(scope):
             backbone = MODELS.build(dict(options, type=name))
-    except TypeError as error:
-        raise UsageError(f'{name}: {error}') from error
+    except CONFIG_ERRORS as error:
+        raise UsageError(f'{name}: {explain(error)}') from error
     if weights:
         backbone.init_weights()
     return backbone

@@ -18,10 +18,9 @@ Batches are made up of noise; a detector's costs depend a little on what it find
 
 import argparse
 import json
-import os
 from pathlib import Path
 
-from _common import UsageError, find, run
+from _common import KeyValues, UsageError, find, run, write_file
 
 UNITS = dict(
     params=('parameters, M', 1e6),
@@ -32,8 +31,6 @@ UNITS = dict(
 
 
 def parse_args(argv):
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -45,7 +42,7 @@ def parse_args(argv):
     parser.add_argument('--batch', type=int, default=1)
     parser.add_argument('--depth', type=int, default=3, help='levels of modules that are listed')
     parser.add_argument('--out', default='work_dirs/analyze', metavar='DIR')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, default={})
     args = parser.parse_args(argv)
     if min(args.size) < 32 or args.batch < 1 or args.depth < 1:
         parser.error('--size is at least 32 32, --batch and --depth at least 1')
@@ -86,7 +83,7 @@ def main(argv=None):
     if weights:
         facts['weights'] = weights
         print(f'\n{weights}')
-    write_json(f'{stem}.json', facts)
+    write_file(f'{stem}.json', json.dumps(facts, indent=2) + '\n')
     print('\n' + '\n'.join([*pictures, f'{stem}.json']))
     return facts
 
@@ -390,13 +387,5 @@ def foreign_report(backbone, checkpoint, prefix=''):
     )
 
 
-def write_json(path, content):
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(content, indent=2) + '\n')
-    os.replace(part, path)
-
-
 if __name__ == '__main__':
-    run(lambda: main() and 0)
+    run(main)

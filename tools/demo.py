@@ -216,4 +216,4 @@ def draw_curves(work_dir, path):
 
 
 if __name__ == '__main__':
-    run(lambda: main() and 0)
+    run(main)

@@ -122,4 +122,4 @@ def write(path, content):
 
 
 if __name__ == '__main__':
-    run(lambda: main() and 0)
+    run(main)

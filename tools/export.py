@@ -16,16 +16,13 @@ output's standard deviation is not kept.
 
 import argparse
 import re
-import sys
 from pathlib import Path
 
-from _common import UsageError, find, load_config, run
-from _models import split_name
+from _common import KeyValues, UsageError, find, load_config, run
+from _models import build_named, split_name
 
 
 def parse_args(argv):
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -61,7 +58,7 @@ def parse_args(argv):
     parser.add_argument('--batches', nargs='+', type=int, default=(1, 3), metavar='N')
     parser.add_argument('--tolerance', type=float, default=1e-4)
     parser.add_argument(
-        '--cfg-options', nargs='+', action=DictAction, default={}, metavar='KEY=VALUE'
+        '--cfg-options', nargs='+', action=KeyValues, default={}, metavar='KEY=VALUE'
     )
     args = parser.parse_args(argv)
     if len(args.files) > 2:
@@ -71,6 +68,8 @@ def parse_args(argv):
     args.out = Path(args.out)
     if args.quantize and args.out.suffix != '.onnx':
         parser.error(f'--quantize makes ONNX files, but OUT is {args.out}')
+    if min(args.batches) < 1:
+        parser.error(f'--batches {min(args.batches)}: expected at least 1')
     if args.opset < 18:
         parser.error(f'--opset {args.opset}: torch writes 18 or more')
     return args
@@ -131,10 +130,7 @@ def backbone_graph(args):
         )
     if args.checkpoint:
         options['init_cfg'] = dict(type='Pretrained', checkpoint=str(args.checkpoint))
-    try:
-        model = mmhybrid.build_backbone(name, **options)
-    except TypeError as error:
-        raise UsageError(str(error)) from error
+    model = build_named(name, options)
     return backbone_graph(model, size=args.fixed_size, name=args.model)
 
 
@@ -180,4 +176,4 @@ def _print_files(out, graphs):
 
 
 if __name__ == '__main__':
-    sys.exit(run(lambda: main() and 0))
+    run(main)

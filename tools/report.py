@@ -11,6 +11,7 @@ import argparse
 from pathlib import Path
 
 from _common import (
+    KeyValues,
     UsageError,
     build_runner,
     check_data,
@@ -23,8 +24,6 @@ from _common import (
 
 
 def parse_args(argv):
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,7 +32,7 @@ def parse_args(argv):
     parser.add_argument('--out', metavar='FILE.html', help='default: WORK_DIR/report.html')
     parser.add_argument('--examples', type=int, default=6, help='worst, and best, images shown')
     parser.add_argument('--score-thr', type=float, default=0.3, help='of objects, 0 to 1')
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, default={})
     args = parser.parse_args(argv)
     if args.examples < 1 or not 0 <= args.score_thr <= 1:
         parser.error('--examples is at least 1, --score-thr from 0 to 1')
@@ -81,9 +80,12 @@ def find_config(work_dir):
     configs = sorted(work_dir.glob('*.py')) if work_dir.is_dir() else []
     if len(configs) != 1:
         held = ', '.join(path.name for path in configs) or 'none'
-        raise UsageError(f'{work_dir} should hold the one config of a training; it holds {held}')
+        raise UsageError(
+            f'{work_dir} should hold the one config of a training; it holds {held}'
+            + ('. Move all others away than that of its checkpoints' if configs else '')
+        )
     return configs[0]
 
 
 if __name__ == '__main__':
-    run(lambda: main() and 0)
+    run(main)

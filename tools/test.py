@@ -86,4 +86,4 @@ def _augment(cfg, name):
 
 
 if __name__ == '__main__':
-    run(lambda: main() and 0)
+    run(main)

@@ -8,6 +8,7 @@ happened. docs/training.md has the commands for several GPUs and machines.
 """
 
 import copy
+import difflib
 import sys
 
 from _common import (
@@ -15,9 +16,11 @@ from _common import (
     add_launcher,
     argument_parser,
     build_runner,
+    check_count,
     check_data,
-    find,
+    find_checkpoint,
     load_config,
+    reading,
     require,
     run,
 )
@@ -64,16 +67,17 @@ def main(argv=None):
 
     args = parse_args(argv)
     cfg = load_config(args)
-    _apply(args, cfg)
-    apply_options(args, cfg)
+    with reading(args.config):
+        _apply(args, cfg)
+        apply_options(args, cfg)
     if args.resume == 'auto':
         cfg.load_from = latest_checkpoint(cfg.work_dir)
         if cfg.load_from is None:
             print(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
     elif args.resume:
-        cfg.load_from = find(args.resume, 'checkpoint')
+        cfg.load_from = find_checkpoint(args.resume, best=False)
     elif cfg.get('load_from') and '://' not in str(cfg.load_from):
-        cfg.load_from = find(cfg.load_from, 'checkpoint (load_from)')
+        cfg.load_from = find_checkpoint(cfg.load_from, 'checkpoint (load_from)')
     cfg.load_from = str(cfg.load_from) if cfg.get('load_from') else None
     cfg.resume = bool(args.resume and cfg.load_from)
     if cfg.resume:
@@ -86,6 +90,7 @@ def main(argv=None):
     _check_agreement(cfg)
     if args.compile:
         compile_backbone(runner, args.compile)
+    _save_config_later(runner)
     try:
         with safe_loading():
             runner.train()
@@ -108,14 +113,25 @@ def main(argv=None):
     return runner
 
 
+def _save_config_later(runner):
+    """When all is built and loaded: a training that cannot begin leaves no config behind."""
+    from mmengine.hooks import Hook
+
+    class SaveConfig(Hook):
+        def before_train(self, runner):
+            runner.dump_config()
+
+    runner.register_hook(SaveConfig(), priority='VERY_HIGH')
+
+
 def _apply(args, cfg):
     require(cfg, args.config, ['train_dataloader', 'train_cfg', 'optim_wrapper'], 'trained')
-    batch_size = cfg.train_dataloader.get('batch_size')
-    if batch_size is not None and batch_size < 1:
-        raise UsageError(f'train_dataloader.batch_size={batch_size}: expected at least 1')
+    if cfg.train_dataloader.get('batch_size') is not None:
+        check_count('train_dataloader.batch_size', cfg.train_dataloader.batch_size)
     for key in ('max_epochs', 'max_iters'):
-        if cfg.train_cfg.get(key, 1) < 1:
-            raise UsageError(f'train_cfg.{key}={cfg.train_cfg[key]}: expected at least 1')
+        if cfg.train_cfg.get(key) is not None:
+            check_count(f'train_cfg.{key}', cfg.train_cfg[key])
+    _check_optimizer(cfg)
     cfg.default_hooks = _hooks(args, cfg.get('default_hooks') or {})
     if cfg.train_dataloader.get('num_workers', 0) > 0:
         cfg.train_dataloader.setdefault('timeout', LOADER_TIMEOUT)
@@ -125,6 +141,22 @@ def _apply(args, cfg):
         if args.seed < 0:
             raise UsageError(f'--seed {args.seed}: expected 0 or more')
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+
+
+def _check_optimizer(cfg):
+    """mmengine takes any name, and looks into what it has found none of."""
+    import mmengine.optim  # noqa: F401, registers those of torch
+    from mmengine.registry import OPTIMIZERS, DefaultScope
+
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        if not isinstance(kind, str) or OPTIMIZERS.get(kind) is not None:
+            return
+    near = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, n=3)
+    raise UsageError(
+        f'optim_wrapper.optimizer.type={kind}: no optimizer has this name'
+        + (f'; did you mean {" or ".join(near)}?' if near else '')
+    )
 
 
 def _hooks(args, given):
@@ -191,4 +223,4 @@ def _check_agreement(cfg):
 
 
 if __name__ == '__main__':
-    run(lambda: main() and 0)
+    run(main)

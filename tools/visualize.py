@@ -24,14 +24,12 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _common import UsageError, find, run
+from _common import KeyValues, UsageError, find, run
 
 SHOWN = ('features', 'attention', 'exchange', 'points', 'field')
 
 
 def parse_args(argv):
-    from mmengine.config import DictAction
-
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -46,7 +44,7 @@ def parse_args(argv):
     parser.add_argument(
         '--size', nargs=2, type=int, metavar=('H', 'W'), help="default: the image's own"
     )
-    parser.add_argument('--cfg-options', nargs='+', action=DictAction, default={})
+    parser.add_argument('--cfg-options', nargs='+', action=KeyValues, default={})
     args = parser.parse_args(argv)
     args.show = SHOWN if args.show == 'all' else tuple(args.show.split(','))
     unknown = [what for what in args.show if what not in SHOWN]
@@ -405,4 +403,4 @@ DRAWN = dict(
 
 
 if __name__ == '__main__':
-    run(lambda: main() and 0)
+    run(main)

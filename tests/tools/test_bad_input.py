@@ -1,6 +1,7 @@
 """What a user can get wrong ends in a message, before anything is trained."""
 
 import argparse
+import errno
 import json
 import os
 import subprocess
@@ -102,6 +103,10 @@ def test_checkpoints(tool, job, data, tmp_path):
         fails(main, [config, other, *extra, *options], 'missing: backbone.', '1 unexpected: weight')
     fails(train, [config, '--resume', other, *options], 'missing: backbone.')
     fails(train, [config, *options, 'load_from=nothing.pth'], 'not found: nothing.pth')
+    (tmp_path / 'folder').mkdir()
+    fails(train, [config, '--resume', 'folder', *options], 'folder holds no checkpoint')
+    (tmp_path / 'folder/iter_1.pth').write_bytes(whole)
+    fails(train, [config, '--resume', 'folder', *options], 'folder/iter_1.pth', 'missing: backbone')
 
 
 def test_images_to_predict(tool, job, data, tmp_path):
@@ -195,3 +200,150 @@ def test_a_message_and_no_traceback(tmp_path):
     assert result.stderr.startswith('error: config not found: nothing.py')
     assert 'Traceback' not in result.stderr
     assert json.dumps(list(tmp_path.iterdir())) == '[]'
+
+
+@pytest.fixture
+def printed(tool):
+    """A function of a tool's name and its arguments: what it ends with on a command line."""
+
+    def start(name, *arguments):
+        with pytest.raises(SystemExit) as stop:
+            tool('_common').run(lambda: tool(name).main([str(a) for a in arguments]))
+        return stop.value.code
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ('option', 'parts'),
+    [
+        ('train_cfg.max_epochs=abc', ['train_cfg.max_epochs=abc: expected a whole number']),
+        ('train_cfg.max_epochs=2.5', ['train_cfg.max_epochs=2.5: expected a whole number']),
+        ('train_dataloader.batch_size=abc', ['batch_size=abc: expected a whole number']),
+        ('train_dataloader=3', ['train_dataloader=3: it has several', 'NAME=...: batch_size, ']),
+        ('train_dataloader.num_workers=x', ["'>' not supported between instances of 'str'"]),
+        ('train_dataloader.dataset.pipeline.19.type=X', ['--cfg-options', 'Index 19 exceeds']),
+        ('model.backbone.arch=xx', ["ViTCoMer has no arch 'xx'; use one of"]),
+        ('model.backbone.type=mmhybrid.CMTT', ['cannot be built: KeyError: mmhybrid.CMTT is not']),
+        ('model.backbon.arch=s', ["unexpected keyword argument 'backbon'"]),
+        ('optim_wrapper.optimizer.type=AdamWW', ['type=AdamWW', 'did you mean AdamW']),
+        ('train_dataloader.dataset.type=Foo', ['cannot be built: KeyError: Foo is not in']),
+    ],
+)
+def test_mistakes_in_options(option, parts, printed, job, tmp_path):
+    config, options = job('mmdet', option)
+    message = printed('train', config, '--work-dir', 'work', *options)
+    assert str(message).startswith('error: ')
+    for part in parts:
+        assert part in message
+    assert not list(tmp_path.glob('work/*.py'))  # it is what report.py takes for a training's
+
+
+def test_errors_that_are_not_of_the_config_keep_their_traceback(tool):
+    with pytest.raises(TypeError):
+        tool('_common').run(lambda: 1 + 'a')
+
+
+@pytest.mark.parametrize(('result', 'code'), [({}, 0), ([], 0), (None, 0), (0, 0), (1, 1)])
+def test_exit_code(result, code, tool):
+    with pytest.raises(SystemExit) as stop:
+        tool('_common').run(lambda: result)
+    assert stop.value.code == code
+
+
+@pytest.mark.parametrize(
+    ('text', 'value'),
+    [
+        ('/a b/c  (d)', '/a b/c  (d)'),
+        ('traffic light, car', ['traffic light', 'car']),
+        ('[ (1, 2), (a b, c) ]', [(1, 2), ('a b', 'c')]),
+        ("'x y'", 'x y'),
+        ('0.5', 0.5),
+        ('None', None),
+        ('a=b', 'a=b'),
+    ],
+)
+def test_spaces_in_options(text, value, tool):
+    parser = tool('_common').argument_parser('')
+    options = parser.parse_args(['config.py', '--cfg-options', 'n=1', f'key={text}']).cfg_options
+    assert options == dict(n=1, key=value)
+
+
+@pytest.mark.parametrize('arguments', [['data_root'], ['data_root', '=', '/x'], ['=1'], ['a=(1,2']])
+@pytest.mark.parametrize('name', ['train', 'report', 'analyze', 'visualize', 'export'])
+def test_options_that_are_none(name, arguments, tool, capsys):
+    given = dict(visualize=['a.py', '--image', 'a'], export=['a.py', 'a.onnx']).get(name, ['a.py'])
+    with pytest.raises(SystemExit) as stop:
+        tool(name).parse_args([*given, '--cfg-options', *arguments])
+    assert stop.value.code == 2
+    assert 'error: --cfg-options' in capsys.readouterr().err
+
+
+def test_places_that_cannot_be_written(printed, job, data, tmp_path):
+    (tmp_path / 'file').touch()
+    config, options = job('mmseg')
+    expected = 'file: it is a file; expected a folder, or a new place'
+    message = printed('train', config, '--work-dir', 'file', *options)
+    assert message == f'error: {tmp_path}/{expected}'
+    arguments = ['spach_ms_xxs_conv', '--size', '64', '64', '--out', 'file']
+    assert printed('analyze', *arguments) == f'error: {expected}'
+
+
+def test_a_full_disk(tool, tmp_path, monkeypatch):
+    def full(path, content):
+        path.touch()
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('pathlib.Path.write_bytes', full)
+    common = tool('_common')
+    with pytest.raises(SystemExit) as stop:
+        common.run(lambda: common.write_file('out/a.json', '{}'))
+    assert stop.value.code == 'error: out/a.json: No space left on device'
+    assert not list(tmp_path.glob('out/*'))
+
+
+def test_the_option_that_moves_a_data_root_is_one_of_the_config(tool, tmp_path):
+    (tmp_path / 'config.py').write_text("_base_ = 'mmpretrain::resnet/resnet18_8xb32_in1k.py'")
+    places = [f'{split}_dataloader.dataset.data_root=PATH' for split in ('train', 'val', 'test')]
+    train = tool('train').main
+    fails(train, ['config.py'], 'not found: data/imagenet', ' '.join(places))
+    moved = [place.replace('PATH', '/no/where') for place in places]
+    fails(train, ['config.py', '--cfg-options', *moved], 'data root of train not found: /no/where')
+
+
+def test_a_saved_config_refuses_what_nothing_reads_any_more(tool, data, tmp_path):
+    common = tool('_common')
+    arguments = argparse.Namespace(
+        config=str(CONFIGS / 'maskrcnn_vitcomer_t_custom.py'),
+        cfg_options=dict(data_root=str(data)),
+        work_dir=None,
+    )
+    common.load_config(arguments).dump(tmp_path / 'saved.py')
+    for option, place in (('max_iters', 'train_cfg.max_iters'), ('image_size', 'every place')):
+        fails(
+            tool('train').main,
+            ['saved.py', '--cfg-options', f'{option}=30'],
+            'saved.py is complete',
+            f'nothing reads its {option} any more',
+            place,
+        )
+    arguments.cfg_options = dict(data_root=str(data), max_iters='abc')
+    with pytest.raises(common.UsageError, match='max_iters=abc: expected a whole number'):
+        common.load_config(arguments)
+
+
+def test_no_loading_processes(tool, job):
+    workers = [f'{split}_dataloader.num_workers={n}' for split, n in (('train', 0), ('val', 2))]
+    persistent = [f'{split}_dataloader.persistent_workers=True' for split in ('train', 'val')]
+    config, options = job('mmdet', *workers, *persistent)
+    common = tool('_common')
+    cfg = common.load_config(common.argument_parser('').parse_args([config, *options]))
+    assert 'persistent_workers' not in cfg.train_dataloader
+    assert cfg.val_dataloader.persistent_workers
+
+
+def test_the_newest_checkpoint_of_a_folder_is_gone_on_from(tool, tmp_path):
+    common = tool('_common')
+    for name in ('iter_20.pth', 'best_mIoU_iter_10.pth'):
+        torch.save(dict(state_dict=dict(a=torch.zeros(1)), meta={}), tmp_path / name)
+    assert common.find_checkpoint(tmp_path, best=False).name == 'iter_20.pth'

@@ -154,6 +154,7 @@ def test_a_backbone_by_name_and_int8(tool, tmp_path, capsys):
         (['resnet_50', 'out.onnx'], "'resnet_50' is neither a config"),
         (['cmt_ti', 'out.pth'], 'expected .onnx'),
         (['cmt_ti,depth=3', 'out.onnx'], "has no argument 'depth'"),
+        (['cmt_ti,arch=b', 'out.onnx'], 'a name stands for its arch; give .* cmt_b'),
         (['cmt_ti', 'nowhere/out.onnx'], 'folder not found: nowhere'),
         (['cmt_ti', 'out.onnx', '--with-preprocessing'], 'export a config'),
         (['cmt_ti', 'none.pth', 'out.onnx'], 'checkpoint not found: none.pth'),
@@ -165,3 +166,9 @@ def test_mistakes(arguments, message, tool, tmp_path):
     with pytest.raises((ExportError, tool('_common').UsageError), match=message):
         export.main(arguments)
     assert not list(tmp_path.iterdir())
+
+
+def test_batches_out_of_range(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool('export').main(['cmt_ti', 'out.pt2', '--batches', '2', '0'])
+    assert '--batches 0: expected at least 1' in capsys.readouterr().err

@@ -41,7 +41,11 @@ def test_bad_work_dirs(tool, tmp_path, capsys):
     (tmp_path / 'empty').mkdir()
     with pytest.raises(ValueError, match='the one config of a training; it holds none'):
         main(['empty'])
-    (tmp_path / 'empty/config.py').write_text('')
+    for name in ('other.py', 'config.py'):
+        (tmp_path / 'empty' / name).write_text('')
+    with pytest.raises(ValueError, match='holds config.py, other.py. Move all others away than'):
+        main(['empty'])
+    (tmp_path / 'empty/other.py').unlink()
     with pytest.raises(ValueError, match='holds no checkpoint: has its training'):
         main(['empty'])
     with pytest.raises(ValueError, match='checkpoint not found: a.pth'):

@@ -41,7 +41,7 @@ def train(tool, tmp_path):
                 sys.stdout = sys.stderr = open(log, 'w', buffering=1)
                 if fault:
                     fault()
-                run(lambda: main(arguments) and 0)
+                run(lambda: main(arguments))
             except SystemExit as error:
                 if isinstance(error.code, str):
                     print(error.code)

@@ -23,6 +23,7 @@ def test_train_evaluate_predict(scope, metric, amp, tool, job, data, tmp_path):
     arguments = [config, str(checkpoint), '--work-dir', 'tested', '--out', 'out.pkl']
     metrics = tool('test').main([*arguments, '--show-dir', 'shown', *options])
     assert metric in metrics
+    assert not list((tmp_path / 'tested').glob('*.py'))  # it would take the place of a training's
     assert len(pickle.loads((tmp_path / 'out.pkl').read_bytes())) > 0
     assert [p for p in (tmp_path / 'shown').rglob('*') if p.suffix in ('.jpg', '.png')]
 

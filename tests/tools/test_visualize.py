@@ -66,6 +66,8 @@ def test_host_backbones_and_their_divisor(tool):
         (['vit_t,patchsize=3'], "no argument 'patchsize'; did you mean 'patch_size'"),
         (['vit_t,3'], "expected name=value after the comma, got '3'"),
         (['timm:resnet_nothing'], "timm has no 'resnet_nothing'"),
+        (['vit_t,arch=s'], 'vit_t,arch=...: a name stands for its arch; give .* vit_s'),
+        (['mmdet.ResNet,depth=51'], 'mmdet.ResNet: KeyError: invalid depth 51'),
         (['mmdet.Nothing'], "mmdet has no backbone 'Nothing'"),
         (['configs/demo_maskrcnn.py'], 'config not found'),
     ],
