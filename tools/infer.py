@@ -20,13 +20,21 @@ codes. With --tile large images are predicted in overlapping tiles.
 import argparse
 import contextlib
 import json
-import os
 import time
 from pathlib import Path
 
 import cv2
 import numpy as np
-from _common import CHECKPOINT, UsageError, argument_parser, find, find_checkpoint, load_config, run
+from _common import (
+    CHECKPOINT,
+    UsageError,
+    argument_parser,
+    find,
+    find_checkpoint,
+    load_config,
+    run,
+    write_file,
+)
 from _predict import TiledPredictor, open_predictor
 
 from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_list
@@ -274,11 +282,12 @@ class CocoResults:
         self.image_ids = None
         self.category_ids = list(range(1, len(classes) + 1))
         if annotations:
-            content = json.loads(find(annotations, 'annotations').read_text())
+            path = find(annotations, 'annotations')
             try:
+                content = json.loads(path.read_text(encoding='utf-8'))
                 self.image_ids = {image['file_name']: image['id'] for image in content['images']}
                 known = {one['name']: one['id'] for one in content['categories']}
-            except (KeyError, TypeError) as error:
+            except (ValueError, KeyError, TypeError) as error:
                 raise UsageError(f'{annotations} is no COCO annotation file: {error!r}') from error
             unknown = [name for name in classes if name not in known]
             if unknown:
@@ -314,8 +323,9 @@ class CocoResults:
         categories = [
             dict(id=i, name=name) for i, name in zip(self.category_ids, self.classes, strict=True)
         ]
-        write_text(out / 'images.json', dict(images=self.images, categories=categories))
-        write_text(out / 'results.json', self.entries)
+        content = dict(images=self.images, categories=categories)
+        write_file(out / 'images.json', json.dumps(content))
+        write_file(out / 'results.json', json.dumps(self.entries))
 
 
 class Writer:
@@ -344,9 +354,9 @@ class Writer:
         height, width = image.shape[:2]
         content = dict(image=str(name), width=width, height=height, **content)
         path = self.out / 'predictions' / f'{name}.json'
-        write_text(path, content)
+        write_file(path, json.dumps(content))
         if indices is not None:
-            cv2.imwrite(str(path.with_suffix('.png')), indices)
+            write_picture(path.with_suffix('.png'), indices)
         if self.with_pictures:
             self._write_picture(name, picture[..., ::-1])
         self.count += 1
@@ -355,8 +365,7 @@ class Writer:
         path = self.out / 'pictures' / name
         if self.source.fps is None:
             path = path.with_suffix('.png' if path.suffix == '.png' else '.jpg')
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(path), picture)
+            write_picture(path, picture)
             return
         if self.video is None:
             path = path.parent.with_suffix('.mp4')
@@ -418,12 +427,13 @@ class Writer:
         return picture, dict(classes=listed), None
 
 
-def write_text(path, content):
-    """Write JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(json.dumps(content))
-    os.replace(part, path)
+def write_picture(path, picture):
+    """Write an image; cv2's own writing says nothing of a full disk."""
+    fits, content = cv2.imencode(path.suffix, picture)
+    if not fits:
+        size = f'{picture.shape[1]}x{picture.shape[0]}'
+        raise UsageError(f'{path}: {size} pixels are too many for this format; give --no-pictures')
+    write_file(path, content.tobytes())
 
 
 if __name__ == '__main__':

@@ -1,6 +1,8 @@
 """infer.py: tiles that join to the whole, and what is read and written."""
 
+import errno
 import json
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -167,16 +169,35 @@ def test_coco_results_and_batches(tool, trained, data, tmp_path):
         (['--tile', '64', '--overlap', '40'], 'expected 0 to 32, half of --tile 64'),
         (['--coco-ids', 'ids.json'], 'ids.json has no category star, heart'),
         (['--coco-ids', 'empty.json'], 'is no COCO annotation file'),
+        (['--coco-ids', 'cut.json'], 'cut.json is no COCO annotation file'),
     ],
 )
 def test_bad_options(arguments, message, tool, trained, data, tmp_path):
     content = dict(images=[], categories=[dict(id=1, name='cat')])
     (tmp_path / 'ids.json').write_text(json.dumps(content))
     (tmp_path / 'empty.json').write_text('{}')
+    (tmp_path / 'cut.json').write_text('{"images": [')
     config, checkpoint, options = trained('mmdet')
     source = str(data / 'images/val')
     with pytest.raises(ValueError, match=message):
         tool('infer').main([config, checkpoint, source, *arguments, *options])
+
+
+@pytest.mark.parametrize('kind', ['.jpg', '.png', '.json'])
+def test_a_full_disk_ends_it(kind, tool, trained, data, tmp_path, monkeypatch):
+    write = Path.write_bytes
+
+    def full(path, content):
+        write(path, content)
+        if path.name.endswith(f'{kind}.part'):
+            raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr(Path, 'write_bytes', full)
+    config, checkpoint, options = trained('mmseg')
+    source = str(data / 'images/val')
+    with pytest.raises(OSError, match=rf'No space left .*{kind}'):
+        tool('infer').main([config, checkpoint, source, '--out-dir', 'out', *options])
+    assert not list(tmp_path.rglob('*.part'))
 
 
 @pytest.mark.parametrize(
