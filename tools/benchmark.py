@@ -117,19 +117,18 @@ def build(name: str, batch: int, size: tuple[int, int], device):
         return ConfigTask(name, batch, size, device)
     if name.startswith('timm:'):
         import timm
+        from _models import check_timm
 
         name = name.removeprefix('timm:')
         options = dict(pretrained=False, num_classes=0, global_pool='')
-        if timm.is_model(name) and 'vit' in name:
+        check_timm(name)
+        if 'vit' in name:
             options['dynamic_img_size'] = True
         model = timm.create_model(name, **options)
     else:
-        from _models import split_name
+        from _models import build_named, split_name
 
-        import mmhybrid
-
-        name, options = split_name(name)
-        model = mmhybrid.build_backbone(name, **options)
+        model = build_named(*split_name(name))
     return BackboneTask(model, batch, size, device)
 
 
@@ -315,4 +314,6 @@ def table(report: dict) -> str:
 
 
 if __name__ == '__main__':
-    main()
+    from _common import run
+
+    run(main)

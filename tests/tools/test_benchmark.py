@@ -62,9 +62,11 @@ def test_batch_norms_folded_and_weights_cast(benchmark, capsys, monkeypatch):
     assert ', libm.so.6, no_such_library.so.2, 64x64' in out
 
 
-def test_unknown_names_end_it(benchmark):
+def test_unknown_names_end_it(benchmark, capfd):
     with pytest.raises(SystemExit, match='vit_xxl could not be measured'):
         benchmark.main(['vit_xxl', '--rounds', '1'])
+    error = capfd.readouterr().err
+    assert "error: vit_xxl: no backbone 'vit_xxl'" in error and 'Traceback' not in error
 
 
 @pytest.mark.parametrize(
