@@ -118,7 +118,7 @@ def check_tool(tool, args, parse):
         from mmengine.config import Config
 
         cfg = Config.fromfile(args.config)
-        importlib.import_module('_common')._check_options(cfg, options)
+        importlib.import_module('_common')._check_options(cfg, options, args.config)
         check_backbone_options(cfg.model.get('backbone', {}).get('type', ''), options)
 
 
