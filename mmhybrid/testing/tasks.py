@@ -72,6 +72,8 @@ class ConfigTask:
         if 'size' in preprocessor:  # a segmentor's crop, to which images would be padded
             preprocessor.size = size
         self.model = MODELS.build(cfg.model).to(device)
+        if hasattr(self.model, 'level_embed'):  # of mmdet's DETRs, until init_weights any memory
+            torch.nn.init.normal_(self.model.level_embed)
         self.num_classes = _num_classes(cfg.model)
         self._metrics = cfg.get('val_evaluator')
         self.batch = make_batch(cfg, batch, size)
