@@ -11,7 +11,8 @@ import ast
 from dataclasses import dataclass
 
 import numpy as np
-from _common import CONFIG_ERRORS, SCOPES, UsageError, explain, find, load_config
+from _common import SCOPES, find, load_config
+from _usage import CONFIG_ERRORS, UsageError, explain
 
 PRETRAINED = 'pretrained'
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))

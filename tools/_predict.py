@@ -11,7 +11,8 @@ A predictor has `scope`, `classes`, `colors` (n, 3) and one method, `predict(ima
 """
 
 import numpy as np
-from _common import UsageError, load_model
+from _common import load_model
+from _usage import UsageError
 
 from mmhybrid.deploy.errors import FORMATS
 from mmhybrid.report.draw import palette

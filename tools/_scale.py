@@ -2,7 +2,7 @@
 
 import inspect
 
-from _common import UsageError
+from _usage import UsageError
 
 
 def add_options(parser):

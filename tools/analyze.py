@@ -20,7 +20,8 @@ import argparse
 import json
 from pathlib import Path
 
-from _common import KeyValues, UsageError, find, run, write_file
+from _common import find
+from _usage import KeyValues, UsageError, run, write_file
 
 UNITS = dict(
     params=('parameters, M', 1e6),

@@ -314,6 +314,6 @@ def table(report: dict) -> str:
 
 
 if __name__ == '__main__':
-    from _common import run
+    from _usage import run
 
     run(main)

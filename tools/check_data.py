@@ -13,7 +13,8 @@ import sys
 import time
 from pathlib import Path
 
-from _common import UsageError, _leaf_datasets, argument_parser, find, load_config, run
+from _common import _leaf_datasets, argument_parser, find, load_config
+from _usage import UsageError, run
 
 SPLITS = ('train', 'val', 'test')
 CLASSES_SHOWN = 25

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from _common import ROOT, UsageError, load_config, run
+from _common import load_config
+from _usage import ROOT, UsageError, run
 
 from mmhybrid.datasets.demo import CLASSES, PALETTE, draw_demo, read_record
 from mmhybrid.report.draw import draw_instances, side_by_side

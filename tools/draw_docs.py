@@ -14,7 +14,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from _common import ROOT, UsageError, run
+from _usage import ROOT, UsageError, run
 
 WORK_DIR = ROOT / 'work_dirs/demo_maskrcnn_vitcomer_t'  # of `make demo`
 IMAGES = 'images/val/{:06d}.jpg'

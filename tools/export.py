@@ -18,8 +18,9 @@ import argparse
 import re
 from pathlib import Path
 
-from _common import KeyValues, UsageError, find, load_config, run
+from _common import find, load_config
 from _models import build_named, split_name
+from _usage import KeyValues, UsageError, run
 
 
 def parse_args(argv):

@@ -25,17 +25,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from _common import (
-    CHECKPOINT,
-    UsageError,
-    argument_parser,
-    find,
-    find_checkpoint,
-    load_config,
-    run,
-    write_file,
-)
+from _common import CHECKPOINT, argument_parser, find, find_checkpoint, load_config
 from _predict import TiledPredictor, open_predictor
+from _usage import UsageError, run, write_file
 
 from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_list
 

@@ -10,17 +10,8 @@ newest. `tools/train.py --report` and `tools/test.py --report` write the same pa
 import argparse
 from pathlib import Path
 
-from _common import (
-    KeyValues,
-    UsageError,
-    build_runner,
-    check_data,
-    find,
-    find_checkpoint,
-    load_config,
-    require,
-    run,
-)
+from _common import build_runner, check_data, find, find_checkpoint, load_config, require
+from _usage import KeyValues, UsageError, run
 
 
 def parse_args(argv):

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from _common import (
     CHECKPOINT,
-    UsageError,
     add_launcher,
     argument_parser,
     build_runner,
@@ -18,8 +17,8 @@ from _common import (
     load_config,
     load_model,
     require,
-    run,
 )
+from _usage import UsageError, run
 
 
 def parse_args(argv):

@@ -12,7 +12,6 @@ import difflib
 import sys
 
 from _common import (
-    UsageError,
     add_launcher,
     argument_parser,
     build_runner,
@@ -20,11 +19,10 @@ from _common import (
     check_data,
     find_checkpoint,
     load_config,
-    reading,
     require,
-    run,
 )
 from _scale import add_options, apply_options, compile_backbone
+from _usage import UsageError, reading, run
 
 # A hook that a config names itself, under the same name, is left as it is.
 HOOKS = dict(

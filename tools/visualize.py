@@ -24,7 +24,8 @@ import sys
 from pathlib import Path
 
 import numpy as np
-from _common import KeyValues, UsageError, find, run
+from _common import find
+from _usage import KeyValues, UsageError, run
 
 SHOWN = ('features', 'attention', 'exchange', 'points', 'field')
 

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
 
-from _common import run  # noqa: E402
+from _usage import run  # noqa: E402
 from train import main  # noqa: E402
 
 from tests.tools.faults import at_iteration, send  # noqa: E402

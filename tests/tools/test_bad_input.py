@@ -208,7 +208,7 @@ def printed(tool):
 
     def start(name, *arguments):
         with pytest.raises(SystemExit) as stop:
-            tool('_common').run(lambda: tool(name).main([str(a) for a in arguments]))
+            tool('_usage').run(lambda: tool(name).main([str(a) for a in arguments]))
         return stop.value.code
 
     return start
@@ -241,13 +241,13 @@ def test_mistakes_in_options(option, parts, printed, job, tmp_path):
 
 def test_errors_that_are_not_of_the_config_keep_their_traceback(tool):
     with pytest.raises(TypeError):
-        tool('_common').run(lambda: 1 + 'a')
+        tool('_usage').run(lambda: 1 + 'a')
 
 
 @pytest.mark.parametrize(('result', 'code'), [({}, 0), ([], 0), (None, 0), (0, 0), (1, 1)])
 def test_exit_code(result, code, tool):
     with pytest.raises(SystemExit) as stop:
-        tool('_common').run(lambda: result)
+        tool('_usage').run(lambda: result)
     assert stop.value.code == code
 
 
@@ -295,9 +295,9 @@ def test_a_full_disk(tool, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr('pathlib.Path.write_bytes', full)
-    common = tool('_common')
+    usage = tool('_usage')
     with pytest.raises(SystemExit) as stop:
-        common.run(lambda: common.write_file('out/a.json', '{}'))
+        usage.run(lambda: usage.write_file('out/a.json', '{}'))
     assert stop.value.code == 'error: out/a.json: No space left on device'
     assert not list(tmp_path.glob('out/*'))
 

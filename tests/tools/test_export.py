@@ -163,7 +163,7 @@ def test_a_backbone_by_name_and_int8(tool, tmp_path, capsys):
 )
 def test_mistakes(arguments, message, tool, tmp_path):
     export = tool('export')
-    with pytest.raises((ExportError, tool('_common').UsageError), match=message):
+    with pytest.raises((ExportError, tool('_usage').UsageError), match=message):
         export.main(arguments)
     assert not list(tmp_path.iterdir())
 
