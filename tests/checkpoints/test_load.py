@@ -21,17 +21,10 @@ from tests.checkpoints.published import (
     copy_state,
     same_state,
 )
+from tests.models.backbones.test_cmt import TINY as TINY_CMT
 
 GOLDEN = Path(__file__).resolve().parents[1] / 'golden'
 PARTS = {'vit': ''}
-TINY_CMT = dict(
-    embed_dims=(8, 16, 24, 32),
-    stem_channels=4,
-    depths=(1, 1, 1, 1),
-    num_heads=(1, 2, 3, 4),
-    sr_ratios=(8, 4, 2, 1),
-    pretrain_size=64,
-)
 OUR_NAMES = {
     'storage_tokens': 'register_tokens',
     'reg_token': 'register_tokens',

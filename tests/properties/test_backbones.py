@@ -186,14 +186,14 @@ def test_hooks_of_layers_are_called(family, data, training):
     image = data.draw(images(batch=st.just(2), sides=st.integers(64, 96)))
     called, kept = set(), []
 
-    def listen(name, out):
+    def listen(name, layer, out):
         called.add(name)
-        if torch.is_tensor(out):
+        # After a batch norm an adapter has a ReLU in place, which says so.
+        if torch.is_tensor(out) and not isinstance(layer, nn.modules.batchnorm._BatchNorm):
             kept.append((out, out.detach().clone()))
 
     for name, layer in model.named_modules():
-        if not isinstance(layer, nn.ReLU):  # those in place say so
-            layer.register_forward_hook(lambda _, __, out, name=name: listen(name, out))
+        layer.register_forward_hook(lambda layer, _, out, name=name: listen(name, layer, out))
     with torch.set_grad_enabled(training):
         maps = model(image)
     if training:
@@ -202,6 +202,4 @@ def test_hooks_of_layers_are_called(family, data, training):
         if isinstance(layer, LAYERS):
             unused = training and all(p.grad is None for p in layer.parameters())
             assert unused or name in called
-    norms = (nn.modules.batchnorm._BatchNorm, nn.ReLU)
-    if not any(isinstance(m, norms[1]) and m.inplace for m in model.modules()):
-        assert all(torch.equal(out, value) for out, value in kept)
+    assert all(torch.equal(out, value) for out, value in kept)

@@ -22,4 +22,4 @@ if __name__ == '__main__':
     here = os.environ.get('RANK', os.environ.get('SLURM_PROCID'))
     if (here, os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')) == (rank, restarts):
         at_iteration(int(iteration), send(getattr(signal, name)))()
-    run(lambda: main() and 0)
+    run(main)
