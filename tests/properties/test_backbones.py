@@ -1,6 +1,7 @@
 """What holds for every backbone, whatever its architecture and image."""
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from mmhybrid.models.layers import LayerScale
+from mmhybrid.models.layers import LayerScale, linear
 from tests.properties.families import FAMILIES, images
 
 pytestmark = pytest.mark.parametrize('family', FAMILIES)
@@ -55,6 +56,33 @@ def test_an_image_alone_and_in_a_batch(family, data):
         together = model(image)
         alone = [model(one[None]) for one in image]
     assert_same(together, [torch.cat(maps) for maps in zip(*alone, strict=True)], relative=1e-10)
+
+
+@pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason='a torch without oneDNN')
+@few
+@given(data=st.data())
+def test_linear_layers_by_either_library(family, data):
+    drawn = data.draw(FAMILIES[family])
+    image = data.draw(images(batch=st.just(2)))
+
+    def run(by_onednn):
+        model = drawn.build()
+        with mock.patch.multiple(linear, _prefers_onednn=lambda: by_onednn, LEAST=1):
+            with torch.no_grad():
+                maps = model.eval()(image)
+            trained = model.train()(image)
+            parameters = [p for p in model.parameters() if p.requires_grad]
+            loss = sum((m * m.detach().cos()).sum() for m in trained)
+            return maps, trained, torch.autograd.grad(loss, parameters, allow_unused=True)
+
+    (maps, trained, grads), expected = run(True), run(False)
+    assert_same(maps, expected[0], relative=1e-4)
+    assert_same(trained, expected[1], relative=1e-3)
+    largest = max(g.abs().max() for g in expected[2] if g is not None)
+    for got, other in zip(grads, expected[2], strict=True):
+        assert (got is None) == (other is None)
+        if got is not None:
+            assert (got - other).abs().max() <= 1e-2 * largest
 
 
 # The multiple of which a backbone makes both sides, where it pads an image once, at the beginning.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import DropPath, build_norm, contiguous_map
+from ..layers import DropPath, build_norm, contiguous_map, run_linear
 from .base import REQUIRED, Backbone
 
 Grid = tuple[int, int]
@@ -108,13 +108,13 @@ class ConvAttention(nn.Module):
         k = self._project(maps, prefix, self.conv_proj_k, self.proj_k)
         v = self._project(maps, prefix, self.conv_proj_v, self.proj_v)
         x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        return self.proj(x.transpose(1, 2).flatten(2))  # (N, heads, L, D) -> (N, L, C)
+        return run_linear(self.proj, x.transpose(1, 2).flatten(2))  # (N, heads, L, D) -> (N, L, C)
 
     def _project(self, maps: Tensor, prefix: Tensor, conv: nn.Module, linear: nn.Linear) -> Tensor:
         patches = conv(maps).flatten(2).transpose(1, 2)  # (N, C, h, w) -> (N, h w, C)
         tokens = torch.cat((prefix.to(patches.dtype), patches), dim=1)
         # (N, L, C) -> (N, heads, L, C / heads)
-        return linear(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return run_linear(linear, tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
 
 
 class Mlp(nn.Module):
@@ -126,8 +126,8 @@ class Mlp(nn.Module):
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.fc1(x)
-        return self.fc2(x * torch.sigmoid(1.702 * x))
+        x = run_linear(self.fc1, x)
+        return run_linear(self.fc2, x * torch.sigmoid(1.702 * x))
 
 
 class Block(nn.Module):

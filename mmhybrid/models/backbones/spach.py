@@ -9,7 +9,15 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import Attention, DropPath, LayerScale, Mlp, build_norm, contiguous_map
+from ..layers import (
+    Attention,
+    DropPath,
+    LayerScale,
+    Mlp,
+    build_norm,
+    contiguous_map,
+    run_linear,
+)
 from .base import REQUIRED, Backbone
 
 Grid = tuple[int, int]
@@ -79,7 +87,7 @@ class SpatialMlp(nn.Module):
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = x.transpose(1, 2)  # (N, L, C) -> (N, C, L)
-        return self.fc2(F.gelu(self.fc1(x))).transpose(1, 2)
+        return run_linear(self.fc2, F.gelu(run_linear(self.fc1, x))).transpose(1, 2)
 
 
 class MixingBlock(nn.Module):

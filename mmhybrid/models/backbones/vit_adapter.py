@@ -20,6 +20,7 @@ from ..layers import (
     join_levels,
     lean,
     reference_points,
+    run_linear,
     split_levels,
 )
 from ..layers.pyramid import Shapes
@@ -49,7 +50,7 @@ class Injector(nn.Module):
         sample = attn.sampler(pyramid, shapes, self.value_norm)
         project = attn.projector(shapes)
         look = lean(lambda x: attn.look(self.query_norm(x), points, project), patches)
-        return self.gamma * attn.output_proj(sample(*look))
+        return self.gamma * run_linear(attn.output_proj, sample(*look))
 
 
 class Extractor(nn.Module):
@@ -83,7 +84,7 @@ class Extractor(nn.Module):
 
         def attend(x: Tensor, points: Tensor) -> Tensor | tuple[Tensor, Tensor]:
             look = lean(lambda x: attn.look(self.query_norm(x), points, project), x)
-            x = x + attn.output_proj(sample(*look))
+            x = x + run_linear(attn.output_proj, sample(*look))
             return x if ffn is None else (x, ffn.widen(x, self.ffn_norm))
 
         x = in_blocks(attend, pyramid, points)

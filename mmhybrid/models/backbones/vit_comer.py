@@ -23,6 +23,7 @@ from ..layers import (
     lean,
     reference_points,
     resize_map,
+    run_linear,
     split_levels,
     what_zeros_become,
 )
@@ -53,7 +54,7 @@ class MRFP(nn.Module):
 
     def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
         maps = []
-        for level, m in enumerate(split_levels(self.fc1(tokens), shapes)):
+        for level, m in enumerate(split_levels(run_linear(self.fc1, tokens), shapes)):
             small, large = m.chunk(2, dim=1)
             small, large = self.conv3x3[level](small), self.conv5x5[level](large)
             maps.append(torch.cat((small, large), dim=1))
@@ -62,7 +63,7 @@ class MRFP(nn.Module):
     def _join(self, *maps: Tensor) -> Tensor:
         maps = [F.gelu(norm(m)) for norm, m in zip(self.norms, maps, strict=True)]
         # The original applies GELU to each map and once more after joining them.
-        return self.fc2(F.gelu(join_levels(maps)))
+        return run_linear(self.fc2, F.gelu(join_levels(maps)))
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`."""
@@ -99,13 +100,15 @@ class CTIToViT(nn.Module):
 
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
             look = lean(lambda x: attn.look(self.query_norm(x), points, project), x)
-            x = attn.output_proj(sample(*look))
+            x = run_linear(attn.output_proj, sample(*look))
             return x, ffn.widen(x, self.ffn_norm)
 
         x, widened = in_blocks(attend, pyramid, points)
         hidden = lean(lambda h: _sum_levels(F.gelu(h), shapes), ffn.mix(widened, shapes))
         # The network's last layer is linear: it comes after the sum, to which each level counts.
-        branch = ffn.fc2(hidden) + (len(shapes) - 1) * what_zeros_become(ffn.fc2, hidden)
+        branch = run_linear(ffn.fc2, hidden) + (len(shapes) - 1) * what_zeros_become(
+            ffn.fc2, hidden
+        )
         return self.gamma * (_sum_levels(x, shapes) + self.drop_path(branch))
 
 
@@ -141,7 +144,7 @@ class PyramidAttention(nn.Module):
 
         def attend(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
             x, *samples = lean(look, x, points)
-            x = x + attn.output_proj(sample(*samples))
+            x = x + run_linear(attn.output_proj, sample(*samples))
             return x if ffn is None else (x, ffn.widen(x, self.ffn_norm))
 
         x = in_blocks(attend, pyramid, points)

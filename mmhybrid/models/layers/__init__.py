@@ -9,6 +9,7 @@ from .drop import DropPath
 from .fuse import fold_into_next, fold_into_previous, fuse_norms
 from .layer_scale import LayerScale
 from .lean_linear import lean_linear
+from .linear import fast_linear, run_linear
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm, is_pointwise
 from .norm_conv import gelu_norm_convs
@@ -41,6 +42,7 @@ __all__ = [
     'can_block',
     'contiguous_map',
     'deformable_attention',
+    'fast_linear',
     'fold_into_next',
     'fold_into_previous',
     'fuse_norms',
@@ -58,6 +60,7 @@ __all__ = [
     'resize_positions',
     'resize_rows',
     'rotary_positions',
+    'run_linear',
     'split_levels',
     'what_zeros_become',
 ]

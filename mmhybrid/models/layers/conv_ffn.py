@@ -5,6 +5,7 @@ from torch import Tensor, nn
 
 from .blocks import in_blocks
 from .lean_linear import lean_linear
+from .linear import run_linear
 from .pyramid import Shapes, join_levels, split_levels
 
 
@@ -21,7 +22,7 @@ class ConvFFN(nn.Module):
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
-        return self.narrow(self.mix(self.fc1(tokens), shapes))
+        return self.narrow(self.mix(run_linear(self.fc1, tokens), shapes))
 
     def mix(self, hidden: Tensor, shapes: Shapes) -> Tensor:
         """The convolution alone, over what ``fc1`` returns."""

@@ -31,6 +31,7 @@ from .blocks import can_block, is_counting
 from .deformable_bags import Sampler, prepare_bags, read_into_bags, sample_in_bags
 from .export import is_exporting
 from .lean_linear import lean_linear
+from .linear import fast_linear, run_linear
 from .plain import is_plain
 from .pyramid import Shapes, level_sizes
 
@@ -266,7 +267,9 @@ class MSDeformAttention(nn.Module):
             shapes: ``(h, w)`` of each of its levels.
         """
         sample = self.sampler(tokens, shapes)
-        return self.output_proj(sample(*self.look(query, points, self.projector(shapes))))
+        return run_linear(
+            self.output_proj, sample(*self.look(query, points, self.projector(shapes)))
+        )
 
     def projector(self, shapes: Shapes) -> Callable[[Tensor], Tensor]:
         """A function from queries ``(N, Q, C)`` to ``(N, Q, 3 * samples)``, for :meth:`look`.
@@ -278,7 +281,7 @@ class MSDeformAttention(nn.Module):
             size = level_sizes(shapes, self.sampling_offsets.weight.device)
             weight = self._join(*(layer.weight for layer in layers), size)
             bias = self._join(*(layer.bias for layer in layers), size)
-            return lambda query: F.linear(query, weight, bias)
+            return lambda query: fast_linear(query, weight, bias)
 
         def project(query: Tensor) -> Tensor:
             size = level_sizes(shapes, query.device)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .layer_scale import LayerScale
+from .linear import fast_linear, run_linear
 from .plain import is_plain
 from .recompute import lean
 
@@ -57,7 +58,7 @@ def lean_linear(
     before = tuple(layer for layer in before if layer is not None)
     if not torch.is_grad_enabled() or torch.compiler.is_compiling():
         x = _chain(before, x)
-        out = linear(x) if bias is None else F.linear(x, linear.weight, bias)
+        out = run_linear(linear, x) if bias is None else fast_linear(x, linear.weight, bias)
         return out if scale is None else scale(out)
     if not is_plain(linear, nn.Linear):
         out = lean(lambda x: linear(_chain(before, x)), x) if before else linear(x)
@@ -65,12 +66,16 @@ def lean_linear(
     bias = linear.bias if bias is None else bias
     folds = scale is not None and _can_fold(linear, scale)
     gamma = scale.gamma if folds else None
-    if all(map(_is_known, before)):
+    if not before and not folds:
+        out = fast_linear(x, linear.weight, bias)
+    elif all(map(_is_known, before)):
         norms = [layer for layer in before if isinstance(layer, nn.LayerNorm)]
         parameters = [p for norm in norms for p in (norm.weight, norm.bias)]
         out = LeanLinear.apply(x, linear.weight, bias, gamma, before, *parameters)
     else:
-        out = lean(lambda x: F.linear(_chain(before, x), *_scaled(linear.weight, bias, gamma)), x)
+        out = lean(
+            lambda x: fast_linear(_chain(before, x), *_scaled(linear.weight, bias, gamma)), x
+        )
     return out if folds or scale is None else scale(out)
 
 
@@ -111,7 +116,7 @@ class LeanLinear(torch.autograd.Function):
         for layer in before:
             x = layer(x)
             ctx.dtypes.append(x.dtype)  # autocast may run a norm in another than that of its input
-        return F.linear(x, *_scaled(weight, bias, gamma))
+        return fast_linear(x, *_scaled(weight, bias, gamma))
 
     @staticmethod
     @once_differentiable
@@ -136,7 +141,7 @@ class LeanLinear(torch.autograd.Function):
 
         grad_norms = [None] * len(norms)
         if of_x or any(of_norms):
-            grad = grad @ _scaled(weight, None, gamma)[0].to(grad.dtype)
+            grad = fast_linear(grad, _scaled(weight, None, gamma)[0].to(grad.dtype).T)
             grad = _differentiate(grad, steps, of_x, of_norms, grad_norms)
         return grad if of_x else None, grad_weight, grad_bias, grad_gamma, None, *grad_norms
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from .blocks import BLOCK, borrow
+from .linear import fast_linear
 from .plain import is_plain
 from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .recompute import lean
@@ -134,7 +135,7 @@ class _Pointwise:
         scale = gamma * rstd
         offset = weight @ (beta - mean * scale)
         bias = offset if bias is None else bias + offset
-        out = torch.addmm(bias, y, (weight * scale).T)
+        out = fast_linear(y, weight * scale, bias)
         return _as_map(out, x), mean, rstd
 
     def backward(self, grad, x, gamma, beta, weight, mean, rstd, slot):

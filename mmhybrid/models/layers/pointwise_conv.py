@@ -4,13 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .linear import fast_linear
+
 
 class PointwiseConv(nn.Linear):
     """A linear layer over the channels of maps ``(N, C, H, W)``, best kept channels-last."""
 
     def forward(self, x: Tensor) -> Tensor:
         # (N, C, H, W) -> (N, H, W, C) and back
-        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+        return fast_linear(x.permute(0, 2, 3, 1), self.weight, self.bias).permute(0, 3, 1, 2)
 
 
 class ResidualDWConv(nn.Conv2d):
@@ -58,7 +60,7 @@ class DoublingConv(nn.ConvTranspose2d):
         ``projection`` is what :meth:`projection` returned, for callers that need it many times.
         """
         projection = self.projection() if projection is None else projection
-        four = F.linear(small.permute(0, 2, 3, 1), *projection)  # (N, h, w, 4 O)
+        four = fast_linear(small.permute(0, 2, 3, 1), *projection)  # (N, h, w, 4 O)
         four = four.unflatten(3, (2, 2, -1)).transpose(2, 3)  # (N, h, 2, w, 2, O)
         maps = maps.permute(0, 2, 3, 1).unflatten(2, (-1, 2)).unflatten(1, (-1, 2))
         # (N, h, 2, w, 2, O) -> (N, O, 2 h, 2 w)
