@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import forward_ad
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from .plain import is_plain
@@ -54,18 +55,33 @@ def _is_amd() -> bool:
 
 
 def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether the product is worth it, and of tensors that do not stand for others."""
+    """Whether the product is worth it, and of tensors that do not stand for others.
+
+    Shapes that do not go together are left to torch, whose errors name them.
+    """
     if torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
         return False
     tensors = (x, weight) if bias is None else (x, weight, bias)
     return (
-        x.dim() > 1
+        all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+        and x.dim() > 1
         and x.numel() * len(weight) >= LEAST
-        and all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
+        and weight.shape == (len(weight), x.shape[-1])
+        and (bias is None or bias.shape == weight.shape[:1])
         and all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
+        and all(tensor.layout == torch.strided for tensor in tensors)
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled('cpu')
-        and _get_current_dispatch_mode() is None  # such as what counts operations
+        and not _is_watched()
+    )
+
+
+def _is_watched() -> bool:
+    """Whether something would miss the linear layer, such as what counts operations."""
+    return bool(
+        _get_current_dispatch_mode()
+        or torch._C._len_torch_function_stack()
+        or forward_ad._current_level >= 0
     )
 
 
@@ -79,7 +95,8 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        ctx.save_for_backward(x, weight)
+        of_x, of_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(x if of_weight else None, weight if of_x else None)
         return _multiply(x, weight, bias)
 
     @staticmethod

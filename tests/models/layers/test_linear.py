@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+import torch.autograd.forward_ad as fwAD
 import torch.nn.functional as F
 from torch import nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from mmhybrid.models.layers import fast_linear, lean_linear, linear, run_linear
@@ -28,6 +31,18 @@ def calls(monkeypatch):
     monkeypatch.setattr(linear, '_multiply', listen)
     monkeypatch.setattr(linear, 'LEAST', 1)
     return calls
+
+
+class Names(TorchFunctionMode):
+    """Hears which functions of torch are called."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def __torch_function__(self, function, types, args=(), kwargs=None):
+        self.seen.append(function.__name__)
+        return function(*args, **(kwargs or {}))
 
 
 def operands(*shape, out=7, requires_grad=False):
@@ -65,6 +80,21 @@ def test_gradients(calls, wanted):
     assert len(calls) == 1 + (0 in wanted)
 
 
+@pytest.mark.parametrize('wanted', [(0, 1, 2), (0,), (1,), (2,), (1, 2)])
+def test_keeps_what_the_gradients_need(calls, wanted):
+    def kept(function):
+        sizes = []
+        with saved_tensors_hooks(lambda t: sizes.append(t.numel()), lambda t: t):
+            function(*tensors)
+        return sizes
+
+    tensors = operands(3, 5)
+    for i in wanted:
+        tensors[i].requires_grad_()
+    assert kept(fast_linear) == kept(F.linear)
+    assert calls
+
+
 def test_second_gradients(calls):
     def second(function):
         (of_x,) = torch.autograd.grad(function(x, weight, bias).pow(3).sum(), x, create_graph=True)
@@ -96,7 +126,22 @@ def test_leaves_other_numbers_to_torch(calls):
     with torch.backends.mkldnn.flags(enabled=False):
         fast_linear(x, weight, bias)
     assert fast_linear(x.to('meta'), weight.to('meta'), bias.to('meta')).is_meta
+    torch.testing.assert_close(fast_linear(x, weight.to_sparse()), F.linear(x, weight))
     assert not calls
+
+
+@pytest.mark.parametrize(
+    'shapes',
+    [((3, 6), (7, 5), (7,)), ((3, 5), (7, 5), (3,)), ((3, 5), (1, 7, 5), (7,))],
+    ids=['x', 'bias', 'weight'],
+)
+def test_wrong_shapes_get_the_error_of_torch(calls, shapes):
+    tensors = [torch.randn(shape) for shape in shapes]
+    with pytest.raises(RuntimeError) as expected:
+        F.linear(*tensors)
+    with pytest.raises(RuntimeError) as got:
+        fast_linear(*tensors)
+    assert str(got.value) == str(expected.value)
 
 
 def test_small_products_are_left_to_torch(calls, monkeypatch):
@@ -116,6 +161,14 @@ def test_counters_exporters_and_transforms_see_a_linear_layer(calls):
     torch.testing.assert_close(mapped, F.linear(x, weight, bias))
     traced = torch.jit.trace(lambda x: fast_linear(x, weight, bias), x, check_trace=False)
     assert 'aten::linear' in str(traced.graph)
+    with fwAD.dual_level():
+        dual = fast_linear(fwAD.make_dual(x, x), weight, bias)
+        torch.testing.assert_close(fwAD.unpack_dual(dual).tangent, x @ weight.T)
+    with Names() as names:
+        fast_linear(x, weight, bias)
+    assert 'linear' in names.seen
+    drawn = torch.fx.symbolic_trace(lambda x: fast_linear(x, weight, bias))
+    torch.testing.assert_close(drawn(x), F.linear(x, weight, bias))
     compiled = torch.compile(fast_linear, backend='eager', fullgraph=True)
     torch.testing.assert_close(compiled(x, weight, bias), F.linear(x, weight, bias))
     assert not calls
