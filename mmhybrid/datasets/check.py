@@ -244,12 +244,31 @@ def _check_outline(findings, outline, size, where, masks):
     elif isinstance(outline, dict):
         if size is not None and outline.get('size') != [size[1], size[0]]:
             findings.error('masks of another size than their image', where)
-        elif isinstance(outline.get('counts'), list):
-            runs = _numbers(outline['counts'])
-            if runs is None or (size is not None and sum(runs) != size[0] * size[1]):
+        else:
+            runs = _runs(outline.get('counts'))
+            total = None if size is None else size[0] * size[1]
+            if runs is None or min(runs, default=0) < 0 or total not in (None, sum(runs)):
                 findings.error('run lengths that do not fill the image', where)
     else:
         findings.error('masks that are neither outlines nor run lengths', where)
+
+
+def _runs(counts):
+    """Run lengths as numbers, given so or in COCO's letters; None if they are neither."""
+    if not isinstance(counts, str):
+        return _numbers(counts)
+    runs, run, shift = [], 0, 0
+    for letter in counts:  # six bits each: one that says whether the number goes on, five of it
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64:
+            return None
+        run |= (bits & 31) << shift
+        shift += 5
+        if not bits & 32:
+            run -= (1 << shift) if bits & 16 else 0
+            runs.append(run + (runs[-2] if len(runs) > 2 else 0))
+            run = shift = 0
+    return runs if shift == 0 else None
 
 
 # ---------------------------------------------------------------------------- Pascal VOC

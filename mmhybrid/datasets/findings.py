@@ -125,8 +125,8 @@ def read_pixels(path: Path, whole: bool = False):
         whole: give the pixels, not only the size.
 
     Returns:
-        dict of ``size`` (width, height; as turned by its EXIF entry), ``digest`` of the file, and
-        of ``pixels``, an array, if ``whole``.
+        dict of ``size`` (width, height; as the hosts turn it by its EXIF entry), ``digest`` of the
+        file, and of ``pixels``, an array, if ``whole``.
 
     Raises:
         DataError: the file is missing or broken; the message is short.
@@ -144,6 +144,7 @@ def read_pixels(path: Path, whole: bool = False):
             turned = not whole and image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
             if size[0] * size[1] > MAX_PIXELS:
                 raise DataError(f'images that claim more than {MAX_PIXELS:,} pixels')
+            common = image.format in ('JPEG', 'PNG')
             if not whole:
                 quick = tuple(max(1, side // 8) for side in size)
                 image.draft('L', quick)  # reads all, computes little
@@ -155,8 +156,24 @@ def read_pixels(path: Path, whole: bool = False):
         raise DataError(f'images that claim more than {MAX_PIXELS:,} pixels') from error
     except Exception as error:  # a decoder raises anything on a broken file
         raise DataError('broken or truncated image files') from error
-    result = dict(size=size[::-1] if turned else size, digest=hashlib.blake2b(data).digest())
+    size = size[::-1] if turned else size
+    if not whole and not common:
+        size = _size_in_opencv(data)
+    result = dict(size=size, digest=hashlib.blake2b(data).digest())
     return dict(result, pixels=pixels) if whole else result
+
+
+def _size_in_opencv(data):
+    """The size in OpenCV, by which the hosts read images.
+
+    It reads fewer formats than PIL, and the EXIF entries of fewer.
+    """
+    import cv2
+
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    if image is None:
+        raise DataError('images of a format that OpenCV does not read: write them as JPEG or PNG')
+    return image.shape[1::-1]
 
 
 def try_to_read(path, whole=False):

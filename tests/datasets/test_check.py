@@ -4,6 +4,7 @@ import json
 import shutil
 import zlib
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image
@@ -105,6 +106,22 @@ def repeat(table):
         ),
         (
             set_first('annotations', segmentation=dict(size=[64, 80], counts=[5])),
+            'run lengths that do not fill the image',
+        ),
+        (
+            set_first('annotations', segmentation=dict(size=[64, 80], counts='PZ1')),
+            'run lengths that do not fill the image',
+        ),
+        (
+            set_first('annotations', segmentation=dict(size=[64, 80], counts='hello world')),
+            'run lengths that do not fill the image',
+        ),
+        (
+            set_first('annotations', segmentation=dict(size=[64, 80], counts=[6000, -880])),
+            'run lengths that do not fill the image',
+        ),
+        (
+            set_first('annotations', segmentation=dict(size=[64, 80])),
             'run lengths that do not fill the image',
         ),
         (set_first('images', file_name='gone.jpg'), 'missing image files: '),
@@ -225,6 +242,30 @@ def test_images_turned_by_their_exif_entry(tmp_path):
     exif[0x0112] = 6
     Image.new('RGB', (8, 4)).save(tmp_path / 'a.jpg', exif=exif)
     assert read_pixels(tmp_path / 'a.jpg')['size'] == (4, 8)
+
+
+def test_what_opencv_reads_otherwise(tmp_path):
+    """The hosts read by it: not all formats that PIL reads, and no EXIF entries of WebP."""
+    image = Image.new('RGB', (40, 20))
+    image.save(tmp_path / 'a.tif', compression='tiff_lzw')
+    assert read_pixels(tmp_path / 'a.tif')['size'] == (40, 20)
+    image.save(tmp_path / 'a.jpg', 'PCX')
+    with pytest.raises(ValueError, match='a format that OpenCV does not read'):
+        read_pixels(tmp_path / 'a.jpg')
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(tmp_path / 'a.webp', exif=exif)
+    height, width = cv2.imread(str(tmp_path / 'a.webp')).shape[:2]
+    assert read_pixels(tmp_path / 'a.webp')['size'] == (width, height)
+
+
+@pytest.mark.parametrize('share', [0, 0.3, 1])
+def test_run_lengths_in_letters(share, copied):
+    mask = pytest.importorskip('pycocotools.mask')
+    pixels = np.random.default_rng(0).random((64, 80)) < share
+    counts = mask.encode(np.asfortranarray(pixels.astype(np.uint8)))['counts'].decode()
+    outline = dict(size=[64, 80], counts=counts)
+    assert not lines(coco(copied('coco'), set_first('annotations', segmentation=outline)))
 
 
 def test_overlap_and_copies(copied):
