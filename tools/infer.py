@@ -10,8 +10,9 @@ pictures/       what was found, drawn on the images, in the tree of the given fo
                 a video or a camera
 predictions/    a JSON file an image, and a PNG: class indices of a segmentor, numbers of the
                 objects of a detector with masks, counted from 1 as in the JSON
-results.json    of a detector: all objects in COCO's results format. Ids of images and categories
-                count from 1, as images.json lists them, or are those of --coco-ids
+results.json    of a detector: the objects of all images in COCO's results format. Ids of images
+                and categories count from 1, as images.json lists them, or are those of --coco-ids;
+                AP counts objects of any score, so compute it of a run with --score-thr 0
 
 Boxes in predictions/ are x1, y1, x2, y2 in pixels of the given image; masks are COCO run-length
 codes. With --tile large images are predicted in overlapping tiles.
@@ -29,9 +30,10 @@ from _common import CHECKPOINT, argument_parser, find, find_checkpoint, load_con
 from _predict import TiledPredictor, open_predictor
 from _usage import UsageError, run, write_file
 
-from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_list
+from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_list, read_image
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
+PICTURES = ('.jpg', '.jpeg', '.png')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 CAMERA = 'camera:'
 
@@ -69,7 +71,7 @@ def parse_args(argv):
 
 
 def main(argv=None):
-    """Predict and write; return the number of images that could not be read."""
+    """Predict and write; return the number of images that could not be read or predicted."""
     args = parse_args(argv)
     model_file = find_checkpoint(args.checkpoint)
     source = open_source(args.source, args.max_frames)
@@ -88,14 +90,17 @@ def main(argv=None):
             for name, image in clock.reading(source):
                 if image is None:
                     failed += 1
-                    print(f'{name}: cannot be read as an image: empty, damaged or another format')
+                    print(
+                        f'{name}: cannot be read as an image: empty, damaged, too large or another '
+                        'format'
+                    )
                     advance(1)
                     continue
                 batch.append((name, image))
                 if len(batch) == args.batch_size:
-                    work(batch, predictor, writer, clock, advance)
+                    failed += work(batch, predictor, writer, clock, advance)
                     batch = []
-            work(batch, predictor, writer, clock, advance)
+            failed += work(batch, predictor, writer, clock, advance)
     except KeyboardInterrupt:
         if not source.is_endless:
             raise
@@ -105,15 +110,32 @@ def main(argv=None):
 
 
 def work(batch, predictor, writer, clock, advance):
-    """Predict and write some images."""
+    """Predict and write some images; return how many cannot be predicted."""
     if not batch:
-        return
+        return 0
     with clock.part('model'):
-        found = predictor.predict([image for _, image in batch])
+        found = predict(batch, predictor)
     with clock.part('drawing and writing'):
         for (name, image), prediction in zip(batch, found, strict=True):
-            writer.write(name, image, prediction)
+            if prediction is not None:
+                writer.write(name, image, prediction)
     advance(len(batch))
+    return found.count(None)
+
+
+def predict(batch, predictor):
+    """Predictions of some images; of those that the pipeline or the model refuses None.
+
+    Such as 3000x3 pixels: no size fits both sides. The others of a folder are still wanted.
+    """
+    try:
+        return predictor.predict([image for _, image in batch])
+    except (ValueError, cv2.error) as error:
+        if len(batch) > 1:
+            return [found for one in batch for found in predict([one], predictor)]
+        ((name, image),) = batch
+        print(f'{name}: {image.shape[1]}x{image.shape[0]} pixels cannot be predicted: {error}')
+        return [None]
 
 
 @contextlib.contextmanager
@@ -196,8 +218,7 @@ class Files:
 
     def __iter__(self):
         for path in self.paths:
-            image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-            yield path.relative_to(self.base), None if image is None else to_rgb(image)
+            yield path.relative_to(self.base), read_image(path)
 
 
 class Frames:
@@ -356,7 +377,8 @@ class Writer:
     def _write_picture(self, name, picture):
         path = self.out / 'pictures' / name
         if self.source.fps is None:
-            path = path.with_suffix('.png' if path.suffix == '.png' else '.jpg')
+            if path.suffix.lower() not in PICTURES:  # a.tif beside a.jpg must not become a.jpg too
+                path = path.with_name(f'{path.name}.jpg')
             write_picture(path, picture)
             return
         if self.video is None:
@@ -397,7 +419,7 @@ class Writer:
         shares = np.bincount(class_map.ravel(), minlength=len(classes)) / class_map.size
         listed = {classes[i]: round(float(shares[i]), 4) for i in np.argsort(-shares)}
         listed = {name: share for name, share in listed.items() if share > 0}
-        picture = draw_class_map(image, class_map, colors)
+        picture = draw_class_map(image, class_map, colors, ignore=-1)
         lines = [
             (f'{label} {share:.0%}', colors[classes.index(label)].tolist())
             for label, share in list(listed.items())[:6]

@@ -97,7 +97,9 @@ def read_image(path, size):
     """An RGB image (H, W, 3) uint8, resized to ``size`` if that is given."""
     import cv2
 
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    from mmhybrid.report import draw
+
+    image = draw.read_image(path)
     if image is None:
         raise UsageError(f'{path} cannot be read as an image')
     if size:
@@ -106,7 +108,7 @@ def read_image(path, size):
         raise UsageError(
             f'{path} has {image.shape[1]}x{image.shape[0]} pixels: expected 32 or more'
         )
-    return image[..., ::-1].copy()
+    return image
 
 
 def fitted(looked, image):

@@ -4,6 +4,19 @@ import cv2
 import numpy as np
 
 FONT = cv2.FONT_HERSHEY_SIMPLEX
+LONGEST = 4000  # side in pixels of what is enlarged
+
+
+def read_image(path):
+    """An RGB image (H, W, 3) uint8 as the hosts read it, None if the file is none.
+
+    OpenCV gives None for a broken file, but raises where a header claims an absurd size.
+    """
+    try:
+        image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    except cv2.error:
+        image = None
+    return None if image is None else np.ascontiguousarray(image[..., ::-1])
 
 
 def palette(count):
@@ -16,8 +29,10 @@ def palette(count):
 
 def enlarged(image, least=480):
     """The image enlarged by a whole number so that its shorter side has ``least`` pixels or more,
-    and that number: small images would leave no room for text."""
-    factor = max(1, -(-least // min(image.shape[:2]))) if min(image.shape[:2]) < least / 1.5 else 1
+    and that number: small images would leave no room for text. The longer side ends at ``LONGEST``,
+    or a line of a few pixels would become gigabytes."""
+    short, long = sorted(image.shape[:2])
+    factor = max(1, min(-(-least // short), LONGEST // long)) if short < least / 1.5 else 1
     size = (image.shape[1] * factor, image.shape[0] * factor)
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), factor
 

@@ -11,7 +11,14 @@ import cv2
 import numpy as np
 
 from mmhybrid.report import charts
-from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, palette, put_list
+from mmhybrid.report.draw import (
+    draw_class_map,
+    draw_instances,
+    enlarged,
+    palette,
+    put_list,
+    read_image,
+)
 from mmhybrid.report.measures import IGNORED, Measures, measure
 from mmhybrid.report.records import decode_mask, unpack_map
 
@@ -178,12 +185,12 @@ def _examples(scope, records, meta, measures, score_thr, count) -> list[tuple[st
         figures = []
         for index in indices:
             record = records[index]
-            image = cv2.imread(str(record['path']), cv2.IMREAD_COLOR)
+            image = read_image(record['path'])
             name = _text(Path(str(record['path'])).name)
             if image is None:
                 figures.append(f'<figure><figcaption>{name}: not readable</figcaption></figure>')
                 continue
-            pair = draw(image[..., ::-1].copy(), record, measures, np.array(colors), score_thr)
+            pair = draw(image, record, measures, np.array(colors), score_thr)
             shown = ''.join(
                 f'<div><small>{what}</small>{_picture(drawn, f"{name}, {what}")}</div>'
                 for what, drawn in zip(('truth', 'prediction'), pair, strict=True)

@@ -1,8 +1,9 @@
 """What is drawn on pictures."""
 
 import numpy as np
+import pytest
 
-from mmhybrid.report.draw import put_list
+from mmhybrid.report.draw import enlarged, put_list
 
 COLORS = [[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]]
 
@@ -24,3 +25,11 @@ def test_a_list_ends_where_a_small_picture_does():
     put_list(canvas, [(f'class {i}', color) for i, color in enumerate(COLORS)])
     heights = shown(canvas)
     assert heights[0] == heights[1] > 10 and heights[2:] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ('shape', 'factor'), [((64, 96), 8), ((3, 3000), 1), ((20, 900), 4), ((1, 9000), 1)]
+)
+def test_small_images_are_enlarged_but_not_lines(shape, factor):
+    canvas, used = enlarged(np.zeros((*shape, 3), np.uint8))
+    assert used == factor and canvas.shape == (factor * shape[0], factor * shape[1], 3)

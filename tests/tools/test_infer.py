@@ -2,6 +2,8 @@
 
 import errno
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import cv2
@@ -161,6 +163,26 @@ def test_coco_results_and_batches(tool, trained, data, tmp_path):
     instances = json.loads(first.read_text())['instances']
     numbers = cv2.imread(str(first.with_suffix('.png')), cv2.IMREAD_UNCHANGED)
     assert numbers.shape == (64, 96) and numbers.max() <= len(instances)
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg'])
+def test_a_folder_goes_on_after_images_that_do_not_work(scope, tool, trained, tmp_path, capsys):
+    (tmp_path / 'images').mkdir()
+    noise = np.random.default_rng(0).integers(0, 255, (64, 96, 3), np.uint8)
+    for name in ('a.bmp', 'a.jpg', 'a.PNG', 'a.tif'):
+        cv2.imwrite(str(tmp_path / 'images' / name), noise)
+    cv2.imwrite(str(tmp_path / 'images/line.png'), np.zeros((3, 3000, 3), np.uint8))
+    header = b'IHDR' + struct.pack('>IIBBBBB', 60000, 60000, 8, 2, 0, 0, 0)  # 60000x60000 pixels
+    header = struct.pack('>I', 13) + header + struct.pack('>I', zlib.crc32(header))
+    (tmp_path / 'images/claim.png').write_bytes(b'\x89PNG\r\n\x1a\n' + header)
+    config, checkpoint, options = trained(scope)
+    arguments = [config, checkpoint, 'images', '--out-dir', 'out', '--batch-size', '5']
+    assert tool('infer').main([*arguments, *options]) == 2
+    drawn = {path.name for path in (tmp_path / 'out/pictures').iterdir()}
+    assert drawn == {'a.bmp.jpg', 'a.jpg', 'a.PNG', 'a.tif.jpg'}
+    output = capsys.readouterr().out
+    assert 'claim.png: cannot be read as an image' in output
+    assert 'line.png: 3000x3 pixels cannot be predicted: ' in output and '4 of 6 images' in output
 
 
 @pytest.mark.parametrize(
