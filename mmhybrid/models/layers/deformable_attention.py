@@ -86,7 +86,7 @@ def _check_tokens(value: Tensor, shapes: Shapes) -> None:
 
 
 def _choose_backend(value: Tensor) -> str:
-    if is_exporting():
+    if is_exporting() or torch.jit.is_tracing():
         return 'grid_sample'
     # Both operators for GPUs add gradients up in any order.
     if not value.is_cuda or torch.are_deterministic_algorithms_enabled():

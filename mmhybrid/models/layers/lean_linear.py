@@ -56,7 +56,9 @@ def lean_linear(
         scale: comes last.
     """
     before = tuple(layer for layer in before if layer is not None)
-    if not torch.is_grad_enabled() or torch.compiler.is_compiling():
+    # A trace takes no function of our own that is given layers.
+    is_recorded = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if not torch.is_grad_enabled() or is_recorded:
         x = _chain(before, x)
         out = run_linear(linear, x) if bias is None else fast_linear(x, linear.weight, bias)
         return out if scale is None else scale(out)

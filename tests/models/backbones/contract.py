@@ -4,9 +4,11 @@ import copy
 
 import pytest
 import torch
+from mmengine.analysis import get_model_complexity_info
 from mmengine.model import BaseModule
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmhybrid.engine.flops import count_macs
 from mmhybrid.models.backbones import Backbone
 from mmhybrid.models.layers import blocks
 from mmhybrid.registry import MODELS
@@ -297,6 +299,12 @@ class BackboneContract:
         with torch.no_grad():
             without = model(image)
         torch.testing.assert_close(without, with_gradients)
+
+    def test_mmengines_counter_takes_it(self):
+        """That of the hosts' ``get_flops.py``, which traces the model with gradients."""
+        model, options = self.build().eval(), dict(show_table=False, show_arch=False)
+        counted = get_model_complexity_info(model, (3, 64, 96), **options)
+        assert counted['flops'] < 1.5 * count_macs(model, self.image(64, 96))
 
     def test_state_dict_round_trip(self):
         one, other = self.build().eval(), self.backbone(**copy.deepcopy(self.arguments)).eval()
