@@ -240,6 +240,11 @@ def _compare(file, source, model, fitted, wanted, state_dict, vits):
         f'Check that {name} was built with the options this checkpoint was made with, and that '
         'the file is complete and unchanged.'
     )
+    options = [
+        option
+        for pattern, option in source.optional.items()
+        if any(re.match(pattern, name) for name in missing)
+    ]
     for prefix in vits:
         theirs, ours = describe_vit(state_dict, prefix), describe_vit(wanted, prefix)
         if theirs and ours and (theirs.width, theirs.depth) != (ours.width, ours.depth):
@@ -248,8 +253,11 @@ def _compare(file, source, model, fitted, wanted, state_dict, vits):
                 f'{ours}'
             )
             advice = f'Build the model as {theirs.name}, or give the checkpoint of {ours.name}.'
-        elif options := advise_vit(missing, unexpected, prefix):
-            advice += f' Options that may be the cause: try {", ".join(options)}.'
+            options = []
+            break
+        options += advise_vit(missing, unexpected, prefix)
+    if options:
+        advice += f' Options that may be the cause: try {", ".join(options)}.'
     if not (missing or unexpected):
         advice = _advise_shapes(shapes) or advice
     if missing:

@@ -47,15 +47,20 @@ def _is_vit_comer(keys):
     )
 
 
+# The layers that end a level of an adapter, and make its finest one.
+LEVELS = {r'(norms\.\d|upsample|cnn\.projections\.0)\.': 'out_indices'}
 LAYER_SCALE = r'blocks\.\d+\.ls[12]\.gamma'
 
 # The first that matches is taken: the most particular come first.
 SOURCES = (
     Source('CMT', 'cmt', cmt.is_cmt, cmt.convert_cmt, optional={r'head\.': 'num_classes=0'}),
     Source(
-        'ViT-Adapter', 'vit_adapter', vit_adapter.is_vit_adapter, vit_adapter.convert_vit_adapter
+        'ViT-Adapter', 'vit_adapter', vit_adapter.is_vit_adapter, vit_adapter.convert_vit_adapter,
+        optional=LEVELS,
     ),
-    Source('ViT-CoMer', 'vit_comer', _is_vit_comer, vit_comer.convert_vit_comer),
+    Source(
+        'ViT-CoMer', 'vit_comer', _is_vit_comer, vit_comer.convert_vit_comer, optional=LEVELS
+    ),
     Source(
         'ViT_C and ViT_P', 'conv_stem_vit', conv_stem_vit.is_conv_stem_vit,
         conv_stem_vit.convert_conv_stem_vit,
@@ -223,7 +228,8 @@ def _own_source(family, names):
         if source.family == family:
             optional |= source.optional
     has_head = any(name.startswith('head.') for name in names)
-    unused = None if has_head or optional else r'head\.'
+    has_option = any(re.match(pattern, 'head.') for pattern in optional)
+    unused = None if has_head or has_option else r'head\.'
     return Source('mmhybrid', family, matches, dict, unused=unused, optional=optional)
 
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import PretrainedInit
 
 from mmhybrid.checkpoints import CheckpointError, load_pretrained, load_weights
-from mmhybrid.models.backbones import CMT, ViTCoMer
+from mmhybrid.models.backbones import CMT, ViTAdapter, ViTCoMer
 from mmhybrid.testing import Golden, build_original
 from tests.checkpoints import published
 from tests.checkpoints.published import (
@@ -391,6 +391,16 @@ def test_own_files_fill_the_whole_model(wrap):
     resized = tiny_vit_comer(pretrain_size=96)
     report = load_weights(resized, wrap(state_dict), parts=model.pretrained_parts)
     assert '4x4 -> 6x6' in report.resized['vit.pos_embed']
+
+
+@pytest.mark.parametrize('backbone', [ViTCoMer, ViTAdapter])
+def test_levels_that_do_not_come_out_are_dropped(backbone):
+    arch = dict(embed_dims=48, depth=4, num_heads=3, stem_channels=4, windows=0)
+    all_levels, two = (backbone(arch, out_indices=levels) for levels in ((0, 1, 2, 3), (1, 3)))
+    report = load_weights(two, copy_state(all_levels), parts=two.pretrained_parts)
+    assert report.dropped['norms.2.weight'] == report.dropped['upsample.weight'] == 'out_indices'
+    assert same_state(two, copy_state(all_levels))
+    assert 'try out_indices' in refused(all_levels, copy_state(two))
 
 
 def test_a_family_the_model_does_not_take_is_refused():
