@@ -465,7 +465,8 @@ def _build_mixing(kind: str, arch: SimpleNamespace, dims: int, num_tokens: int) 
     if kind == 'attn':
         return Attention(dims, arch.num_heads, qkv_bias=arch.qkv_bias)
     if kind == 'mlp':
-        return SpatialMlp(num_tokens, int(num_tokens * arch.token_ratio))
+        # As in the original, where the ratio leaves no hidden width it is that of the tokens.
+        return SpatialMlp(num_tokens, int(num_tokens * arch.token_ratio) or num_tokens)
     return None  # the block's own convolution does it
 
 
