@@ -79,7 +79,7 @@ def build_timm_vit(args, shapes):
         side = (isqrt(rows) + 1) // 2
     # timm's SwiGLU: fc1 makes both halves, so its ratio counts twice what ours takes as 2/3.
     gated = shapes['blocks.0.mlp.fc1.weight'][0] == 2 * shapes['blocks.0.mlp.fc2.weight'][1]
-    args.ignore('model', 'img_size', 'num_classes', 'init_values', 'qkv_bias', 'reg_tokens')
+    args.ignore('model', 'num_classes', 'init_values', 'qkv_bias', 'reg_tokens')
     args.ignore(
         'class_token', 'no_embed_class', 'global_pool', 'dynamic_img_size', 'drop_path_rate'
     )
@@ -91,7 +91,7 @@ def build_timm_vit(args, shapes):
             mlp_ratio=args.take('mlp_ratio', 4) * (0.75 if gated else 1),
         ),
         patch_size=patch_size,
-        pretrain_size=side * patch_size,
+        pretrain_size=args.take('img_size', side * patch_size),
         in_channels=args.take('in_chans', 3),
         out_indices=args.take('out_indices'),
         class_token='cls_token' in tokens,
@@ -160,12 +160,16 @@ def build_dinov3(args, shapes):
     if norm not in ('layernorm', 'layernormbf16'):
         raise ValueError(f'norm_layer={norm!r} has no counterpart here')
     ffn = args.take('ffn_layer', 'mlp')
+    dims, mlp_ratio = args.take('embed_dim', 768), args.take('ffn_ratio', 4)
+    if ffn.startswith('swiglu'):
+        # 'swiglu64' rounds the hidden width up to 64, ours to 8: it is asked for as it is.
+        ffn, mlp_ratio = 'swiglu', shapes['blocks.0.mlp.w3.weight'][1] * 1.5 / dims
     return ViT(
         dict(
-            embed_dims=args.take('embed_dim', 768),
+            embed_dims=dims,
             depth=args.take('depth', 12),
             num_heads=args.take('num_heads', 12),
-            mlp_ratio=args.take('ffn_ratio', 4),
+            mlp_ratio=mlp_ratio,
         ),
         patch_size=args.take('patch_size', 16),
         in_channels=args.take('in_chans', 3),
@@ -175,8 +179,7 @@ def build_dinov3(args, shapes):
         qkv_bias=args.take('qkv_bias', True),
         mask_key_bias=args.take('mask_k_bias', False),
         layer_scale=_layer_scale(shapes),
-        # 'swiglu64' rounds the hidden width up to 64; the strict load sees whether it agrees.
-        ffn='swiglu' if ffn.startswith('swiglu') else ffn,
+        ffn=ffn,
         norm_cfg=dict(type='LN', eps=1e-5 if norm == 'layernormbf16' else 1e-6),
     )
 
@@ -229,14 +232,18 @@ def build_vit_adapter(args, shapes):
     args.expect(residual_indices=[])
     args.ignore('img_size', 'init_values', 'drop_rate', 'attn_drop_rate', 'drop_path_rate')
     args.ignore('with_cp', 'pretrained', 'layer_scale', 'num_classes')
-    vit_features = 'last' if tree == 'detection' else 'stages'
+    # BEiTAdapter's version 'old', of the detection tree, adds the maps that the other tree adds.
+    by_stages = tree != 'detection' or args.take('version', 'new') == 'old'
+    vit_features = 'stages' if by_stages else 'last'
+    windows = _windows(args.take('window_attn', False), args.take('window_size', 14), depth)
     tables = [s[0] for k, s in shapes.items() if k.endswith('relative_position_bias_table')]
     patch_size = args.take('patch_size', 16)
     pretrain_size, position, class_token = args.take('pretrain_size', 224), 'absolute', False
     if tables:
         args.expect(use_abs_pos_emb=False, use_shared_rel_pos_bias=False)
         args.ignore('use_rel_pos_bias')
-        side, extra = split_relative_positions(tables[0])
+        # Blocks in windows have a table of their window, only the others one of the whole image.
+        side, extra = split_relative_positions(tables[windows.index(0) if 0 in windows else 0])
         pretrain_size, position, class_token = side * patch_size, 'relative', extra > 0
     return ViTAdapter(
         dict(
@@ -254,7 +261,7 @@ def build_vit_adapter(args, shapes):
             qkv_bias=args.take('qkv_bias', not tables),
             layer_scale=_layer_scale(shapes),
         ),
-        windows=_windows(args.take('window_attn', False), args.take('window_size', 14), depth),
+        windows=windows,
         in_channels=args.take('in_chans', 3),
         stem_channels=args.take('conv_inplane', 64),
         num_points=args.take('n_points', 4),
