@@ -1,6 +1,7 @@
 """Every published form fills a model completely, or leaves it as it was and says why."""
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -480,3 +481,20 @@ def test_official_vit_comer_fills_the_whole_model():
     assert 'upsample.weight: (4, 4, 2, 2) in the file' in refused(build_original(golden), reshaped)
     wide = {k: torch.cat([v, v]) if v.ndim else v for k, v in state_dict.items()}
     assert 'wrong architecture' in refused(build_original(golden), wide)
+
+
+@pytest.mark.parametrize('name', ['tiny_vitcomer_options', 'tiny_vitadapter_light'])
+def test_whole_adapters_fill_those_of_fewer_levels(name, monkeypatch):
+    golden = Golden(GOLDEN / f'{name}.json')
+    whole = build_original(golden)
+    load_weights(whole, golden.state_dict(), parts=whole.pretrained_parts)
+    image = golden.image()
+    for cls in (ViTCoMer, ViTAdapter):
+        fewer = partial(cls, out_indices=(1, 3))
+        monkeypatch.setattr(f'mmhybrid.testing.originals.{cls.__name__}', fewer)
+    for state_dict in (golden.state_dict(), whole.state_dict()):  # the authors' form and ours
+        model = build_original(golden)
+        report = load_weights(model, state_dict, parts=model.pretrained_parts)
+        assert report.percent == 100 and set(report.dropped.values()) == {'out_indices'}
+        for got, expected in zip(model(image), whole(image)[1::2], strict=True):
+            torch.testing.assert_close(got, expected)
