@@ -8,12 +8,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import forward_ad
-from torch.utils._python_dispatch import _get_current_dispatch_mode
 
 from .plain import is_plain
 
 LEAST = 1 << 22
 """Multiply-adds of the least product that is worth a call of oneDNN."""
+
+STACKS = (
+    '_are_functorch_transforms_active',
+    '_len_torch_dispatch_stack',
+    '_len_torch_function_stack',
+)
+"""Where torch says who listens to what it is asked for."""
 
 
 def fast_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -40,11 +46,14 @@ def run_linear(layer: nn.Module, x: Tensor) -> Tensor:
 
 @cache
 def _prefers_onednn() -> bool:
+    """Whether oneDNN is faster here, in a torch that has what this file asks it for."""
     return (
         torch.backends.cpu.get_cpu_capability() == 'AVX512'
         and torch.backends.mkl.is_available()
         and torch.backends.mkldnn.is_available()
         and hasattr(torch.ops.mkldnn, '_linear_pointwise')
+        and all(hasattr(torch._C, name) for name in STACKS)
+        and hasattr(forward_ad, '_current_level')
         and _is_amd()
     )
 
@@ -59,7 +68,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
 
     Shapes that do not go together are left to torch, whose errors name them.
     """
-    if torch.jit.is_tracing() or torch._C._are_functorch_transforms_active():
+    if torch.jit.is_tracing() or any(getattr(torch._C, name)() for name in STACKS):
         return False
     tensors = (x, weight) if bias is None else (x, weight, bias)
     return (
@@ -72,16 +81,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and all(tensor.layout == torch.strided for tensor in tensors)
         and torch.backends.mkldnn.enabled
         and not torch.is_autocast_enabled('cpu')
-        and not _is_watched()
-    )
-
-
-def _is_watched() -> bool:
-    """Whether something would miss the linear layer, such as what counts operations."""
-    return bool(
-        _get_current_dispatch_mode()
-        or torch._C._len_torch_function_stack()
-        or forward_ad._current_level >= 0
+        and forward_ad._current_level < 0  # no gradients forward
     )
 
 
