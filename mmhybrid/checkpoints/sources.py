@@ -41,9 +41,11 @@ class Source:
 
 
 def _is_vit_comer(keys):
-    # ViT-Adapter has a spatial prior 'spm.' and interactions too, of other parts.
-    return plain_vit.any_key(keys, r'spm\.') and plain_vit.any_key(
-        keys, r'interactions\.\d+\.(cti_toc|cti_tov|mrfp|extra_CTIs)\.'
+    # ViT-Adapter has a spatial prior 'spm.' and interactions too, of other parts; ViT-CoMer may
+    # have none, where all of CTI is switched off.
+    parts = r'interactions\.\d+\.(cti_toc|cti_tov|mrfp|extra_CTIs)\.'
+    return plain_vit.any_key(keys, r'spm\.') and (
+        plain_vit.any_key(keys, parts) or not plain_vit.any_key(keys, r'interactions\.')
     )
 
 
