@@ -11,9 +11,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     """Learning rates that shrink towards the image, as in BEiT and ViTDet.
 
     A parameter at layer ``i`` of ``n`` gets ``lr * layer_decay_rate ** (n - 1 - i)``. Layers are
-    told by the backbone's ``get_layer_depth(name, prefix)``; everything outside the backbone gets
-    ``lr``. Norms, biases and other one-dimensional parameters get no weight decay. mmpretrain's
-    constructor does the same for classifiers only; those of mmdet and mmseg know few backbones.
+    told by ``get_layer_depth(name, prefix)`` of every ``backbone`` in the model, or of the model
+    itself if it has none; everything else gets ``lr``. Norms, biases and other one-dimensional
+    parameters get no weight decay. mmpretrain's constructor does the same for classifiers only;
+    those of mmdet and mmseg know few backbones.
 
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
@@ -21,7 +22,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Raises:
         ValueError: a rate missing or out of range, or an option this constructor does not have.
-        TypeError: the model's backbone has no ``get_layer_depth``.
+        TypeError: a backbone has no ``get_layer_depth``.
     """
 
     def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
@@ -40,21 +41,16 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     def __call__(self, model):
         model = getattr(model, 'module', model)  # out of a distributed wrapper
-        backbone = getattr(model, 'backbone', model)
-        depth = getattr(backbone, 'get_layer_depth', None)
-        if depth is None:
-            raise TypeError(
-                f'{type(backbone).__name__} has no get_layer_depth: layer-wise learning '
-                'rates need a backbone that tells the layer of each parameter'
-            )
+        backbones = _backbones(model)
         groups = {}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
             scale = 1.0
-            if name.startswith('backbone.'):
-                layer, num_layers = depth(name, 'backbone.')
-                scale = self.rate ** (num_layers - 1 - layer)
+            for prefix, backbone in backbones.items():
+                if name.startswith(prefix):
+                    layer, num_layers = _layer_depth(backbone, name, prefix)
+                    scale = self.rate ** (num_layers - 1 - layer)
             decays = parameter.ndim > 1 and not any(part in name for part in self.no_decay)
             group = groups.setdefault((scale, decays), dict(params=[], lr=self.base_lr * scale))
             group['params'].append(parameter)
@@ -64,3 +60,21 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         wrapper = dict(type='OptimWrapper') | self.optim_wrapper_cfg
         wrapper = dict(wrapper, optimizer=OPTIMIZERS.build(optimizer))
         return OPTIM_WRAPPERS.build(wrapper)
+
+
+def _backbones(model):
+    """Every ``backbone`` by what stands before its names; without any, the model is one."""
+    found = {}
+    for name, module in model.named_modules():  # deep in a model for semi-supervised detection
+        if name.rpartition('.')[2] == 'backbone' and not name.startswith(tuple(found)):
+            found[f'{name}.'] = module
+    return found or {'': model}
+
+
+def _layer_depth(backbone, name, prefix):
+    if not hasattr(backbone, 'get_layer_depth'):
+        raise TypeError(
+            f'{type(backbone).__name__} has no get_layer_depth: layer-wise learning '
+            'rates need a backbone that tells the layer of each parameter'
+        )
+    return backbone.get_layer_depth(name, prefix)

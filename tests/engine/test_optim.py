@@ -62,6 +62,14 @@ def test_rates_shrink_towards_the_image():
     assert found[id(model.head.weight)] == (1.0, 0.1)
 
 
+def test_rates_shrink_in_any_model_that_has_backbones():
+    semi_supervised = nn.ModuleDict(dict(student=Detector(), teacher=Detector()))
+    semi_supervised.teacher.backbone = nn.Linear(4, 4).requires_grad_(False)
+    for model, expected in ((semi_supervised, {0.25, 0.5, 1.0}), (Backbone(), {0.25, 0.5})):
+        groups = wrapper(model, layer_decay_rate=0.5).optimizer.param_groups
+        assert {group['lr'] for group in groups} == expected
+
+
 def test_frozen_parameters_are_left_out():
     model = Detector()
     model.backbone.requires_grad_(False)
@@ -75,11 +83,11 @@ def test_wrong_settings():
     with pytest.raises(ValueError, match='norm_decay_mult'):
         wrapper(Detector(), norm_decay_mult=0.0)
     model = Detector()
-    model.backbone = nn.Identity()
-    with pytest.raises(TypeError, match='Identity has no get_layer_depth'):
+    model.backbone = nn.Linear(4, 4)
+    with pytest.raises(TypeError, match='Linear has no get_layer_depth'):
         wrapper(model)
     with pytest.raises(TypeError, match='Sequential has no get_layer_depth'):
-        wrapper(nn.Sequential(Detector()))
+        wrapper(nn.Sequential(nn.Linear(4, 4)))
     with pytest.raises(ValueError, match='AdamW.*expected lr'):
         build_optim_wrapper(
             Detector(),
