@@ -2,6 +2,7 @@
 
 import logging
 import re
+from collections.abc import Mapping
 
 import torch
 
@@ -18,6 +19,11 @@ def pretrained_options(init_cfg):
 
     Its type may be the name, with a scope or a module before it, or the class.
     """
+    if not isinstance(init_cfg, Mapping):
+        raise TypeError(
+            f'init_cfg has {init_cfg!r}: expected a dict or a list of such; weights are '
+            "dict(type='Pretrained', checkpoint=...)"
+        )
     kind = init_cfg.get('type')
     name = kind if isinstance(kind, str) else getattr(kind, '__name__', '')
     if name.rpartition('.')[2] not in ('Pretrained', 'PretrainedInit'):

@@ -452,6 +452,12 @@ def test_init_cfg_has_no_option_to_be_lenient(tmp_path):
         model.init_weights()
 
 
+@pytest.mark.parametrize('wrap', [str, lambda path: [path]])
+def test_init_cfg_that_is_a_path(wrap, tmp_path):
+    with pytest.raises(TypeError, match=r"init_cfg has .*expected a dict.*type='Pretrained'"):
+        build_vit(init_cfg=wrap(tmp_path / 'weights.pth')).init_weights()
+
+
 def test_official_vit_comer_fills_the_whole_model():
     golden = Golden(GOLDEN / 'tiny_vitcomer_options.json')
     state_dict = golden.state_dict()

@@ -206,7 +206,9 @@ class Backbone(BaseModule):
         if self.is_init:
             return
         init_cfg = self.init_cfg
-        steps = [init_cfg] if isinstance(init_cfg, Mapping) else list(init_cfg or ())
+        steps = [init_cfg] if init_cfg else []
+        if isinstance(init_cfg, (list, tuple)):
+            steps = list(init_cfg)
         pretrained = [options for options in map(pretrained_options, steps) if options is not None]
         self.init_cfg = [step for step in steps if pretrained_options(step) is None]
         if self.init_cfg:
