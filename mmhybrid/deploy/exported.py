@@ -13,6 +13,9 @@ from .errors import ExportError, check_format, need
 META = 'mmhybrid'
 """Under this key ONNX files hold what they are; in .pt2 files it is ``mmhybrid.json``."""
 
+LEAST = dict(height=32, width=32)
+"""The smallest sides of images that backbones take."""
+
 
 class Exported:
     """An exported model: called with a batch of images, it gives its outputs.
@@ -49,12 +52,13 @@ class Exported:
         """Raise unless the batch has the shape that the file takes."""
         expected = self.meta['shape']
         fits = batch.ndim == len(expected) and all(
-            isinstance(want, str) or side == want
+            side >= LEAST.get(want, 0) if isinstance(want, str) else side == want
             for side, want in zip(batch.shape, expected, strict=True)
         )
         if not fits:
+            least = ''.join(f', {side} >= {LEAST[side]}' for side in LEAST if side in expected)
             raise ExportError(
-                f'{self.path.name} takes a batch of shape {tuple(expected)}, got '
+                f'{self.path.name} takes a batch of shape {tuple(expected)}{least}, got '
                 f'{tuple(batch.shape)}'
             )
 
@@ -100,8 +104,13 @@ class Pt2File(Exported):
 
     def run(self, batch: Tensor) -> list[Tensor]:
         """By torch."""
-        with torch.no_grad():
-            return list(self.module(batch))
+        try:
+            with torch.no_grad():
+                return list(self.module(batch))
+        except AssertionError as error:  # a guard of the program
+            raise ExportError(
+                f'{self.path.name} does not take a batch of shape {tuple(batch.shape)}: {error}'
+            ) from error
 
 
 def load_exported(path: str | Path) -> Exported:

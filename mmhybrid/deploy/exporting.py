@@ -16,7 +16,7 @@ from torch.export import Dim, ExportedProgram
 from torch.utils._sympy.value_ranges import ValueRanges
 
 from .errors import ExportError, check_format, need
-from .exported import META, Exported, load_exported, part_path
+from .exported import LEAST, META, Exported, load_exported, part_path
 from .graphs import Graph, prepare
 
 OPSET = 18
@@ -104,7 +104,7 @@ def capture(module: nn.Module, graph: Graph) -> ExportedProgram:
             f'torch.export cannot trace this model for {", ".join(graph.free.values())} of any '
             f'size: {error}'
         ) from error
-    _allow_one(program)
+    _allow_one(program, graph)
     return program
 
 
@@ -176,19 +176,21 @@ def _shapes(
     return [(batches[i % len(batches)], rest[0], *size) for i, size in enumerate(sizes)]
 
 
-def _allow_one(program: ExportedProgram) -> None:
-    """Let the program take a batch of one.
+def _allow_one(program: ExportedProgram, graph: Graph) -> None:
+    """Let the program take a batch of one, and images of which a map has one pixel.
 
     While it is traced a convolution asks for the memory format of its input, and torch notes that
-    the example's batch is larger than one. Nothing in the program depends on it.
+    the example's sides are larger than one. Nothing in the program depends on it.
     """
     (name,) = program.graph_signature.user_inputs
     (node,) = program.graph.find_nodes(op='placeholder', target=name)
-    batch = node.meta['val'].shape[0].node.expr
-    if program.range_constraints[batch].lower == 2:
-        program.range_constraints[batch] = ValueRanges(1, program.range_constraints[batch].upper)
+    for index, side in graph.free.items():
+        symbol = node.meta['val'].shape[index].node.expr
+        known = program.range_constraints[symbol]
+        lower = min(known.lower, LEAST.get(side, 1))
+        program.range_constraints[symbol] = ValueRanges(lower, known.upper)
     program._guards_code[:] = [
-        code for code in program._guards_code if not code.endswith('.size()[0] > 1')
+        code for code in program._guards_code if not code.endswith((' > 1', ' != 1'))
     ]
 
 

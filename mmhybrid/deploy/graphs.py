@@ -128,6 +128,12 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
     """A copy of the graph's module in which everything has an equal in the standard operators."""
     if deform not in DEFORM:
         raise ExportError(f'unknown form of deformable sampling {deform!r}; use one of {DEFORM}')
+    for name, parameter in graph.module.named_parameters():
+        if parameter.is_floating_point() and parameter.dtype != torch.float32:
+            raise ExportError(
+                f'files compute in float32, but {name} is of {parameter.dtype}: call .float() on '
+                'the model first'
+            )
     module = copy.deepcopy(graph.module).eval()
     for parent in list(module.modules()):
         for name, child in parent.named_children():

@@ -72,9 +72,9 @@ def build(family):
 def test_files_agree_with_the_model(family, tmp_path):
     model = build(family)
     graph = backbone_graph(model)
-    deform, sizes = 'grid_sample', SIZES
+    deform, sizes = 'grid_sample', (*SIZES, (32, 45), (45, 32))  # maps of one pixel too
     if family == 'ViTCoMer':  # of ViTAdapter's layers, for which both sides are free
-        deform, sizes = 'gather', [(h, 110) for h, _ in SIZES]
+        deform, sizes = 'gather', [(h, 110) for h, _ in sizes]
         del graph.free[3]
     program = capture(prepare(graph, deform), graph)
     for name in ('model.onnx', 'model.pt2'):
@@ -108,6 +108,14 @@ class Noisy(torch.nn.Module):
     def forward(self, image):
         wrong = 0 if torch.compiler.is_exporting() else 0.001
         return (image.mean(1, keepdim=True) + wrong,)
+
+
+class Low(torch.nn.Module):
+    """Takes images up to a height of 40."""
+
+    def forward(self, image):
+        torch._check(image.shape[2] <= 40)
+        return (image.mean(1, keepdim=True),)
 
 
 def noisy_graph():
@@ -159,6 +167,28 @@ def test_another_shape_is_refused(tmp_path):
     export([noisy_graph()], tmp_path / 'm.pt2', tolerance=1, report=lambda line: None)
     with pytest.raises(ExportError, match=r'takes a batch of shape .*got \(1, 4, 40, 40\)'):
         load_exported(tmp_path / 'm.pt2')(torch.zeros(1, 4, 40, 40))
+
+
+@pytest.mark.parametrize('name', ['m.onnx', 'm.pt2'])
+def test_smaller_images_than_models_take_are_refused(name, tmp_path):
+    export([noisy_graph()], tmp_path / name, tolerance=1, report=lambda line: None)
+    with pytest.raises(ExportError, match=r'width >= 32, got \(1, 3, 40, 31\)'):
+        load_exported(tmp_path / name)(torch.zeros(1, 3, 40, 31))
+
+
+def test_guards_of_a_program_are_told_as_errors(tmp_path):
+    graph = noisy_graph()
+    graph.module = Low()
+    write(capture(graph.module, graph), graph, tmp_path / 'm.pt2')
+    with pytest.raises(ExportError, match=r'm.pt2 does not take a batch of shape \(3, 3, 41, 40\)'):
+        load_exported(tmp_path / 'm.pt2')(torch.zeros(3, 3, 41, 40))
+
+
+@pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_another_precision_are_refused(dtype, tmp_path):
+    model = build('CMT').to(dtype)
+    with pytest.raises(ExportError, match=rf'is of {dtype}: call .float\(\)'):
+        export([backbone_graph(model)], tmp_path / 'm.onnx')
 
 
 def test_the_fixed_size_of_mlp_mixing():
