@@ -68,7 +68,7 @@ class RelativePositionBias(nn.Module):
         index = F.pad(index, (1, 0, 1, 0))
         index[0, :] = count
         index[:, 0] = count + 1
-        index[0, 0] = count + 2
+        index[:1, :1] = count + 2  # as a slice: to a single place torch copies it from the CPU
         return index
 
 
