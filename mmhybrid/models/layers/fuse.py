@@ -11,6 +11,10 @@ from .plain import is_plain
 from .pointwise_conv import PointwiseConv
 
 
+class Folded(nn.Identity):
+    """What stands for a norm once it is folded into a layer beside it."""
+
+
 def fuse_norms(model: nn.Module) -> None:
     """Fold what batch norms of a model in evaluation mode can be folded, in place.
 
@@ -44,7 +48,7 @@ def fold_into_previous(norm: nn.Module, *layers: nn.Conv2d | nn.Linear) -> nn.Mo
         bias = shift if layer.bias is None else layer.bias * scale + shift
         layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
         layer.bias = nn.Parameter(bias, requires_grad=layer.weight.requires_grad)
-    return nn.Identity()
+    return Folded()
 
 
 @torch.no_grad()
@@ -59,7 +63,7 @@ def fold_into_next(norm: nn.Module, layer: nn.Linear) -> nn.Module:
     bias = layer.weight @ shift
     layer.bias = nn.Parameter(bias if layer.bias is None else layer.bias + bias)
     layer.weight.mul_(scale)
-    return nn.Identity()
+    return Folded()
 
 
 def _can_fold(norm: nn.Module, *layers: nn.Module) -> bool:

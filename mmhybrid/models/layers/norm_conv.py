@@ -32,6 +32,13 @@ def gelu_norm_convs(x: Tensor, *pairs: Layers, made_by: nn.Module | None = None)
         made_by: the layer that has returned ``x``; without gradients its memory is used again where
             nobody listens to that layer.
     """
+    if any(type(norm) is nn.Identity for norm, _ in pairs):
+        raise RuntimeError(
+            "batch norms that follow a GELU are gone, as mmcv's fuse_conv_bn leaves it: it has put "
+            'them into the convolutions before the GELU, which changes outputs; build the model '
+            'anew, load its weights, and fuse the backbone by its own fuse(), other parts by '
+            'fuse_conv_bn'
+        )
     if torch.is_grad_enabled() and all(_can_fold(x, *pair) for pair in pairs):
         links = [_link(*pair) for pair in pairs]
         parameters = [p for link in links for p in link.parameters()]

@@ -276,6 +276,23 @@ class BackboneContract:
         with pytest.raises(RuntimeError, match='was fused for inference'):
             model.train()
 
+    def test_mmcvs_fusing_changes_nothing(self):
+        """It takes every batch norm for one that follows the convolution before it."""
+        fuse_conv_bn = pytest.importorskip('mmcv.cnn').fuse_conv_bn
+        model = self.build().eval()
+        for module in model.modules():
+            if isinstance(module, _BatchNorm):
+                torch.nn.init.uniform_(module.running_var, 0.5, 2)
+        with torch.no_grad():
+            before = model(self.image(64, 96))
+            try:
+                after = fuse_conv_bn(model)(self.image(64, 96))
+            except RuntimeError as error:
+                assert 'fuse the backbone by its own fuse()' in str(error)
+                return
+        for one, other in zip(before, after, strict=True):
+            assert (one - other).abs().max() < 1e-4 * one.std()
+
     def test_fusing_leaves_what_somebody_wraps(self):
         model = self.build().eval()
         for module in model.modules():
