@@ -11,6 +11,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.runner import Runner
 
 from mmhybrid.testing.folders import draw_folder
+from mmhybrid.testing.tasks import ConfigTask
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'swap.md'
 CONFIGS = dict(re.findall(r'```python\n# (\S+\.py)\n(.*?)```', PAGE.read_text('utf-8'), re.DOTALL))
@@ -21,6 +22,32 @@ TOUCHED = re.compile(
     r'(model\.(backbone|neck|pretrained)|model\.(\w+_)?head\.in_channels|optim_wrapper\.optimizer'
     r'|param_scheduler)(\..*)?'
 )
+# What else has to change in models of the hosts that read a backbone in ways of their own. The
+# backbone is the smallest of four levels, of 8, 16, 24 and 32 channels.
+CMT = dict(
+    embed_dims=(8, 16, 24, 32),
+    stem_channels=8,
+    depths=(1, 1, 1, 1),
+    num_heads=(1, 2, 3, 4),
+    sr_ratios=(8, 4, 2, 1),
+)
+HOSTS = {
+    'mmdet/detr/detr_r50_8xb2-150e_coco.py': {
+        'backbone.out_indices': [3],
+        'neck.in_channels': [32],
+        'encoder.num_layers': 1,
+        'decoder.num_layers': 1,
+    },
+    'mmdet/yolof/yolof_r50-c5_8xb8-1x_coco.py': {
+        'backbone.out_indices': [3],
+        'neck.in_channels': 32,
+    },
+    'mmseg/ocrnet/ocrnet_r101-d8_4xb2-40k_cityscapes-512x1024.py': {
+        'decode_head.0.in_index': 3,
+        'decode_head.0.in_channels': 32,
+        'decode_head.1.in_channels': 32,
+    },
+}
 
 
 @pytest.fixture(scope='module')
@@ -42,7 +69,10 @@ def read(name, folder):
 def host_config(source):
     """The host's own file, from the text of a config that has it as base."""
     found = re.search(r"(mm\w+)(?:::|'.*?\.mim/configs/)([\w/.-]+\.py)", source, re.DOTALL)
-    library, path = found.groups()
+    return host_file(*found.groups())
+
+
+def host_file(library, path):
     return Config.fromfile(Path(importlib.import_module(library).__path__[0], '.mim/configs', path))
 
 
@@ -119,3 +149,40 @@ def test_one_step_and_one_evaluation(name, folders, tmp_path):
     assert runner.iter == 1
     assert not missing  # a parameter without a gradient stops distributed training
     assert METRICS[scope] in runner.val()
+
+
+def swap(name, changes, folder):
+    """The model of a host's own config with a tiny backbone, and something to do."""
+    library, path = name.split('/', 1)
+    cfg = host_file(library, path)
+    cfg.default_scope = library
+    cfg.model.backbone = dict(type='mmhybrid.CMT', arch=CMT)
+    cfg.model.pop('pretrained', None)
+    cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
+    cfg.dump(folder / 'host.py')
+    task = ConfigTask(str(folder / 'host.py'), 2, (75, 101), torch.device('cpu'))
+    task.model = revert_sync_batchnorm(task.model).train()
+    return task
+
+
+@pytest.mark.parametrize('name', HOSTS)
+def test_models_of_the_hosts(name, tmp_path):
+    torch.manual_seed(0)
+    task = swap(name, HOSTS[name], tmp_path)
+    task.model.init_weights()
+    loss = task.loss()
+    loss.backward()
+    assert loss.isfinite()
+    assert not [key for key, p in task.model.named_parameters() if p.grad is None]
+    with torch.no_grad():
+        task.model.eval()
+        assert len(task.infer()) == 2
+
+
+def test_the_row_on_ocrnet(tmp_path):
+    name, changes = list(HOSTS.items())[-1]
+    changes = {**changes, 'decode_head.0.in_index': 2, 'decode_head.0.in_channels': 24}
+    message = 'Expected size for first two dimensions of batch2 tensor'
+    assert f'`{message}`' in PAGE.read_text('utf-8')
+    with pytest.raises(RuntimeError, match=message):
+        swap(name, changes, tmp_path).loss()
