@@ -71,9 +71,13 @@ def export(
         ExportError: the model cannot be exported, or a file disagrees; nothing is left then.
     """
     path = Path(path)
-    check_format(path)
+    if check_format(path) == '.onnx':
+        need('onnx', 'onnxruntime', 'onnxscript')  # before minutes of tracing
     if not path.parent.is_dir():
         raise ExportError(f'folder not found: {path.parent}; make it first')
+    for target in (part_path(path, graph.name) for graph in graphs):
+        if target.is_dir():
+            raise ExportError(f'{target} is a folder; expected the name of a file to write')
     found = []
     # Beside the final place, under the final names: a large ONNX file names that of its weights.
     with _folder_beside(path) as folder:
@@ -160,10 +164,16 @@ def _agreement(
                 f'{exported.path.name}: output {name} of a batch {shape} has the shape '
                 f'{tuple(out.shape)}, the model gives {tuple(want.shape)}'
             )
-        error = (out.double() - want.double()).abs() / want.double().std()
+        error = (out.double() - want.double()).abs() / _unit(want.double())
         rows.append((error.max().item(), error.mean().item(), name))
     worst = max(rows, key=lambda row: (row[0] != row[0], row[0]))
     return Agreement(exported.path, shape, worst[0], max(row[1] for row in rows), worst[2])
+
+
+def _unit(want: Tensor) -> float:
+    """An output's standard deviation; its size where it is one value, such as the centerness of a
+    map of one pixel."""
+    return want.std(correction=0).item() or want.abs().max().item() or 1.0
 
 
 def _shapes(
@@ -172,8 +182,11 @@ def _shapes(
     _, *rest = graph.example.shape
     if graph.name or graph.size:
         return [(n, *rest) for n in batches]
-    # Each size once, with the batches in turn.
-    return [(batches[i % len(batches)], rest[0], *size) for i, size in enumerate(sizes)]
+    # Each size and each batch once or more, in turn.
+    return [
+        (batches[i % len(batches)], rest[0], *sizes[i % len(sizes)])
+        for i in range(max(len(sizes), len(batches)))
+    ]
 
 
 def _allow_one(program: ExportedProgram, graph: Graph) -> None:
@@ -218,7 +231,6 @@ def _folder_beside(path: Path) -> Iterator[Path]:
 
 
 def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, opset: int) -> None:
-    need('onnx', 'onnxruntime', 'onnxscript')
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter('ignore')  # of torch's and onnxscript's own code
         try:
@@ -233,6 +245,14 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
         except Exception as error:  # of many kinds
             raise ExportError(f'torch.onnx cannot convert this model: {error}') from error
     model = onnx.model
+    written = model.opset_imports['']
+    if written != opset:  # what torch cannot convert it leaves as it was, and only logs that
+        raise ExportError(
+            f'torch.onnx wrote this model in opset {written}, as it cannot convert it to {opset}; '
+            f'expected an opset such as {OPSET}'
+        )
+    for value in (*model.graph.inputs, *model.graph.outputs):
+        value.shape = value.shape.copy()  # those of a converted model are frozen
     for index, name in graph.free.items():
         model.graph.inputs[0].shape[index] = name
     for out in model.graph.outputs:  # their sizes follow from the input's

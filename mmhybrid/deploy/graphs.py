@@ -7,6 +7,7 @@ and RoI pooling between them are left to who runs them.
 """
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -157,6 +158,7 @@ class Segmentor(nn.Module):
         self.head = head[-1] if isinstance(head, nn.ModuleList) else head
         if self.head is not head:
             raise ExportError('cascaded segmentors cannot be exported; export the backbone alone')
+        _check_takes_maps(head)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.backbone(image)
@@ -184,6 +186,7 @@ class SingleStage(nn.Module):
         super().__init__()
         self.backbone, self.neck = model.backbone, getattr(model, 'neck', None)
         self.head = self.dense_head(model)
+        _check_takes_maps(self.head)
 
     @staticmethod
     def dense_head(model: nn.Module) -> nn.Module:
@@ -269,6 +272,21 @@ class AdaptivePool(nn.Module):
 
 
 # What a graph needs to know
+
+
+def _check_takes_maps(head: nn.Module) -> None:
+    """Raise where a head's forward needs more than maps, such as queries or data samples."""
+    parameters = inspect.signature(head.forward).parameters.values()
+    needed = [
+        one.name
+        for one in parameters
+        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
+    ]
+    if len(needed) > 1:
+        raise ExportError(
+            f'the head {type(head).__name__} cannot be exported: expected one that takes maps '
+            f'alone, its forward needs {", ".join(needed)}; export the backbone alone'
+        )
 
 
 def _image_graph(

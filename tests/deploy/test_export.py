@@ -1,11 +1,20 @@
 """Exported files of every family agree with the model, at sizes they were not traced at."""
 
+import sys
+
 import onnx
 import pytest
 import torch
 
 import mmhybrid
-from mmhybrid.deploy import ExportError, Graph, backbone_graph, export, load_exported
+from mmhybrid.deploy import (
+    ExportError,
+    Graph,
+    backbone_graph,
+    config_graphs,
+    export,
+    load_exported,
+)
 from mmhybrid.deploy.exporting import SIZES, capture, compare, write
 from mmhybrid.deploy.graphs import AdaptivePool, prepare
 from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
@@ -132,6 +141,70 @@ def test_a_disagreeing_file_is_not_kept(name, tmp_path):
     assert (tmp_path / name).read_text() == 'the one before'
     found = export([noisy_graph()], tmp_path / name, tolerance=0.1, report=lambda line: None)
     assert found and (tmp_path / name).stat().st_size > 100
+
+
+class Single(Noisy):
+    """Two outputs that have no deviation: one number an image, and a constant."""
+
+    def forward(self, image):
+        (level,) = super().forward(image)
+        return level.mean((2, 3), keepdim=True), torch.full_like(level, -4.6)
+
+
+@pytest.mark.parametrize('tolerance', [1e-4, 10])
+def test_outputs_of_one_value_are_compared_by_their_size(tolerance, tmp_path):
+    graph = noisy_graph()
+    graph.module, graph.outputs = Single(), ['number', 'constant']
+    options = dict(batches=(1,), tolerance=tolerance, report=lambda line: None)
+    if tolerance < 1:
+        with pytest.raises(ExportError, match=r'worst \d\S+ \(number\)'):
+            export([graph], tmp_path / 'm.pt2', **options)
+    else:
+        assert 1e-4 < max(one.worst for one in export([graph], tmp_path / 'm.pt2', **options)) < 10
+
+
+def test_all_batches_are_tried_on_fewer_sizes(tmp_path):
+    options = dict(sizes=[(40, 33)], batches=(1, 3), tolerance=1, report=lambda line: None)
+    found = export([noisy_graph()], tmp_path / 'm.pt2', **options)
+    assert [agreement.shape for agreement in found] == [(1, 3, 40, 33), (3, 3, 40, 33)]
+
+
+def test_a_file_says_the_opset_that_it_has(tmp_path):
+    graph = noisy_graph()
+    program = capture(graph.module, graph)
+    write(program, graph, tmp_path / 'm.onnx', opset=26)  # that torch has converted for it
+    assert onnx.load(tmp_path / 'm.onnx').opset_import[0].version == 26
+    with pytest.raises(ExportError, match=r'in opset 18, as it cannot convert it to 1000'):
+        write(program, graph, tmp_path / 'other.onnx', opset=1000)
+    assert not (tmp_path / 'other.onnx').exists()
+
+
+def test_what_cannot_be_written_is_told_before_tracing(tmp_path, monkeypatch):
+    monkeypatch.setattr('mmhybrid.deploy.exporting.capture', lambda *args: pytest.fail('traced'))
+    (tmp_path / 'm.box.pt2').mkdir()
+    part = noisy_graph()
+    part.name = 'box'
+    with pytest.raises(ExportError, match=r'm\.box\.pt2 is a folder'):
+        export([noisy_graph(), part], tmp_path / 'm.pt2')
+    monkeypatch.setitem(sys.modules, 'onnxscript', None)
+    with pytest.raises(ExportError, match='pip install onnx onnxruntime onnxscript'):
+        export([noisy_graph()], tmp_path / 'm.onnx')
+
+
+class Queried(torch.nn.Module):
+    """A head that asks for more than maps, as that of DINO or Mask2Former."""
+
+    def forward(self, maps, references, *, batch_data_samples, mode='predict'):
+        return maps
+
+
+@pytest.mark.parametrize('head', ['decode_head', 'bbox_head'])
+def test_heads_that_need_more_than_maps_are_refused(head):
+    model = torch.nn.Module()
+    model.backbone, model.extract_feat = build('CMT'), None
+    setattr(model, head, Queried())
+    with pytest.raises(ExportError, match='Queried cannot .* maps, references, batch_data_samples'):
+        config_graphs(model, name='model')
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 7), (12, 12), (13, 5)])
