@@ -46,7 +46,8 @@ def save(figure, path, dpi=110):
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + '.part')
     try:
-        figure.savefig(part, dpi=dpi, format='png')
+        # As large as what was drawn: titles and labels may be longer than the panels are wide.
+        figure.savefig(part, dpi=dpi, format='png', bbox_inches='tight')
         os.replace(part, path)
     finally:
         plt.close(figure)

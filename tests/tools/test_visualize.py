@@ -22,6 +22,8 @@ def test_all_pictures_of_an_adapter_beside_another_backbone(tool, job, image, tm
     for path in written:
         picture = cv2.imread(str(path))
         assert min(picture.shape[:2]) > 150 and picture.std() > 10
+        border = [picture[0], picture[-1], picture[:, 0], picture[:, -1]]
+        assert all((edge == 255).all() for edge in border), f'{path.name} is cut off'
     told = capsys.readouterr()
     assert 'no exchange of timm_test_vit' in told.err and 'no points of timm_test_vit' in told.err
     assert told.out.count('.png') == len(expected)
