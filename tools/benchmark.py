@@ -254,6 +254,8 @@ def main(argv=None) -> dict:
             options += [f'--{name}', str(getattr(args, name))]
     options += [f'--{name}' for name in ('compile', 'fuse', 'cast') if getattr(args, name)]
 
+    if args.json:  # what cannot be written is known before the minutes that measuring takes
+        args.json.parent.mkdir(parents=True, exist_ok=True)
     runs = [measure(args, options, run) for run in range(args.processes)]
     report = dict(machine=runs[0][0].facts['machine'], results=[])
     for name, *workers in zip(args.names, *runs, strict=True):

@@ -19,7 +19,7 @@ def benchmark():
 
 
 def test_two_models_take_turns(benchmark, tmp_path, capsys):
-    file = tmp_path / 'report.json'
+    file = tmp_path / 'new' / 'report.json'
     names = ['vit_t', 'vitcomer_t,freeze=vit,out_indices=(2,3),extra_cti=0']
     arguments = [
         *names,
