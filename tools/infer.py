@@ -245,6 +245,8 @@ class Frames:
         self.capture.release()
         if number == 0:
             raise UsageError(f'{self.name} holds no frame that can be read')
+        if number < (self.count or 0):
+            print(f'{self.name}: {number} of {self.count} frames can be read; it may be damaged')
 
 
 def to_rgb(image):

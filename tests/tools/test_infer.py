@@ -128,6 +128,24 @@ def test_a_video_in_tiles(tool, trained, tmp_path, capsys):
     assert '3 of 3 images' in output and 'images/s (reading' in output and 'batch 2' in output
 
 
+def test_videos_that_end_early_are_told(tool, tmp_path, capsys):
+    whole = tmp_path / 'whole.avi'
+    video = cv2.VideoWriter(str(whole), cv2.VideoWriter_fourcc(*'MJPG'), 5, (96, 64))
+    noise = np.random.default_rng(0).integers(256, size=(8, 64, 96, 3), dtype=np.uint8)
+    for frame in noise:  # which takes more of the file than its header does
+        video.write(frame)
+    video.release()
+    (tmp_path / 'half.avi').write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    open_source = tool('infer').open_source
+    assert len(list(open_source('whole.avi'))) == 8
+    assert len(list(open_source('half.avi', most=1))) == 1
+    assert not capsys.readouterr().out
+    count = len(list(open_source('half.avi')))
+    assert 0 < count < 8
+    told = f'half.avi: {count} of 8 frames can be read; it may be damaged\n'
+    assert capsys.readouterr().out == told
+
+
 def test_coco_results_and_batches(tool, trained, data, tmp_path):
     from pycocotools.coco import COCO
 
