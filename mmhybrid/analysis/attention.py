@@ -42,7 +42,7 @@ def attention_maps(
     for mmhybrid's own modules only.
 
     Args:
-        image: ``(1, C, H, W)``.
+        image: ``(1, C, H, W)``; of sides that the model pads, places are those of the padded image.
         at: x and y of the place, each from 0 to 1.
 
     Returns:

@@ -35,7 +35,7 @@ def sampling_points(
     """The points that the query nearest to a place samples, in each deformable attention.
 
     Args:
-        image: ``(1, C, H, W)``.
+        image: ``(1, C, H, W)``; of sides that the model pads, places are those of the padded image.
         at: x and y of the place, each from 0 to 1.
         level: of the query, where the queries are a pyramid: 0 is the finest, of stride 8.
 
