@@ -12,6 +12,7 @@ from mmengine.runner import Runner
 
 from mmhybrid.testing.folders import draw_folder
 from mmhybrid.testing.tasks import ConfigTask
+from tests.models.backbones.test_cmt import TINY
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'swap.md'
 CONFIGS = dict(re.findall(r'```python\n# (\S+\.py)\n(.*?)```', PAGE.read_text('utf-8'), re.DOTALL))
@@ -22,15 +23,8 @@ TOUCHED = re.compile(
     r'(model\.(backbone|neck|pretrained)|model\.(\w+_)?head\.in_channels|optim_wrapper\.optimizer'
     r'|param_scheduler)(\..*)?'
 )
-# What else has to change in models of the hosts that read a backbone in ways of their own. The
-# backbone is the smallest of four levels, of 8, 16, 24 and 32 channels.
-CMT = dict(
-    embed_dims=(8, 16, 24, 32),
-    stem_channels=8,
-    depths=(1, 1, 1, 1),
-    num_heads=(1, 2, 3, 4),
-    sr_ratios=(8, 4, 2, 1),
-)
+# What else has to change in models of the hosts that read a backbone in ways of their own, for a
+# backbone of 8, 16, 24 and 32 channels.
 HOSTS = {
     'mmdet/detr/detr_r50_8xb2-150e_coco.py': {
         'backbone.out_indices': [3],
@@ -156,7 +150,7 @@ def swap(name, changes, folder):
     library, path = name.split('/', 1)
     cfg = host_file(library, path)
     cfg.default_scope = library
-    cfg.model.backbone = dict(type='mmhybrid.CMT', arch=CMT)
+    cfg.model.backbone = dict(type='mmhybrid.CMT', arch=TINY)
     cfg.model.pop('pretrained', None)
     cfg.merge_from_dict({f'model.{key}': value for key, value in changes.items()})
     cfg.dump(folder / 'host.py')
