@@ -171,8 +171,10 @@ def _agreement(
 
 
 def _unit(want: Tensor) -> float:
-    """An output's standard deviation; its size where it is one value, such as the centerness of a
-    map of one pixel."""
+    """What an output's errors are measured in: its standard deviation.
+
+    Of one value, such as the centerness of a map of one pixel, its size.
+    """
     return want.std(correction=0).item() or want.abs().max().item() or 1.0
 
 
