@@ -15,7 +15,6 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
 from mmhybrid.engine.flops import CUSTOM
-from mmhybrid.models.layers.blocks import counting
 
 
 @dataclass
@@ -74,7 +73,7 @@ def measure_costs(
     try:
         model.eval()
         outputs, counter = _Outputs(), FlopCounterMode(display=False, custom_mapping=CUSTOM)
-        with torch.no_grad(), counting(), counter, outputs:
+        with torch.no_grad(), counter, outputs:
             macs, activations = _own_shares(
                 model, infer, lambda: (counter.get_total_flops() // 2, outputs.total)
             )
@@ -115,7 +114,6 @@ def _own_shares(
             credit()
             names.pop()
 
-    # Hooks of all modules, not of each: layers that have some are run another way.
     with (
         register_module_forward_pre_hook(enter),
         register_module_forward_hook(leave, always_call=True),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.models.layers import split_levels
+from mmhybrid.models.kernels import split_levels
 
 
 @dataclass(frozen=True)

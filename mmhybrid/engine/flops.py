@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmhybrid.models.layers.blocks import counting
+from mmhybrid.models import kernels  # noqa: F401  registers the operators counted below
 
 
 def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> int:
@@ -19,7 +19,7 @@ def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> in
         inputs: of ``forward``, by default the model itself.
     """
     counter = FlopCounterMode(display=False, custom_mapping=CUSTOM)
-    with torch.no_grad(), counting(), counter:
+    with torch.no_grad(), counter:
         (forward or model)(*inputs)
     return counter.get_total_flops() // 2
 
@@ -30,9 +30,22 @@ def _fused_attention(query, key, value, *args, out_shape=None, **kwargs) -> int:
     return 2 * prod(batch) * length * key[-2] * (dims + value[-1])
 
 
-def _embedding_bag(table, indices, *args, out_shape=None, **kwargs) -> int:
-    """FLOPs of a weighted sum of rows: how deformable attention samples."""
-    return 2 * prod(indices) * table[-1]
+def _biased_attention(q, k, v, *args, out_shape=None, **kwargs) -> int:
+    return _fused_attention(q, k, v)
+
+
+def _bilinear_samples(value, weights) -> int:
+    """FLOPs of weighted sums of bilinear samples, of four pixels each."""
+    heads = weights[2]
+    return 2 * 4 * prod(weights) * (value[2] // heads if len(value) == 3 else value[3])
+
+
+def _sample_in_bags(value, points, offsets, weights, *args, out_shape=None, **kwargs) -> int:
+    return _bilinear_samples(value, weights)
+
+
+def _deformable_sample(value, locations, weights, *args, out_shape=None, **kwargs) -> int:
+    return _bilinear_samples(value, weights)
 
 
 def _grid_sample(maps, grid, *args, out_shape=None, **kwargs) -> int:
@@ -42,7 +55,7 @@ def _grid_sample(maps, grid, *args, out_shape=None, **kwargs) -> int:
 
 CUSTOM = {
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention,
-    torch.ops.aten._embedding_bag: _embedding_bag,
-    torch.ops.aten._embedding_bag_forward_only: _embedding_bag,
     torch.ops.aten.grid_sampler_2d: _grid_sample,
+    torch.ops.mmhybrid.biased_attention: _biased_attention,
+    torch.ops.mmhybrid.sample_in_bags: _sample_in_bags,
 }

@@ -6,17 +6,8 @@ from types import SimpleNamespace
 
 from torch import Tensor, nn
 
-from ..layers import (
-    DoublingConv,
-    MSDeformAttention,
-    can_block,
-    is_plain,
-    is_pointwise,
-    map_in_bands,
-    resize_map,
-    resize_rows,
-    split_levels,
-)
+from ..kernels import resize_map, split_levels
+from ..layers import MSDeformAttention
 from .base import Backbone
 from .vit import ViT
 
@@ -101,18 +92,16 @@ def group_blocks(
 
 def merge_maps(
     adapter: Backbone,
-    finest: Tensor,
-    maps: Sequence[Tensor],
+    maps: Sequence[Tensor | None],
     features: Sequence[Tensor | None],
     grid: tuple[int, int],
     size: tuple[int, int],
 ) -> tuple[Tensor, ...]:
-    """The maps that an adapter puts out: its pyramid's, with the ViT's added.
+    """Add the ViT's features to the maps of an adapter's pyramid, and normalise them.
 
     Args:
-        adapter: lends ``cnn``, ``upsample``, ``norms``, ``levels`` and ``out_strides``.
-        finest: the map of stride 4, not yet projected.
-        maps: those of strides 8, 16 and 32.
+        adapter: has ``upsample``, ``norms``, ``levels`` and ``out_strides``.
+        maps: of strides 4, 8, 16 and 32; the first is not read where level 0 is not put out.
         features: patch tokens ``(N, h * w, C)`` of the ViT for each level, None to add nothing.
         grid: ``(h, w)``.
         size: of the image before it was padded.
@@ -120,39 +109,11 @@ def merge_maps(
     features = [None if f is None else split_levels(f, [grid])[0] for f in features]
     outs = []
     for level, stride in zip(adapter.levels, adapter.out_strides, strict=True):
-        if level == 0:
-            outs.append(_merge_finest(adapter, finest, maps[0], features[0], grid[0], size))
-            continue
-        out = maps[level - 1]
+        out = adapter.upsample(maps[1]) + maps[0] if level == 0 else maps[level]
         if features[level] is not None:
             out = out + resize_map(features[level], tuple(out.shape[2:]))
         outs.append(adapter.crop_map(adapter.norms[str(level)](out), size, stride))
     return tuple(outs)
-
-
-def _merge_finest(
-    adapter: Backbone,
-    finest: Tensor,
-    finer: Tensor,
-    feature: Tensor | None,
-    rows: int,
-    size: tuple[int, int],
-) -> Tensor:
-    """The map of stride 4, of which no part is in memory twice where it can be made in bands."""
-    norm = adapter.norms['0']
-    upsample = adapter.upsample
-    projection = upsample.projection() if is_plain(upsample, DoublingConv) else None
-
-    def merge(first: int, last: int) -> Tensor:  # rows of the ViT's grid, each four of the map's
-        out = adapter.cnn.project_finest(finest[:, :, 4 * first : 4 * last])
-        out = upsample(out, finer[:, :, 2 * first : 2 * last], projection)
-        if feature is not None:
-            out = out + resize_rows(feature, 4, first, last)
-        return norm(out)
-
-    if can_block(finest) and is_pointwise(norm):
-        return map_in_bands(merge, rows, 4, [(side + 3) // 4 for side in size])
-    return adapter.crop_map(merge(0, rows), size, 4)
 
 
 def init_layer(module: nn.Module) -> None:

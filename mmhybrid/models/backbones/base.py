@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.checkpoints import load_pretrained, pretrained_options
 
-from ..layers import contiguous_map, fuse_norms, recompute
-from ..layers.export import first_rows, is_known, pad_to_multiple, takes_operators
+from ..kernels import first_rows, is_known, pad_to_multiple, recompute
+from ..layers import fuse_norms
 
 VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 MIN_SIZE = 32
@@ -171,12 +171,13 @@ class Backbone(BaseModule):
 
     @staticmethod
     def pad_image(image: Tensor, multiple: int) -> Tensor:
-        """Pad with zeros at the right and bottom until ``multiple`` divides both sides."""
+        """Pad with zeros at the right and bottom until ``multiple`` divides both sides.
+
+        The result is channels-last: convolutions are faster so, and their maps are tokens without a
+        copy.
+        """
         h, w = image.shape[2:]
-        if image.device.type == 'cpu' and takes_operators():
-            # Torch's compiler makes CPU convolutions channels-last: what it keeps for the backward
-            # pass has to be so from the start, or its strides become constants of one image.
-            image = image.contiguous(memory_format=torch.channels_last)
+        image = image.contiguous(memory_format=torch.channels_last)
         if is_known(h, w) and h % multiple == 0 and w % multiple == 0:
             return image
         return F.pad(image, (0, pad_to_multiple(w, multiple), 0, pad_to_multiple(h, multiple)))
@@ -185,18 +186,18 @@ class Backbone(BaseModule):
     def crop_map(level: Tensor, image_size: tuple[int, int], stride: int) -> Tensor:
         """Cut the part of a map that lies on the unpadded image, ``ceil(size / stride)``.
 
-        The part is contiguous: operators of the hosts, mmcv's RoIAlign among them, read memory as
-        if every map were, and a neck hands the format of its input on to them.
+        The part is contiguous: compiled operators of mmcv, RoIAlign among them, read memory as if
+        every map were, and a neck hands the format of its input on to them.
         """
         h, w = ((side + stride - 1) // stride for side in image_size)
         if not is_known(h, w, *level.shape[2:]) or level.shape[2:] != (h, w):
             level = first_rows(first_rows(level, 2, h), 3, w)
-        return contiguous_map(level)
+        return level.contiguous()
 
     def run(self, module: nn.Module, *args) -> Tensor:
         """Run a part of the backbone; with ``with_cp`` its activations are recomputed, not kept."""
-        if self.with_cp and self.training and torch.is_grad_enabled():
-            return recompute(module, *args)
+        if self.with_cp and self.training:
+            return recompute(module, *args, light=self.with_cp == 'light')
         return module(*args)
 
     # Weights

@@ -5,23 +5,19 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any, Literal
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
+from ..kernels import biased_attention
 from ..layers import (
     DropPath,
-    GridBias,
     PairBias,
     PointwiseConv,
     ResidualDWConv,
-    biased_attention,
     build_norm,
     fold_into_next,
     fold_into_previous,
-    gelu_norm_convs,
 )
 from .base import REQUIRED, Backbone
 
@@ -38,11 +34,6 @@ class Stem(nn.Sequential):
                 build_norm(norm_cfg, channels),
             ]
         super().__init__(*layers)
-
-    def forward(self, x: Tensor) -> Tensor:
-        conv1, _, norm1, conv2, _, norm2, conv3, gelu, norm3 = self
-        x = gelu_norm_convs(conv1(x), (norm1, conv2), (norm2, conv3), made_by=conv1)
-        return norm3(gelu(x))
 
 
 class LMHSA(nn.Module):
@@ -86,8 +77,8 @@ class LMHSA(nn.Module):
             )
         self.proj = PointwiseConv(dims, dims)
 
-    def forward(self, x: Tensor, bias: GridBias) -> Tensor:
-        """``(N, C, H, W)`` in and out, with the bias of its positions and those of reduced map."""
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
+        """``(N, C, H, W)`` in and out, with the bias ``(heads, H * W, h * w)`` of a reduced map."""
         source = x if self.reduce is None else self.reduce(x)
         q, k, v = (
             # (N, C, h, w) -> (N, L, heads, C / heads) -> (N, heads, L, C / heads)
@@ -110,6 +101,7 @@ class IRFFN(nn.Module):
         super().__init__()
         self.expand = PointwiseConv(dims, hidden_dims)
         self.expand_norm = build_norm(norm_cfg, hidden_dims)
+        self.act = nn.GELU()
         self.dwconv = (
             ResidualDWConv(hidden_dims)
             if shortcut
@@ -120,9 +112,9 @@ class IRFFN(nn.Module):
         self.project_norm = build_norm(norm_cfg, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        middle, last = (self.expand_norm, self.dwconv), (self.dw_norm, self.project)
-        x = gelu_norm_convs(self.expand(x), middle, last, made_by=self.expand)
-        return self.project_norm(x)
+        x = self.expand_norm(self.act(self.expand(x)))
+        x = self.dw_norm(self.act(self.dwconv(x)))
+        return self.project_norm(self.project(x))
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`. The first norm stays: the convolution after it pads."""
@@ -156,7 +148,7 @@ class Block(nn.Module):
         self.ffn = IRFFN(dims, hidden_dims, shortcut=ffn_shortcut, norm_cfg=norm_cfg)
         self.drop_path = DropPath(drop_path_rate)
 
-    def forward(self, x: Tensor, bias: GridBias) -> Tensor:
+    def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         x = self.lpu(x)
         x = x + self.drop_path(self.attn(self.norm1(x), bias))
         return x + self.drop_path(self.ffn(self.norm2(x)))
@@ -200,8 +192,8 @@ class Stage(nn.Module):
             for rate in drop_path_rates
         )
 
-    def grid_bias(self, x: Tensor) -> GridBias:
-        """The bias for a map."""
+    def pair_bias(self, x: Tensor) -> Tensor:
+        """Return the bias ``(heads, H * W, h * w)`` for a map ``(N, C, H, W)``."""
         grid = (x.shape[2], x.shape[3])
         return self.bias(grid, self._key_grid(grid))
 
@@ -216,11 +208,12 @@ class Head(nn.Module):
         super().__init__()
         self.conv = PointwiseConv(dims, hidden_dims)
         self.norm = build_norm(norm_cfg, hidden_dims)
+        self.act = nn.SiLU()
         self.drop = nn.Dropout(drop)
         self.fc = nn.Linear(hidden_dims, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.silu(self.norm(self.conv(x)))
+        x = self.act(self.norm(self.conv(x)))
         return self.fc(self.drop(x.mean(dim=(2, 3))))
 
     def fuse_norms(self) -> None:
@@ -429,13 +422,14 @@ class CMT(Backbone):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
         size = tuple(x.shape[2:])
-        x = self.pad_image(x, self.size_divisor).contiguous(memory_format=torch.channels_last)
+        self._check_norms()
+        x = self.pad_image(x, self.size_divisor)
         if self.stem is not None:
             x = self.stem(x)
         outs = []
         for level, stage in enumerate(self.stages[: self.num_run]):
             x = stage.patch_embed(x)
-            bias = stage.grid_bias(x)
+            bias = stage.pair_bias(x)
             for block in stage.blocks:
                 x = self.run(block, x, bias)
             if level in self.levels:
@@ -443,6 +437,19 @@ class CMT(Backbone):
         if self.head is not None:
             outs.append(self.head(self.crop_map(x, size, self.strides[-1])))
         return tuple(outs)
+
+    def _check_norms(self) -> None:
+        norms = [] if self.stem is None else [self.stem[2], self.stem[5]]
+        for stage in self.stages:
+            for block in stage.blocks:
+                norms += [block.ffn.expand_norm, block.ffn.dw_norm]
+        if any(type(norm) is nn.Identity for norm in norms):
+            raise RuntimeError(
+                "batch norms that follow a GELU are gone, as mmcv's fuse_conv_bn leaves it: it has "
+                'put them into the convolutions before the GELU, which changes outputs; build the '
+                'model anew, load its weights, and fuse the backbone by its own fuse(), other '
+                'parts by fuse_conv_bn'
+            )
 
     # Training
 

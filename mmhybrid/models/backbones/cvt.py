@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import DropPath, build_norm, contiguous_map, run_linear
+from ..layers import DropPath, build_norm
 from .base import REQUIRED, Backbone
 
 Grid = tuple[int, int]
@@ -108,26 +108,33 @@ class ConvAttention(nn.Module):
         k = self._project(maps, prefix, self.conv_proj_k, self.proj_k)
         v = self._project(maps, prefix, self.conv_proj_v, self.proj_v)
         x = F.scaled_dot_product_attention(q, k, v, scale=self.scale)
-        return run_linear(self.proj, x.transpose(1, 2).flatten(2))  # (N, heads, L, D) -> (N, L, C)
+        return self.proj(x.transpose(1, 2).flatten(2))  # (N, heads, L, D) -> (N, L, C)
 
     def _project(self, maps: Tensor, prefix: Tensor, conv: nn.Module, linear: nn.Linear) -> Tensor:
         patches = conv(maps).flatten(2).transpose(1, 2)  # (N, C, h, w) -> (N, h w, C)
         tokens = torch.cat((prefix.to(patches.dtype), patches), dim=1)
         # (N, L, C) -> (N, heads, L, C / heads)
-        return run_linear(linear, tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+        return linear(tokens).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+
+
+class QuickGELU(nn.Module):
+    """The sigmoid approximation of GELU."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.sigmoid(1.702 * x)
 
 
 class Mlp(nn.Module):
-    """Two linear layers with QuickGELU between them, the sigmoid approximation of GELU."""
+    """Two linear layers with QuickGELU between them."""
 
     def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.act = QuickGELU()
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = run_linear(self.fc1, x)
-        return run_linear(self.fc2, x * torch.sigmoid(1.702 * x))
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -317,7 +324,7 @@ class CvT(Backbone):
             cls_token, patches = tokens.tensor_split((tokens.shape[1] - grid[0] * grid[1],), dim=1)
             x = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
             if level in self.levels:
-                outs.append(contiguous_map(x))  # as the hosts' operators expect it
+                outs.append(x.contiguous())  # see Backbone.crop_map
         if self.head is not None:
             pooled = cls_token if cls_token.shape[1] else patches
             outs.append(self.head(self.norm(pooled).mean(dim=1)))

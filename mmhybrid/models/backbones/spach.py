@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Literal
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
@@ -15,8 +14,6 @@ from ..layers import (
     LayerScale,
     Mlp,
     build_norm,
-    contiguous_map,
-    run_linear,
 )
 from .base import REQUIRED, Backbone
 
@@ -83,11 +80,12 @@ class SpatialMlp(nn.Module):
     def __init__(self, num_tokens: int, hidden_tokens: int):
         super().__init__()
         self.fc1 = nn.Linear(num_tokens, hidden_tokens)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_tokens, num_tokens)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
-        x = x.transpose(1, 2)  # (N, L, C) -> (N, C, L)
-        return run_linear(self.fc2, F.gelu(run_linear(self.fc1, x))).transpose(1, 2)
+        x = self.fc2(self.act(self.fc1(x.transpose(1, 2))))  # (N, L, C) -> (N, C, L)
+        return x.transpose(1, 2)  # (N, C, L) -> (N, L, C)
 
 
 class MixingBlock(nn.Module):
@@ -134,7 +132,7 @@ class MixingBlock(nn.Module):
         if self.conv is not None:
             maps = x.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
             out = out + self.conv(maps).flatten(2).transpose(1, 2)  # (N, C, H, W) -> (N, H W, C)
-        return out + self.drop_path(self.mlp(out, self.norm2))
+        return out + self.drop_path(self.mlp(self.norm2(out)))
 
 
 class Stage(nn.Module):
@@ -357,7 +355,7 @@ class SPACH(Backbone):
                 tokens = self.run(block, tokens, grid)
             x = tokens.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
             if level in self.levels:
-                outs.append(contiguous_map(x))  # as the hosts' operators expect it
+                outs.append(x.contiguous())  # see Backbone.crop_map
         if self.head is not None:
             outs.append(self.head(self.norm(tokens).mean(dim=1)))
         return tuple(outs)

@@ -88,8 +88,8 @@ class Block(nn.Module):
         self.norm2 = build_norm(norm_cfg, embed_dims)
         self.mlp = {'mlp': Mlp, 'swiglu': SwiGLU}[ffn](embed_dims, hidden_dims)
         scaled = layer_scale is not None
-        self.ls1 = LayerScale(embed_dims, layer_scale) if scaled else None
-        self.ls2 = LayerScale(embed_dims, layer_scale) if scaled else None
+        self.ls1 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
+        self.ls2 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, grid: Grid, rope: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -97,8 +97,8 @@ class Block(nn.Module):
         if self.relative_bias is not None:
             side = self.attn.window
             bias = self.relative_bias((side, side) if side else grid)
-        x = x + self.drop_path(self.attn(x, grid, bias, rope, self.norm1, self.ls1))
-        return x + self.drop_path(self.mlp(x, self.norm2, self.ls2))
+        x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), grid, bias, rope)))
+        return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
 @MODELS.register_module()

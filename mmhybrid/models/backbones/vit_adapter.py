@@ -9,21 +9,8 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import (
-    ConvFFN,
-    ConvPyramid,
-    DoublingConv,
-    DropPath,
-    MSDeformAttention,
-    build_norm,
-    in_blocks,
-    join_levels,
-    lean,
-    reference_points,
-    run_linear,
-    split_levels,
-)
-from ..layers.pyramid import Shapes
+from ..kernels import Shapes, join_levels, reference_points, split_levels
+from ..layers import ConvFFN, ConvPyramid, DropPath, MSDeformAttention, build_norm
 from .adapter import group_blocks, init_layer, merge_maps, wrap_vit
 from .base import REQUIRED, Backbone
 from .vit import SIZES
@@ -32,7 +19,7 @@ LAYER_NORM = dict(type='LN', eps=1e-6)
 
 
 class Injector(nn.Module):
-    """What the pyramid has to tell the patch tokens.
+    """The patch tokens attend to the pyramid.
 
     The learned scale begins at zero, so that a pretrained ViT begins undisturbed.
     """
@@ -46,11 +33,8 @@ class Injector(nn.Module):
 
     def forward(self, patches: Tensor, points: Tensor, pyramid: Tensor, shapes: Shapes) -> Tensor:
         """``(N, h * w, C)``, to be added to the patch tokens, of a pyramid ``(N, S, C)``."""
-        attn = self.attn
-        sample = attn.sampler(pyramid, shapes, self.value_norm)
-        project = attn.projector(shapes)
-        look = lean(lambda x: attn.look(self.query_norm(x), points, project), patches)
-        return self.gamma * run_linear(attn.output_proj, sample(*look))
+        x = self.attn(self.query_norm(patches), points, self.value_norm(pyramid), shapes)
+        return self.gamma * x
 
 
 class Extractor(nn.Module):
@@ -78,21 +62,15 @@ class Extractor(nn.Module):
         shapes: Shapes,
     ) -> Tensor:
         """Pyramid ``(N, S, C)`` of the given shapes, in and out; patches ``(N, h * w, C)``."""
-        attn, ffn = self.attn, self.ffn
-        project = attn.projector([grid])
-        sample = attn.sampler(patches, [grid], self.value_norm)
-
-        def attend(x: Tensor, points: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-            look = lean(lambda x: attn.look(self.query_norm(x), points, project), x)
-            x = x + run_linear(attn.output_proj, sample(*look))
-            return x if ffn is None else (x, ffn.widen(x, self.ffn_norm))
-
-        x = in_blocks(attend, pyramid, points)
-        return x if ffn is None else ffn.add_to(*x, shapes, self.drop_path)
+        x = self.attn(self.query_norm(pyramid), points, self.value_norm(patches), [grid])
+        x = pyramid + x
+        if self.ffn is not None:
+            x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
+        return x
 
 
 class Stage(nn.Module):
-    """What ViT-Adapter wraps around one group of ViT blocks."""
+    """The parts of ViT-Adapter around one group of ViT blocks."""
 
     def __init__(self, injector: Injector, extractor: Extractor, extra: list[Extractor]):
         super().__init__()
@@ -244,7 +222,7 @@ class ViTAdapter(Backbone):
         self.cnn = ConvPyramid(in_channels, arch.stem_channels, dims, norm_cfg, 0 in self.levels)
         self.level_embed = nn.Parameter(torch.randn(3, dims))
         self.stages = self._build_stages(arch, deform_backend, drop_path_rate)
-        self.upsample = DoublingConv(dims, dims) if 0 in self.levels else None
+        self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if 0 in self.levels else None
         self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:
@@ -280,7 +258,7 @@ class ViTAdapter(Backbone):
             features = features[-1:] * 4
         elif self.vit_features == 'none':
             features = [None] * 4
-        return merge_maps(self, finest, split_levels(pyramid, shapes), features, grid, size)
+        return merge_maps(self, [finest, *split_levels(pyramid, shapes)], features, grid, size)
 
     # Training
 

@@ -10,24 +10,15 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
+from ..kernels import Shapes, join_levels, reference_points, resize_map, split_levels
 from ..layers import (
     ConvFFN,
     ConvPyramid,
-    DoublingConv,
     DropPath,
     MSDeformAttention,
     build_norm,
     fold_into_previous,
-    in_blocks,
-    join_levels,
-    lean,
-    reference_points,
-    resize_map,
-    run_linear,
-    split_levels,
-    what_zeros_become,
 )
-from ..layers.pyramid import Shapes
 from .adapter import group_blocks, init_layer, merge_maps, wrap_vit
 from .base import REQUIRED, Backbone
 from .vit import SIZES
@@ -50,20 +41,17 @@ class MRFP(nn.Module):
             nn.Conv2d(half, half, 5, padding=2, groups=half) for _ in range(num_levels)
         )
         self.norms = nn.ModuleList(build_norm(norm_cfg, hidden_dims) for _ in range(num_levels))
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
         maps = []
-        for level, m in enumerate(split_levels(run_linear(self.fc1, tokens), shapes)):
+        for level, m in enumerate(split_levels(self.fc1(tokens), shapes)):
             small, large = m.chunk(2, dim=1)
             small, large = self.conv3x3[level](small), self.conv5x5[level](large)
-            maps.append(torch.cat((small, large), dim=1))
-        return lean(self._join, *maps, owner=self.norms)
-
-    def _join(self, *maps: Tensor) -> Tensor:
-        maps = [F.gelu(norm(m)) for norm, m in zip(self.norms, maps, strict=True)]
+            maps.append(self.act(self.norms[level](torch.cat((small, large), dim=1))))
         # The original applies GELU to each map and once more after joining them.
-        return run_linear(self.fc2, F.gelu(join_levels(maps)))
+        return self.fc2(self.act(join_levels(maps)))
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`."""
@@ -73,7 +61,7 @@ class MRFP(nn.Module):
 
 
 class CTIToViT(nn.Module):
-    """CTI from the CNN to the ViT: what the pyramid has to tell the patch tokens.
+    """CTI from the CNN to the ViT: makes of the pyramid what the patch tokens get added.
 
     The pyramid attends to itself over all levels (the attention has no residual connection), passes
     a feed-forward network, and its levels are resized to the ViT's grid and summed. The learned
@@ -94,22 +82,9 @@ class CTIToViT(nn.Module):
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         """``(N, S, C)`` pyramid to ``(N, h * w, C)``, to be added to the patch tokens."""
-        attn, ffn = self.attn, self.ffn
-        project = attn.projector(shapes)
-        sample = attn.sampler(pyramid, shapes, self.value_norm)
-
-        def attend(x: Tensor, points: Tensor) -> tuple[Tensor, Tensor]:
-            look = lean(lambda x: attn.look(self.query_norm(x), points, project), x)
-            x = run_linear(attn.output_proj, sample(*look))
-            return x, ffn.widen(x, self.ffn_norm)
-
-        x, widened = in_blocks(attend, pyramid, points)
-        hidden = lean(lambda h: _sum_levels(F.gelu(h), shapes), ffn.mix(widened, shapes))
-        # The network's last layer is linear: it comes after the sum, to which each level counts.
-        branch = run_linear(ffn.fc2, hidden) + (len(shapes) - 1) * what_zeros_become(
-            ffn.fc2, hidden
-        )
-        return self.gamma * (_sum_levels(x, shapes) + self.drop_path(branch))
+        x = self.attn(self.query_norm(pyramid), points, self.value_norm(pyramid), shapes)
+        x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
+        return self.gamma * sum_levels(x, shapes)
 
 
 class PyramidAttention(nn.Module):
@@ -133,22 +108,12 @@ class PyramidAttention(nn.Module):
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
-        attn, ffn = self.attn, self.ffn
-        project = attn.projector(shapes)
-
-        def look(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
-            x = self.outer_query_norm(x)
-            return x, *attn.look(self.query_norm(x), points, project)
-
-        sample = attn.sampler(pyramid, shapes, self.outer_value_norm, self.value_norm)
-
-        def attend(x: Tensor, points: Tensor) -> tuple[Tensor, ...]:
-            x, *samples = lean(look, x, points)
-            x = x + run_linear(attn.output_proj, sample(*samples))
-            return x if ffn is None else (x, ffn.widen(x, self.ffn_norm))
-
-        x = in_blocks(attend, pyramid, points)
-        return x if ffn is None else ffn.add_to(*x, shapes, self.drop_path)
+        query, value = self.outer_query_norm(pyramid), self.outer_value_norm(pyramid)
+        x = self.attn(self.query_norm(query), points, self.value_norm(value), shapes)
+        x = query + x
+        if self.ffn is not None:
+            x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
+        return x
 
 
 class CTIToCNN(nn.Module):
@@ -183,17 +148,16 @@ class CTIToCNN(nn.Module):
             )
 
     def forward(self, pyramid: Tensor, patches: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
-        pyramid = _add_patches(pyramid, patches, shapes)
+        pyramid = add_patches(pyramid, patches, shapes)
         if self.ffn is not None:
-            widened = in_blocks(lambda x: self.ffn.widen(x, self.ffn_norm), pyramid)
-            pyramid = self.ffn.add_to(pyramid, widened, shapes, self.drop_path)
+            pyramid = pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), shapes))
         if self.interaction is not None:
             pyramid = self.interaction(pyramid, points, shapes)
         return pyramid
 
 
 class Stage(nn.Module):
-    """What ViT-CoMer wraps around one group of ViT blocks; parts that are switched off are None."""
+    """The parts of ViT-CoMer around one group of ViT blocks; those switched off are None."""
 
     def __init__(
         self, mrfp: MRFP | None, to_vit: CTIToViT | None, to_cnn: CTIToCNN | None, extra: list
@@ -369,7 +333,7 @@ class ViTCoMer(Backbone):
         self.cnn = ConvPyramid(in_channels, arch.stem_channels, dims, norm_cfg, 0 in self.levels)
         self.level_embed = nn.Parameter(torch.randn(3, dims))
         self.stages = self._build_stages(arch, norm_cfg, deform_backend, drop_path_rate)
-        self.upsample = DoublingConv(dims, dims) if 0 in self.levels else None
+        self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if 0 in self.levels else None
         self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:
@@ -394,7 +358,7 @@ class ViTCoMer(Backbone):
             if stage.to_vit is not None:
                 prefix, patches = tokens.tensor_split((count,), dim=1)
                 pyramid = self.run(stage.mrfp, pyramid, shapes)
-                pyramid = _add_patches(pyramid, patches, shapes)
+                pyramid = add_patches(pyramid, patches, shapes)
                 patches = patches + self.run(stage.to_vit, pyramid, points, shapes)
                 tokens = torch.cat((prefix, patches), dim=1) if count else patches
             tokens = self.vit.run_blocks(tokens, grid, first, last + 1)
@@ -408,7 +372,7 @@ class ViTCoMer(Backbone):
             features = features[-1:] * 4
         elif self.vit_features == 'none':
             features = [None] * 4
-        return merge_maps(self, finest, split_levels(pyramid, shapes), features, grid, size)
+        return merge_maps(self, [finest, *split_levels(pyramid, shapes)], features, grid, size)
 
     # Training
 
@@ -494,14 +458,14 @@ class ViTCoMer(Backbone):
             )
 
 
-def _sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:
-    """Levels ``(N, S, C)`` resized to the middle one and added up, ``(N, h * w, C)``."""
+def sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:
+    """Resize the levels of ``(N, S, C)`` to the middle one and add them up: ``(N, h * w, C)``."""
     fine, middle, coarse = split_levels(pyramid, shapes)
     # Halving an even side bilinearly is averaging pairs.
     return join_levels([F.avg_pool2d(fine, 2) + middle + resize_map(coarse, shapes[1])])
 
 
-def _add_patches(pyramid: Tensor, patches: Tensor, shapes: Shapes) -> Tensor:
+def add_patches(pyramid: Tensor, patches: Tensor, shapes: Shapes) -> Tensor:
     """Add patch tokens ``(N, h * w, C)`` to the middle level of the pyramid ``(N, S, C)``."""
     fine, middle, coarse = pyramid.split([h * w for h, w in shapes], dim=1)
     return torch.cat((fine, middle + patches, coarse), dim=1)

@@ -1,12 +1,8 @@
 """The convolutional branch beside a plain ViT."""
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .blocks import BLOCK, can_block, map_in_bands
-from .norm import build_norm, is_pointwise
-from .recompute import lean
+from .norm import build_norm
 
 
 class ConvPyramid(nn.Module):
@@ -16,9 +12,12 @@ class ConvPyramid(nn.Module):
     a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, and a projection
     of each of the four maps.
 
-    ``forward`` returns the first map as it is before its projection, ``(N, stem_channels, H / 4,
-    W / 4)``: what is largest is best made where it is needed, by :meth:`project_finest`. Without
-    ``with_finest`` there is no such projection.
+    Args:
+        in_channels: C.
+        stem_channels: width of the stem.
+        embed_dims: width of the maps.
+        norm_cfg: norms of the convolutions.
+        with_finest: project the map of stride 4; without, None comes out in its place.
     """
 
     def __init__(
@@ -46,50 +45,14 @@ class ConvPyramid(nn.Module):
         if not with_finest:
             self.projections[0] = None
 
-    def forward(self, image: Tensor) -> list[Tensor]:
-        # Channels-last convolutions are faster on CPUs, and their maps are tokens without a copy.
-        maps = [self._finest(image.contiguous(memory_format=torch.channels_last))]
+    def forward(self, image: Tensor) -> list[Tensor | None]:
+        maps = [self.stem(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        finest, *coarser = maps
-        projections = self.projections[1:]
-        return [finest, *(project(m) for project, m in zip(projections, coarser, strict=True))]
-
-    def _finest(self, image: Tensor) -> Tensor:
-        """What the stem makes of an image, where it saves time some rows after the other.
-
-        Its maps of stride 2 are the largest of all, and nobody else needs them.
-        """
-        norms = [layer[1] for layer in self.stem[:-1]]
-        if torch.is_grad_enabled():
-            return self._lean_stem(image)
-        if not (can_block(image) and all(map(is_pointwise, norms))):
-            return self.stem(image)
-        height, width = ((side + 3) // 4 for side in image.shape[2:])
-
-        def band(first: int, last: int) -> Tensor:
-            # A row depends on seven rows of the image above its own four, and on four below.
-            low, high = max(first - 2, 0), last + 2
-            return self.stem(image[:, :, 4 * low : 4 * high])[:, :, first - low : last - low]
-
-        return map_in_bands(band, height, 1, (height, width), BLOCK // 2, torch.channels_last)
-
-    def _lean_stem(self, image: Tensor) -> Tensor:
-        """The stem, of which the backward pass keeps what its convolutions return alone."""
-        *layers, pool = self.stem
-        convs, norms, _ = zip(*layers, strict=True)
-        x = convs[0](image)
-        for norm, layer in zip(norms, (*convs[1:], pool), strict=True):
-            x = lean(_norm_relu_layer, x, norm, layer, owner=norm)
-        return x
-
-    def project_finest(self, finest: Tensor) -> Tensor:
-        """The map of stride 4, or some rows of it, in full width."""
-        return self.projections[0](finest)
-
-
-def _norm_relu_layer(x: Tensor, norm: nn.Module, layer: nn.Module) -> Tensor:
-    return layer(F.relu(norm(x)))  # not in place: without its norm x is what is kept
+        return [
+            None if project is None else project(m)
+            for project, m in zip(self.projections, maps, strict=True)
+        ]
 
 
 def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:

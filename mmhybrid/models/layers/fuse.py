@@ -7,16 +7,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .plain import is_plain
 from .pointwise_conv import PointwiseConv
 
 
 class Folded(nn.Identity):
-    """What stands for a norm once it is folded into a layer beside it."""
+    """Stands in the place of a norm that is folded into a layer beside it."""
 
 
 def fuse_norms(model: nn.Module) -> None:
-    """Fold what batch norms of a model in evaluation mode can be folded, in place.
+    """Fold the batch norms of a model in evaluation mode, as far as they can be, in place.
 
     In an ``nn.Sequential`` a batch norm after a convolution is folded into it. Modules that know
     more have a method ``fuse_norms``, built of :func:`fold_into_previous` and
@@ -33,7 +32,7 @@ def fuse_norms(model: nn.Module) -> None:
 
 @torch.no_grad()
 def fold_into_previous(norm: nn.Module, *layers: nn.Conv2d | nn.Linear) -> nn.Module:
-    """What stands for a norm once it is folded into the layers that it normalises.
+    """Fold a norm into the layers that it normalises; return what stands in its place.
 
     Args:
         norm: a batch norm; others are returned as they are, and so is one beside a layer that
@@ -53,7 +52,7 @@ def fold_into_previous(norm: nn.Module, *layers: nn.Conv2d | nn.Linear) -> nn.Mo
 
 @torch.no_grad()
 def fold_into_next(norm: nn.Module, layer: nn.Linear) -> nn.Module:
-    """What stands for a norm once it is folded into the linear layer that follows it.
+    """Fold a norm into the linear layer that follows it; return what stands in its place.
 
     Not for a convolution that pads: its zeros stand for normalised ones, which a shift would move.
     """
@@ -71,8 +70,19 @@ def _can_fold(norm: nn.Module, *layers: nn.Module) -> bool:
         isinstance(norm, _BatchNorm)
         and norm.track_running_stats
         and not norm.training
-        and all(is_plain(layer, nn.Conv2d, nn.Linear, PointwiseConv) for layer in layers)
+        and all(map(_is_plain, layers))
     )
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Return True for a layer that nobody wraps or listens to."""
+    hooks = (
+        layer._forward_pre_hooks,
+        layer._forward_hooks,
+        layer._backward_pre_hooks,
+        layer._backward_hooks,
+    )
+    return type(layer) in (nn.Conv2d, nn.Linear, PointwiseConv) and not any(hooks)
 
 
 def _scale_and_shift(norm: _BatchNorm) -> Sequence[Tensor]:

@@ -1,28 +1,19 @@
-"""Feed-forward networks of plain ViTs."""
+"""Feed-forward networks of plain ViTs, over tokens ``(..., C)``."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
-
-from .lean_linear import gated_silu, lean_linear
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between them.
-
-    ``forward`` takes tokens and perhaps a norm that comes first and a scale that comes last; what
-    the norm, GELU and, before a scale, the last layer return is not kept for the backward pass.
-    """
+    """Two linear layers with GELU between them."""
 
     def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.act = nn.GELU()
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
-    def forward(
-        self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
-    ) -> Tensor:
-        hidden = lean_linear(self.fc1, x, norm)
-        return lean_linear(self.fc2, hidden, F.gelu, scale=scale)
+    def forward(self, x: Tensor) -> Tensor:
+        return self.fc2(self.act(self.fc1(x)))
 
 
 class SwiGLU(nn.Module):
@@ -36,10 +27,9 @@ class SwiGLU(nn.Module):
         super().__init__()
         gated_dims = (int(hidden_dims * 2 / 3) + 7) // 8 * 8
         self.w12 = nn.Linear(embed_dims, 2 * gated_dims)
+        self.act = nn.SiLU()
         self.w3 = nn.Linear(gated_dims, embed_dims)
 
-    def forward(
-        self, x: Tensor, norm: nn.Module | None = None, scale: nn.Module | None = None
-    ) -> Tensor:
-        hidden = lean_linear(self.w12, x, norm)
-        return lean_linear(self.w3, hidden, gated_silu, scale=scale)
+    def forward(self, x: Tensor) -> Tensor:
+        gate, value = self.w12(x).chunk(2, dim=-1)
+        return self.w3(self.act(gate) * value)

@@ -1,7 +1,6 @@
 """Normalisation layers by config, without mmcv."""
 
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 BATCH_NORMS = {'BN': nn.BatchNorm2d, 'SyncBN': nn.SyncBatchNorm}
 KNOWN = (*BATCH_NORMS, 'GN', 'LN', 'LN2d')
@@ -41,10 +40,3 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
         raise ValueError(f'unknown norm type {kind!r} in norm_cfg={cfg}; use one of {KNOWN}')
     norm.requires_grad_(requires_grad)
     return norm
-
-
-def is_pointwise(norm: nn.Module) -> bool:
-    """Whether a norm, as it is set now, takes each pixel of a map by itself."""
-    if isinstance(norm, _BatchNorm):
-        return norm.track_running_stats and not norm.training
-    return isinstance(norm, (LayerNorm2d, nn.Identity))

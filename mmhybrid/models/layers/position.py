@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .export import is_known, resize_bicubic
+from ..kernels import is_known, resize_bicubic
 
 Grid = tuple[int, int]
 

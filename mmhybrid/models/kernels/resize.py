@@ -1,58 +1,34 @@
-"""What layers need to be compiled, or exported by ``torch.export``, for images of any size."""
-
-from collections.abc import Sequence
+"""Resizing of maps, eager, compiled and exported."""
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-
-def is_exporting() -> bool:
-    """Whether a model is being exported just now; never so in a torch that cannot tell."""
-    return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
+from .graphs import is_known, takes_operators
 
 
-def takes_operators() -> bool:
-    """Whether a graph is being made that may hold operators of our own: not by an exporter."""
-    return torch.compiler.is_compiling() and not is_exporting()
+def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
+    """Resize a map ``(N, C, h, w)`` bilinearly; of the same size it stays as it is."""
+    if is_known(*size) and tuple(level.shape[2:]) == size:
+        return level
+    if level.device.type == 'cpu' and takes_operators():
+        # A graph would gather pixel by pixel, and scatter the gradients, which takes far longer.
+        rows, columns = (
+            _bilinear_matrix(old, new, level)
+            for old, new in zip(level.shape[2:], size, strict=True)
+        )
+        out = level.permute(0, 2, 3, 1).flatten(2)  # (N, h, w C)
+        out = (rows @ out).unflatten(2, (level.shape[3], -1))
+        return (columns @ out).permute(0, 3, 1, 2)
+    return F.interpolate(level, size=size, mode='bilinear', align_corners=False)
 
 
-def is_known(*sizes: int) -> bool:
-    """Whether sizes are numbers; in a graph for images of any size they are symbols."""
-    if torch.compiler.is_compiling():  # there, symbols pass for int
-        from torch.fx.experimental.symbolic_shapes import has_static_value
-
-        return all(has_static_value(size) for size in sizes)
-    return all(isinstance(size, int) for size in sizes)
-
-
-def tensor_of(values: Sequence[float], repeat: int = 1, **options) -> Tensor:
-    """``torch.tensor(values, **options)``, which leaves symbols among the values as they are.
-
-    Args:
-        repeat: how many times each value comes, one after another.
-    """
-    if is_known(*values):
-        return torch.tensor([value for value in values for _ in range(repeat)], **options)
-    return torch.stack([torch.full((), value, **options) for value in values]).repeat_interleave(
-        repeat
-    )
-
-
-def pad_to_multiple(size: int, multiple: int) -> int:
-    """How much makes ``size`` a multiple, in the form that exporters can reason about."""
-    return (size + multiple - 1) // multiple * multiple - size
-
-
-def first_rows(tensor: Tensor, dim: int, count: int) -> Tensor:
-    """The first ``count`` rows along a dimension.
-
-    Of a part of a tensor torch's compiler asks whether it is contiguous. Where sizes are symbols,
-    the answer would bind the graph to images like this one: there the rows are collected.
-    """
-    if is_known(count, tensor.shape[dim]) or not takes_operators():
-        return tensor.narrow(dim, 0, count)
-    return tensor.index_select(dim, torch.arange(count, device=tensor.device))
+def _bilinear_matrix(old: int, new: int, like: Tensor) -> Tensor:
+    """Matrix ``(new, old)`` that resizes one side."""
+    scale = old / torch.full((), new, device=like.device, dtype=torch.float32)
+    place = ((torch.arange(new, device=like.device) + 0.5) * scale - 0.5).clamp(0, old - 1)
+    source = torch.arange(old, device=like.device)
+    return (1 - (place.unsqueeze(1) - source).abs()).clamp(min=0).to(like.dtype)
 
 
 def resize_bicubic(

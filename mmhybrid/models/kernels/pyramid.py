@@ -9,11 +9,10 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import _get_current_dispatch_mode
 
-from .export import is_known, takes_operators, tensor_of
+from .graphs import is_known, tensor_of
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -62,35 +61,3 @@ def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
 def _kept_sizes(sides: tuple[int, ...], device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # for trainings too
         return torch.tensor(sides, device=device, dtype=torch.float32).view(-1, 2)
-
-
-def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a map ``(N, C, h, w)`` bilinearly; of the same size it stays as it is."""
-    if is_known(*size) and tuple(level.shape[2:]) == size:
-        return level
-    if level.device.type == 'cpu' and takes_operators():
-        # A graph would gather pixel by pixel, and scatter the gradients, which takes far longer.
-        rows, columns = (
-            _bilinear_matrix(old, new, level)
-            for old, new in zip(level.shape[2:], size, strict=True)
-        )
-        out = level.permute(0, 2, 3, 1).flatten(2)  # (N, h, w C)
-        out = (rows @ out).unflatten(2, (level.shape[3], -1))
-        return (columns @ out).permute(0, 3, 1, 2)
-    return F.interpolate(level, size=size, mode='bilinear', align_corners=False)
-
-
-def _bilinear_matrix(old: int, new: int, like: Tensor) -> Tensor:
-    """Matrix ``(new, old)`` that resizes one side."""
-    scale = old / torch.full((), new, device=like.device, dtype=torch.float32)
-    place = ((torch.arange(new, device=like.device) + 0.5) * scale - 0.5).clamp(0, old - 1)
-    source = torch.arange(old, device=like.device)
-    return (1 - (place.unsqueeze(1) - source).abs()).clamp(min=0).to(like.dtype)
-
-
-def resize_rows(level: Tensor, factor: int, first: int, last: int) -> Tensor:
-    """What rows ``first`` to ``last`` of a map become when it is enlarged so many times."""
-    # What is made of a row depends on its neighbours.
-    low, high = max(first - 1, 0), min(last + 1, level.shape[2])
-    out = resize_map(level[:, :, low:high], ((high - low) * factor, level.shape[3] * factor))
-    return out[:, :, (first - low) * factor : (last - low) * factor]

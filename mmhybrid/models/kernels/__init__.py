@@ -1,0 +1,24 @@
+"""Functions of tensors: they know torch and devices, and no paper."""
+
+from .biased_attention import biased_attention
+from .deformable_attention import deformable_attention, sample_around
+from .graphs import first_rows, is_known, pad_to_multiple
+from .pyramid import Shapes, join_levels, reference_points, split_levels
+from .recompute import recompute
+from .resize import resize_bicubic, resize_map
+
+__all__ = [
+    'Shapes',
+    'biased_attention',
+    'deformable_attention',
+    'first_rows',
+    'is_known',
+    'join_levels',
+    'pad_to_multiple',
+    'recompute',
+    'reference_points',
+    'resize_bicubic',
+    'resize_map',
+    'sample_around',
+    'split_levels',
+]

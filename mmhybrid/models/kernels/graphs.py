@@ -1,0 +1,48 @@
+"""Sizes that may be symbols: graphs of ``torch.compile`` and ``torch.export`` for any image."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+
+def is_exporting() -> bool:
+    """Return True while a model is being exported; never in a torch that cannot tell."""
+    return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
+
+
+def takes_operators() -> bool:
+    """Return True while torch compiles a graph, which may hold operators of our own."""
+    return torch.compiler.is_compiling() and not is_exporting()
+
+
+def is_known(*sizes: int) -> bool:
+    """Return True if all sizes are numbers: in a graph for images of any size they are symbols."""
+    if torch.compiler.is_compiling():  # there, symbols pass for int
+        from torch.fx.experimental.symbolic_shapes import has_static_value
+
+        return all(has_static_value(size) for size in sizes)
+    return all(isinstance(size, int) for size in sizes)
+
+
+def tensor_of(values: Sequence[float], **options) -> Tensor:
+    """Make ``torch.tensor(values, **options)`` of values that may be symbols."""
+    if is_known(*values):
+        return torch.tensor(values, **options)
+    return torch.stack([torch.full((), value, **options) for value in values])
+
+
+def pad_to_multiple(size: int, multiple: int) -> int:
+    """Return what is missing to the next multiple, in a form that exporters can reason about."""
+    return (size + multiple - 1) // multiple * multiple - size
+
+
+def first_rows(tensor: Tensor, dim: int, count: int) -> Tensor:
+    """Take the first ``count`` rows along a dimension.
+
+    Torch's compiler asks of a view whether it is contiguous. Where sizes are symbols, the answer
+    would bind the graph to images like this one: there the rows are gathered.
+    """
+    if is_known(count, tensor.shape[dim]) or not takes_operators():
+        return tensor.narrow(dim, 0, count)
+    return tensor.index_select(dim, torch.arange(count, device=tensor.device))

@@ -1,0 +1,92 @@
+"""Activation checkpointing: what the backward pass computes again need not be kept."""
+
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
+
+EXPENSIVE = {
+    'aten': (
+        'mm', 'addmm', 'bmm', 'baddbmm', 'convolution',
+        '_scaled_dot_product_flash_attention_for_cpu',
+        '_scaled_dot_product_flash_attention',
+        '_scaled_dot_product_efficient_attention',
+        '_scaled_dot_product_cudnn_attention',
+    ),
+    'mmhybrid': ('sample_in_bags', 'biased_attention', 'deformable_sample'),
+}  # fmt: skip
+"""Operators by namespace whose results ``'light'`` keeps: products, convolutions, attention."""
+
+
+def recompute(module: nn.Module, *args, light: bool = False) -> Tensor:
+    """Run ``module(*args)`` and compute its activations again in the backward pass.
+
+    The second run draws the first one's random numbers, and batch norms update their running
+    statistics in the first run only. Without gradients, the module just runs.
+
+    Args:
+        light: keep the results of :data:`EXPENSIVE` operators and compute the rest again, norms,
+            activations and sums.
+    """
+    if not torch.is_grad_enabled():
+        return module(*args)
+    contexts = partial(create_selective_checkpoint_contexts, _policy) if light else None
+    if torch.compiler.is_compiling():  # a graph updates the statistics once, whatever it recomputes
+        options = dict(context_fn=contexts) if light else {}
+        return checkpoint(module, *args, use_reentrant=False, **options)
+
+    def both_runs() -> tuple[AbstractContextManager, AbstractContextManager]:
+        first, second = contexts() if light else (nullcontext(), nullcontext())
+        return first, _entered(second, _KeptStatistics(module))
+
+    return checkpoint(module, *args, use_reentrant=False, context_fn=both_runs)
+
+
+def _policy(ctx, operator, *args, **kwargs) -> CheckpointPolicy:
+    is_expensive = operator._overloadpacket.__name__ in EXPENSIVE.get(operator.namespace, ())
+    return CheckpointPolicy.MUST_SAVE if is_expensive else CheckpointPolicy.PREFER_RECOMPUTE
+
+
+@contextmanager
+def _entered(*contexts: AbstractContextManager):
+    with ExitStack() as stack:
+        for context in contexts:
+            stack.enter_context(context)
+        yield
+
+
+class _KeptStatistics:
+    """A context in which batch norms do as in the first run and leave their statistics alone.
+
+    It is made in the first run and entered in the second: by then the model may be in evaluation
+    mode.
+    """
+
+    def __init__(self, module: nn.Module):
+        modules = module.modules()
+        norms = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
+        self.norms = [(norm, norm.training) for norm in norms]
+
+    def __enter__(self) -> None:
+        self.before = []
+        for norm, was_training in self.norms:
+            changing = [norm.num_batches_tracked]
+            if norm.momentum is None:  # the mean over all batches
+                changing += norm.running_mean, norm.running_var
+            values = [(buffer, buffer.clone()) for buffer in changing]
+            self.before.append((norm, norm.training, norm.momentum, values))
+            norm.training = was_training
+            norm.momentum = None if norm.momentum is None else 0.0
+
+    def __exit__(self, *error) -> None:
+        for norm, training, momentum, values in self.before:
+            norm.training, norm.momentum = training, momentum
+            for buffer, value in values:
+                buffer.copy_(value)
