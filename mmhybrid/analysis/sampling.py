@@ -1,10 +1,11 @@
-"""Where deformable attention looks."""
+"""The points that deformable attention samples."""
 
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
+from mmhybrid.models.kernels.pyramid import level_sizes
 from mmhybrid.models.layers import MSDeformAttention
 
 
@@ -60,43 +61,35 @@ def sampling_points(
 
 
 class _Recorder:
-    """Keeps what one module's ``look`` returns, block of queries by block.
-
-    The adapters call the parts of a deformable attention and not the module, so a hook of the
-    module would see nothing.
-    """
+    """Keeps what one module samples, of the first image."""
 
     def __init__(self, name: str, module: MSDeformAttention):
         self.name = name
         self.module = module
-        self.shapes: tuple[tuple[int, int], ...] = ()
-        self.blocks: list[tuple[Tensor, Tensor, Tensor]] = []
 
     def listen(self, order: list['_Recorder']) -> None:
-        """Stand before the module's own functions; append this when the module begins to run."""
-        projector, look = self.module.projector, self.module.look
+        """Record the module's next run, and append this to ``order`` then."""
 
-        def begin(shapes):
-            self.shapes, self.blocks = tuple(shapes), []
+        def record(module: MSDeformAttention, args: tuple, output: Tensor) -> None:
+            query, self.points, _, shapes = args
+            self.shapes = tuple(shapes)
+            self.offsets, self.weights = (part[0] for part in module.choose_samples(query))
             order.append(self)
-            return projector(shapes)
 
-        def record(query, points, project):
-            locations, weights = look(query, points, project)
-            self.blocks.append((points.cpu(), locations[0].cpu(), weights[0].cpu()))
-            return locations, weights
-
-        self.module.projector, self.module.look = begin, record
+        self.handle = self.module.register_forward_hook(record)
 
     def stop(self) -> None:
-        for name in ('projector', 'look'):
-            vars(self.module).pop(name, None)  # the class's own come to light again
+        self.handle.remove()
 
     def read(self, at: tuple[float, float], level: int) -> SamplingPoints:
-        points, locations, weights = (torch.cat(parts) for parts in zip(*self.blocks, strict=True))
+        points = self.points.cpu()
         row = _nearest(points, at, level)
+        sizes = level_sizes(self.shapes, self.offsets.device).unsqueeze(1)  # (levels, 1, 2)
+        # (2,) + (heads, levels, points, 2)
+        locations = self.points[row] + self.offsets[row] / sizes
         query = tuple(points[row].tolist())
-        return SamplingPoints(self.name, query, locations[row], weights[row], self.shapes, row)
+        weights = self.weights[row].cpu()
+        return SamplingPoints(self.name, query, locations.cpu(), weights, self.shapes, row)
 
 
 def _nearest(points: Tensor, at: tuple[float, float], level: int) -> int:

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
@@ -461,8 +460,7 @@ class ViTCoMer(Backbone):
 def sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:
     """Resize the levels of ``(N, S, C)`` to the middle one and add them up: ``(N, h * w, C)``."""
     fine, middle, coarse = split_levels(pyramid, shapes)
-    # Halving an even side bilinearly is averaging pairs.
-    return join_levels([F.avg_pool2d(fine, 2) + middle + resize_map(coarse, shapes[1])])
+    return join_levels([resize_map(fine, shapes[1]) + middle + resize_map(coarse, shapes[1])])
 
 
 def add_patches(pyramid: Tensor, patches: Tensor, shapes: Shapes) -> Tensor:

@@ -8,8 +8,7 @@ numbers of b bytes, a query and head moves
 - ``4 L P D b`` bytes of rows. Neighbouring queries look at the same rows, and an image's pyramid
   fits the second-level cache: what bounds the kernels is that cache, not the device's memory;
 - ``2 D b`` bytes from and to memory, its share of values and output, and ``8 L P`` and ``4 L P``
-  for its locations and weights in float32. Locations are read as they come: x and y of all samples
-  of a query as two planes, which is what a projection makes, or side by side.
+  for its locations and weights in float32.
 
 The backward pass keeps no samples but reads the rows again. Of its two kernels one sums the
 gradients of locations and weights in registers. The other adds up that of the values in a float32
@@ -38,7 +37,7 @@ CONFIGS = [
     triton.Config(dict(TILE=tile), num_warps=warps)
     for tile, warps in ((1024, 4), (512, 4), (2048, 4), (2048, 8), (4096, 16))
 ][: 1 if INTERPRETED else None]
-KEY = ['HEADS', 'DIMS', 'LEVELS', 'POINTS', 'WIDE', 'PLANES']
+KEY = ['HEADS', 'DIMS', 'LEVELS', 'POINTS', 'WIDE']
 SIZES = ['queries', 'tokens']
 """Arguments for whose values no kernel is compiled anew; the levels' sides are floats for that."""
 
@@ -104,7 +103,6 @@ def _sample(
     LEVELS: tl.constexpr,
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
-    PLANES: tl.constexpr,
     POINT_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
     TILE: tl.constexpr,
@@ -118,19 +116,16 @@ def _sample(
     value += image * tokens * (HEADS * DIMS) + head * DIMS
     first_sample = image * queries * (HEADS * LEVELS * POINTS)
     samples = ((query * HEADS + head) * (LEVELS * POINTS))[:, None] + point
-    # From the x of a location to its y, and what lies before a query's locations beside as much.
-    STEP: tl.constexpr = HEADS * LEVELS * POINTS if PLANES else 1
-    before = ((image * queries + query) * STEP)[:, None]
 
     total = tl.zeros((BLOCK, POINT_BLOCK, DIM_BLOCK), tl.float32)
     first = 0
     for level in tl.static_range(LEVELS):
         h, w = _side(shapes, 2 * level), _side(shapes, 2 * level + 1)
         at = first_sample + samples + level * POINTS
-        at_x = at + before if PLANES else 2 * at
+        at_x = 2 * at
         weight = tl.load(weights + at, is_sample, 0.0).to(tl.float32)
         x, beyond_x, _ = _place(tl.load(locations + at_x, is_sample, 0.0), w)
-        y, beyond_y, _ = _place(tl.load(locations + at_x + STEP, is_sample, 0.0), h)
+        y, beyond_y, _ = _place(tl.load(locations + at_x + 1, is_sample, 0.0), h)
         for corner in tl.static_range(4):
             is_inside, pixel = _neighbour(x, y, h, w, corner % 2, corner // 2)
             share_x, share_y = _share(beyond_x, beyond_y, corner % 2, corner // 2)
@@ -162,7 +157,6 @@ def _sample_gradients(
     LEVELS: tl.constexpr,
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
-    PLANES: tl.constexpr,
     POINT_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
     TILE: tl.constexpr,
@@ -177,9 +171,6 @@ def _sample_gradients(
     grad += image * queries * (HEADS * DIMS) + head * DIMS
     first_sample = image * queries * (HEADS * LEVELS * POINTS)
     samples = ((query * HEADS + head) * (LEVELS * POINTS))[:, None] + point
-    # From the x of a location to its y, and what lies before a query's locations beside as much.
-    STEP: tl.constexpr = HEADS * LEVELS * POINTS if PLANES else 1
-    before = ((image * queries + query) * STEP)[:, None]
 
     at = (query * (HEADS * DIMS))[:, None] + dim[None, :]
     mask = is_query[:, None] & (dim < DIMS)[None, :]
@@ -188,10 +179,10 @@ def _sample_gradients(
     for level in tl.static_range(LEVELS):
         h, w = _side(shapes, 2 * level), _side(shapes, 2 * level + 1)
         at = first_sample + samples + level * POINTS
-        at_x = at + before if PLANES else 2 * at
+        at_x = 2 * at
         weight = tl.load(weights + at, is_sample, 0.0).to(tl.float32)
         x, beyond_x, is_near_x = _place(tl.load(locations + at_x, is_sample, 0.0), w)
-        y, beyond_y, is_near_y = _place(tl.load(locations + at_x + STEP, is_sample, 0.0), h)
+        y, beyond_y, is_near_y = _place(tl.load(locations + at_x + 1, is_sample, 0.0), h)
         grad_weight = tl.zeros((BLOCK, POINT_BLOCK), tl.float32)
         slope_x = tl.zeros((BLOCK, POINT_BLOCK), tl.float32)
         slope_y = tl.zeros((BLOCK, POINT_BLOCK), tl.float32)
@@ -207,7 +198,7 @@ def _sample_gradients(
             slope_y += share_x * (product if corner // 2 else -product)
         tl.store(grad_weights + at, grad_weight, is_sample)
         tl.store(grad_locations + at_x, slope_x * weight * w * is_near_x, is_sample)
-        tl.store(grad_locations + at_x + STEP, slope_y * weight * h * is_near_y, is_sample)
+        tl.store(grad_locations + at_x + 1, slope_y * weight * h * is_near_y, is_sample)
         first += h * w
 
 
@@ -225,7 +216,6 @@ def _value_gradient(
     LEVELS: tl.constexpr,
     POINTS: tl.constexpr,
     WIDE: tl.constexpr,
-    PLANES: tl.constexpr,
     POINT_BLOCK: tl.constexpr,
     DIM_BLOCK: tl.constexpr,
     TILE: tl.constexpr,
@@ -240,9 +230,6 @@ def _value_gradient(
     grad += image * queries * (HEADS * DIMS) + head * DIMS
     first_sample = image * queries * (HEADS * LEVELS * POINTS)
     samples = ((query * HEADS + head) * (LEVELS * POINTS))[:, None] + point
-    # From the x of a location to its y, and what lies before a query's locations beside as much.
-    STEP: tl.constexpr = HEADS * LEVELS * POINTS if PLANES else 1
-    before = ((image * queries + query) * STEP)[:, None]
 
     at = (query * (HEADS * DIMS))[:, None] + dim[None, :]
     mask = is_query[:, None] & (dim < DIMS)[None, :]
@@ -251,10 +238,10 @@ def _value_gradient(
     for level in tl.static_range(LEVELS):
         h, w = _side(shapes, 2 * level), _side(shapes, 2 * level + 1)
         at = first_sample + samples + level * POINTS
-        at_x = at + before if PLANES else 2 * at
+        at_x = 2 * at
         weight = tl.load(weights + at, is_sample, 0.0).to(tl.float32)
         x, beyond_x, _ = _place(tl.load(locations + at_x, is_sample, 0.0), w)
-        y, beyond_y, _ = _place(tl.load(locations + at_x + STEP, is_sample, 0.0), h)
+        y, beyond_y, _ = _place(tl.load(locations + at_x + 1, is_sample, 0.0), h)
         for corner in tl.static_range(4):
             is_inside, pixel = _neighbour(x, y, h, w, corner % 2, corner // 2)
             share_x, share_y = _share(beyond_x, beyond_y, corner % 2, corner // 2)
@@ -274,16 +261,9 @@ _value_gradient = triton.autotune(CONFIGS, KEY, reset_to_zero=['grad_value'])(_v
 def deformable_sample(
     value: Tensor, shapes: Sequence[tuple[int, int]], locations: Tensor, weights: Tensor
 ) -> Tensor:
-    """What ``deformable_attention`` returns; locations and weights in float32."""
+    """See :func:`.deformable_attention`; locations and weights in float32."""
     sizes = [side for shape in shapes for side in shape]
-    if not _in_planes(locations):
-        locations = locations.contiguous()
-    return _op(value.contiguous(), locations, weights.contiguous(), sizes)
-
-
-def _in_planes(locations: Tensor) -> bool:
-    """Whether ``(N, Q, heads, levels, points, 2)`` lie in memory as ``(N, Q, 2, samples)``."""
-    return locations.movedim(-1, 2).is_contiguous() and not locations.is_contiguous()
+    return _op(value.contiguous(), locations.contiguous(), weights.contiguous(), sizes)
 
 
 # Operators, which torch.compile puts into its graphs as they are.
@@ -379,6 +359,5 @@ def _launch(
             LEVELS=levels,
             POINTS=points,
             WIDE=of_an_image > MAX_INT32,
-            PLANES=_in_planes(locations),
             **blocks,
         )

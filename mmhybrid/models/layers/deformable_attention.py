@@ -77,12 +77,21 @@ class MSDeformAttention(nn.Module):
         Returns:
             ``(N, Q, C)``
         """
-        samples = (self.num_heads, self.num_levels, self.num_points)
         value = self.value_proj(tokens).unflatten(2, (self.num_heads, -1))  # (N, S, heads, D)
-        # (N, Q, samples * 2) -> (N, Q, heads, levels, points, 2), in pixels of each level
+        offsets, weights = self.choose_samples(query)
+        x = sample_around(value, shapes, points, offsets, weights, self.backend)
+        return self.output_proj(x)
+
+    def choose_samples(self, query: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose the samples of queries ``(N, Q, C)``.
+
+        Returns:
+            Offsets from the reference points, ``(N, Q, heads, levels, points, 2)``, x and y in
+            pixels of each level, and weights ``(N, Q, heads, levels, points)``, of sum 1 over
+            levels and points.
+        """
+        samples = (self.num_heads, self.num_levels, self.num_points)
         offsets = self.sampling_offsets(query).unflatten(2, (*samples, 2))
         logits = self.attention_weights(query).unflatten(2, (self.num_heads, -1))
         # (N, Q, heads, levels * points) -> (N, Q, heads, levels, points)
-        weights = logits.softmax(-1).unflatten(3, samples[1:])
-        x = sample_around(value, shapes, points, offsets, weights, self.backend)
-        return self.output_proj(x)
+        return offsets, logits.softmax(-1).unflatten(3, samples[1:])
