@@ -53,8 +53,8 @@ class AdapterArch(ViTSize):
     deform_heads: int = option('heads of deformable attention', 6)
     deform_ratio: float = option('value width of deformable attention over ``embed_dims``', 1.0)
     ffn_ratio: float = option(
-        'hidden width of the feed-forward networks over ``embed_dims``; 0, for none, is taken by '
-        'adapters that can do without',
+        'hidden width of the feed-forward networks over ``embed_dims``; 0 leaves out '
+        'those that can be left out',
         0.25,
     )
 

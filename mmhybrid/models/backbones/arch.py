@@ -172,7 +172,7 @@ def _spoken_arch(record: type[Arch]) -> str:
     alone = [it for it in fields(record) if it.name not in record.options()]
     names = [it.name if _default(it) is MISSING else f'{it.name}={_default(it)!r}' for it in alone]
     marked = ', to which any of the arguments marked * can be added' if record.options() else ''
-    return f'Or ``dict({", ".join(names)})``{marked}.'
+    return f'A dict is ``dict({", ".join(names)})``{marked}.'
 
 
 def _spoken_default(value: Any) -> str:

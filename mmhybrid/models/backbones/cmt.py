@@ -334,8 +334,8 @@ class CMT(Backbone):
 
     Args:
         arch: ``'ti' 'xs' 's' 'b'``, ``'s_single'`` (one stage of DeiT-S's size at stride 16, the
-            paper's single-stage ablation), or what :func:`scale_arch` returns. A dict gives
-            ``stem_channels``, and one of each of the others a stage.
+            paper's single-stage ablation), what :func:`scale_arch` returns, or a dict with one
+            of each a stage, ``stem_channels`` aside.
         out_indices: the stages whose maps come out; all of them if None. Stages after the last of
             them are not run, unless for the head, and not trained.
         bias_resize: ``'separable'`` or ``'flat'``, see :class:`mmhybrid.models.layers.PairBias`.

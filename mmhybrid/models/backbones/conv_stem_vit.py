@@ -148,8 +148,8 @@ class ConvStemViT(Backbone):
     and its widths (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
 
     Args:
-        arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, or the paper's stem
-            ablations ``'s1_4gf'`` to ``'s4_4gf'``.
+        arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, the paper's stem
+            ablations ``'s1_4gf'`` to ``'s4_4gf'``, or a dict.
         out_indices: the blocks whose output comes out; negative ones count from the last.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
         final_norm: normalise the tokens of each output.

@@ -226,7 +226,7 @@ class CvT(Backbone):
     map, the map is padded; the projection ``'linear'`` runs. There is no position embedding.
 
     Args:
-        arch: ``'13' '21' 'w24'``. One value stands for all stages, a sequence sets each.
+        arch: ``'13' '21' 'w24'``, or a dict. One value stands for all stages, a sequence sets each.
         out_indices: stages whose output comes out, without its class token and without a norm.
         num_classes: classes of the original's head, 0 for none. It reads the class token, or the
             mean of the patches where there is none.

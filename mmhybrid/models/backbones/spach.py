@@ -235,10 +235,11 @@ class SPACH(Backbone):
 
     Args:
         arch: ``'ms_xxs_conv' 'ms_xxs_attn' 'ms_xxs_mlp'``, the same of ``ms_xs`` and ``ms_s``,
-            ``'ms_xs_hybrid' 'ms_s_hybrid' 'ms_splus_hybrid'``, or the single-stage ones
-            (``'xxs_conv'`` and so on). In a dict ``embed_dims`` is the width of the first stage and
-            doubles with each, ``num_heads`` is that of all stages, as in the original; ``stages``
-            gives each stage's blocks in order, such as ``[[('conv', 2), ('attn', 10)], ...]``.
+            ``'ms_xs_hybrid' 'ms_s_hybrid' 'ms_splus_hybrid'``, the single-stage ones
+            (``'xxs_conv'`` and so on), or a dict: ``embed_dims`` is the width of the first stage
+            and doubles with each, ``num_heads`` is that of all stages, as in the original;
+            ``stages`` gives each stage's blocks in order, such as
+            ``[[('conv', 2), ('attn', 10)], ...]``.
         out_indices: stages whose output comes out, before the final norm; None for all.
         num_classes: classes of the original's head, 0 for none.
         stem_norm_cfg: norms of the convolutional stem, default ``dict(type='BN')``.

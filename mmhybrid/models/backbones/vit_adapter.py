@@ -129,8 +129,8 @@ class ViTAdapter(Adapter):
     follow the last.
 
     Args:
-        arch: ``'t' 's' 'b' 'l'``, the published detection models, or ``'t_seg' 's_seg' 'b_seg'
-            'l_seg'``, the segmentation ones.
+        arch: ``'t' 's' 'b' 'l'``, the published detection models, ``'t_seg' 's_seg' 'b_seg'
+            'l_seg'``, the segmentation ones, or a dict.
 
     Shapes:
         ``(N, in_channels, H, W)`` to ``(N, embed_dims, ceil(H / s), ceil(W / s))``, s = 4, 8, 16
