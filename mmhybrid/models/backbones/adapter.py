@@ -158,7 +158,7 @@ class Adapter(Backbone):
 
     def build_stages(
         self, attention: dict, norm_cfg: dict, drop_path_rate: float
-    ) -> list[nn.Module]:
+    ) -> Sequence[nn.Module]:
         """What stands around each of ``self.groups`` of the ViT's blocks, by ``self.arch``.
 
         Args:
@@ -204,7 +204,7 @@ class Adapter(Backbone):
         return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
 
 
-def wrap_vit(adapter: Backbone, overrides: dict, drop_path_rate: float) -> ViT:
+def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
     """Build the ViT that an adapter wraps: patch size 16, no class token, LayerScale from 1.0.
 
     Args:

@@ -5,7 +5,7 @@ import re
 import textwrap
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
@@ -38,13 +38,12 @@ class Arch:
     """
 
     def __post_init__(self) -> None:
-        for it in fields(self):
-            choices = _choices(it.type)
-            values = getattr(self, it.name)
+        for name, annotation in get_type_hints(type(self)).items():
+            choices, values = _choices(annotation), getattr(self, name)
             for value in values if isinstance(values, (list, tuple)) else [values]:
                 if choices and value not in choices:
                     *others, last = map(repr, choices)
-                    raise ValueError(f'{it.name}={value!r}: expected {", ".join(others)} or {last}')
+                    raise ValueError(f'{name}={value!r}: expected {", ".join(others)} or {last}')
 
     @classmethod
     def options(cls) -> dict[str, Field]:
@@ -78,7 +77,7 @@ def per_stage(name: str, value: Any, count: int) -> tuple:
     return tuple(value)
 
 
-def complete_signature(backbone: type) -> inspect.Signature:
+def complete_signature(backbone: type[Any]) -> inspect.Signature:
     """The signature of a backbone's constructor, with what it hands on as ``**kwargs``.
 
     Its own parameters come first, then the options of its ``arch_type``, all None by default, then
@@ -96,16 +95,18 @@ def complete_signature(backbone: type) -> inspect.Signature:
                 found.setdefault(one.name, one if by_position else one.replace(kind=KEYWORD_ONLY))
         by_position = by_position and VAR_POSITIONAL in kinds
         if VAR_KEYWORD in kinds or base is not backbone:
-            for name, it in backbone.arch_type.options().items():
-                annotation = it.type | None
-                one = inspect.Parameter(name, KEYWORD_ONLY, default=None, annotation=annotation)
+            hints = get_type_hints(backbone.arch_type)
+            for name in backbone.arch_type.options():
+                one = inspect.Parameter(
+                    name, KEYWORD_ONLY, default=None, annotation=hints[name] | None
+                )
                 found.setdefault(name, one)
         if VAR_KEYWORD not in kinds:
             break
     return inspect.Signature(sorted(found.values(), key=lambda one: one.kind))
 
 
-def complete_doc(backbone: type, root: type) -> str | None:
+def complete_doc(backbone: type[Any], root: type) -> str | None:
     """The docstring of a backbone, with every parameter of its signature in the section Args.
 
     The text is that of the class itself, of the option, or of the nearest base up to ``root``. A
@@ -113,7 +114,7 @@ def complete_doc(backbone: type, root: type) -> str | None:
     """
     doc = vars(backbone).get('__doc__')
     own = _entries(doc)
-    if not own:
+    if doc is None or not own:
         return doc
     texts: dict[str, str] = {}
     for base in reversed(backbone.__mro__[1:]):

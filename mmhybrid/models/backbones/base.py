@@ -58,8 +58,11 @@ class Backbone(BaseModule):
     arch_settings: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Architectures by name."""
 
-    arch_type: ClassVar[type[Arch]]
+    arch_type: ClassVar[type[Arch]] = Arch
     """The record of an architecture: its settings, their defaults, documentation and checks."""
+
+    arch: Any
+    """The ``arch_type`` that this backbone is built by."""
 
     pretrained_parts: ClassVar[Mapping[str, str]]
     """For each kind of checkpoint that fits, the prefix of the parameters it fills."""
