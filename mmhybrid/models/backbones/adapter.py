@@ -1,4 +1,4 @@
-"""What the adapters of a plain ViT share: options, constructor, freezing, output maps."""
+"""The base of the adapters of a plain ViT: options, constructor, freezing, output maps."""
 
 import math
 from collections.abc import Sequence
@@ -33,7 +33,7 @@ SEGMENTATION = dict(windows=0, vit_features='stages')
 
 @dataclass(frozen=True, kw_only=True)
 class AdapterArch(ViTSize):
-    """What every adapter's architecture has: the sizes of the ViT, and the options below."""
+    """Settings that every adapter's architecture has, those of its ViT first."""
 
     windows: int | Sequence[int] = option(
         "side of the ViT's attention windows, 0 for global attention; a sequence sets each block "
@@ -159,7 +159,7 @@ class Adapter(Backbone):
     def build_stages(
         self, attention: dict, norm_cfg: dict, drop_path_rate: float
     ) -> Sequence[nn.Module]:
-        """What stands around each of ``self.groups`` of the ViT's blocks, by ``self.arch``.
+        """Build one module for each of ``self.groups`` of the ViT's blocks, by ``self.arch``.
 
         Args:
             attention: arguments of deformable attention, ``num_levels`` aside.
