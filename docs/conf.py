@@ -7,8 +7,6 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / '_ext')]
 
-from sphinx.util import inspect  # noqa: E402
-
 from mmhybrid import __version__  # noqa: E402
 
 project = 'mmhybrid'
@@ -78,16 +76,6 @@ def escape_marks(app, what, name, obj, options, lines: list[str]) -> None:
     lines[:] = [re.sub(r'^( +\w[\w, ]*: )\* ', r'\1\\* ', line) for line in lines]
 
 
-def show_arguments(app, what, name, obj, options, signature, returns):
-    """Backbones check the names of their arguments in `__new__`; those of `__init__` are shown."""
-    if what != 'class' or signature != '(*args, **kwargs)':
-        return None
-    found = inspect.signature(obj.__init__)
-    found = found.replace(parameters=list(found.parameters.values())[1:])
-    return inspect.stringify_signature(found, unqualified_typehints=True), returns
-
-
 def setup(app) -> None:
     """Before napoleon reads the docstrings."""
     app.connect('autodoc-process-docstring', escape_marks, priority=100)
-    app.connect('autodoc-process-signature', show_arguments)

@@ -7,11 +7,11 @@ import pytest
 from mmhybrid.stacks import ROOT
 
 MODULES = sorted((ROOT / 'mmhybrid').rglob('*.py'))
-# Described by torch, mmengine, mmhybrid's Backbone, or the docstring of the class or module.
+# Described by torch, mmengine, mmhybrid's Backbone or Adapter, or what they are in.
 INHERITED = (
-    'after_', 'backward', 'before_', 'build_optim_wrapper', 'compute_metrics', 'extra_repr',
-    'forward', 'frozen_modules', 'infer', 'loss', 'main', 'optim_context', 'put', 'register_hooks',
-    'save_checkpoint', 'train', 'wrap_model',
+    'after_', 'backward', 'before_', 'build_optim_wrapper', 'build_stages', 'compute_metrics',
+    'extra_repr', 'forward', 'frozen_modules', 'infer', 'loss', 'main', 'optim_context', 'put',
+    'register_hooks', 'save_checkpoint', 'train', 'wrap_model',
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from fnmatch import fnmatch
 
+from .adapter import Adapter
 from .base import Backbone
 from .cmt import CMT
 from .conv_stem_vit import ConvStemViT
@@ -13,6 +14,7 @@ from .vit_comer import ViTCoMer
 
 __all__ = [
     'CMT',
+    'Adapter',
     'Backbone',
     'ConvStemViT',
     'CvT',

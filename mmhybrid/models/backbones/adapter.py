@@ -1,43 +1,214 @@
-"""What the adapters of a plain ViT share: how they wrap it, and how their new layers begin."""
+"""The base of the adapters of a plain ViT: options, constructor, freezing, output maps."""
 
 import math
 from collections.abc import Sequence
-from types import SimpleNamespace
+from dataclasses import dataclass, fields
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
-from ..kernels import resize_map, split_levels
-from ..layers import MSDeformAttention
+from ..kernels import Shapes, resize_map, split_levels
+from ..layers import ConvPyramid, MSDeformAttention, build_norm
+from .arch import option
 from .base import Backbone
-from .vit import ViT
+from .vit import ViT, ViTSize
+
+# What the published detection models of wide ViTs, and the segmentation models, have in common.
+WIDE = dict(deform_heads=12, deform_ratio=0.5)
+SEGMENTATION = dict(windows=0, vit_features='stages')
 
 
-def wrap_vit(
-    adapter: Backbone, arch: SimpleNamespace, overrides: dict, drop_path_rate: float
-) -> ViT:
+@dataclass(frozen=True, kw_only=True)
+class AdapterArch(ViTSize):
+    """Settings that every adapter's architecture has, those of its ViT first."""
+
+    windows: int | Sequence[int] = option(
+        "side of the ViT's attention windows, 0 for global attention; a sequence sets each block "
+        'and is repeated',
+        (14, 14, 0),
+    )
+    stem_channels: int = option('width of the convolutional stem', 64)
+    interaction_indexes: Sequence[tuple[int, int]] | None = option(
+        'first and last block of each stage, by default four equal groups', None
+    )
+    vit_features: Literal['last', 'stages', 'none'] = option(
+        "ViT maps that are added to the outputs: ``'last'``, the last stage's at each level; "
+        "``'stages'``, the i-th stage's at level i; ``'none'``",
+        'last',
+    )
+    num_points: int = option('sampling points a level of deformable attention', 4)
+    deform_heads: int = option('heads of deformable attention', 6)
+    deform_ratio: float = option('value width of deformable attention over ``embed_dims``', 1.0)
+    ffn_ratio: float = option(
+        'hidden width of the feed-forward networks over ``embed_dims``; 0 leaves out '
+        'those that can be left out',
+        0.25,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = len(self.groups)
+        if self.vit_features == 'stages' and count != 4:
+            raise ValueError(
+                f"vit_features='stages' gives each of the 4 levels one stage's map, but there are "
+                f"{count} stages; use vit_features='last'"
+            )
+        windows = self.windows
+        if not isinstance(windows, int) and 0 < len(windows) < self.depth:
+            if self.depth % len(windows):
+                raise ValueError(
+                    f'the {len(windows)} windows {tuple(windows)} (a pattern that is repeated) do '
+                    f'not divide {self.depth} blocks; set windows=0, or one for each block'
+                )
+            self._set(windows=tuple(windows) * (self.depth // len(windows)))
+
+    @property
+    def groups(self) -> tuple[tuple[int, int], ...]:
+        """First and last block of each stage."""
+        return group_blocks(self.depth, self.interaction_indexes)
+
+    @property
+    def ffn_dims(self) -> int:
+        """Hidden width of the feed-forward networks."""
+        return int(self.embed_dims * self.ffn_ratio)
+
+
+class Adapter(Backbone):
+    """Base of the adapters: a plain ViT, wrapped and not changed, and a convolutional pyramid.
+
+    An adapter is one file: a record of its architecture, which extends :class:`AdapterArch`, the
+    modules of its stages, and a subclass of this class that declares what :class:`Backbone` asks
+    for, and has :meth:`build_stages` and ``forward``, which ends in :meth:`output_maps`.
+
+    Args:
+        vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
+            By default it has no class token, and LayerScale beginning at 1.
+        out_indices: levels that come out, of strides 4, 8, 16 and 32.
+        deform_backend: see :func:`~mmhybrid.models.layers.deformable_attention`.
+        norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
+        drop_path_rate: stochastic depth: of the ViT growing to this, of every part of the adapter
+            just this.
+        with_cp: recompute ViT blocks and the parts of the stages, see :class:`Backbone`.
+        freeze: ``'vit'`` freezes the whole ViT.
+        frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
+        init_cfg: see :class:`Backbone`; takes weights of a ViT or of the whole adapter.
+
+    Raises:
+        ValueError: unknown arch, inconsistent settings, or an unfit image.
+    """
+
+    arch_type = AdapterArch
+
+    def __init__(
+        self,
+        arch: str | dict,
+        *,
+        vit: dict | None = None,
+        out_indices: Sequence[int] = (0, 1, 2, 3),
+        deform_backend: str = 'auto',
+        norm_cfg: dict | None = None,
+        drop_path_rate: float = 0.0,
+        freeze: Literal['vit'] | None = None,
+        **options: Any,
+    ):
+        super().__init__(arch, out_indices=out_indices, **options)
+        if freeze not in (None, 'vit'):
+            raise ValueError(f"freeze={freeze!r}: expected None or 'vit'")
+        self.frozen_part = freeze
+        self.vit = wrap_vit(self, vit or {}, drop_path_rate)
+        self.groups = self.arch.groups
+        self.vit_features = self.arch.vit_features
+
+        dims = self.arch.embed_dims
+        self.levels = self.resolve_indices(4)
+        self.out_channels = (dims,) * len(self.levels)
+        self.out_strides = tuple(4 * 2**level for level in self.levels)
+
+        norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
+        finest = 0 in self.levels
+        self.cnn = ConvPyramid(self.in_channels, self.arch.stem_channels, dims, norm_cfg, finest)
+        self.level_embed = nn.Parameter(torch.randn(3, dims))
+        attention = dict(
+            num_heads=self.arch.deform_heads,
+            num_points=self.arch.num_points,
+            value_ratio=self.arch.deform_ratio,
+            backend=deform_backend,
+        )
+        self.stages = nn.ModuleList(self.build_stages(attention, norm_cfg, drop_path_rate))
+        self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if finest else None
+        self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
+        for part in (self.cnn, self.stages, self.upsample):
+            if part is not None:
+                part.apply(init_layer)
+        self.freeze()
+
+    def build_stages(
+        self, attention: dict, norm_cfg: dict, drop_path_rate: float
+    ) -> Sequence[nn.Module]:
+        """Build one module for each of ``self.groups`` of the ViT's blocks, by ``self.arch``.
+
+        Args:
+            attention: arguments of deformable attention, ``num_levels`` aside.
+            norm_cfg: norms of the convolutional branch.
+            drop_path_rate: of every part.
+        """
+        raise NotImplementedError(f'{type(self).__name__} does not build stages')
+
+    def output_maps(
+        self,
+        finest: Tensor | None,
+        pyramid: Tensor,
+        shapes: Shapes,
+        features: Sequence[Tensor],
+        grid: tuple[int, int],
+        size: tuple[int, int],
+    ) -> tuple[Tensor, ...]:
+        """Make the output maps: those of the pyramid, with the ViT's as ``vit_features`` says.
+
+        Args:
+            finest: the map of stride 4, None where it does not come out.
+            pyramid: tokens ``(N, S, C)`` of strides 8, 16 and 32.
+            shapes: ``(h, w)`` of those three levels.
+            features: patch tokens ``(N, h * w, C)`` of the ViT after each stage.
+            grid: their ``(h, w)``.
+            size: of the image before it was padded.
+        """
+        maps = split_levels(pyramid, shapes)
+        if self.vit_features == 'last':
+            features = [features[-1]] * 4
+        outs = []
+        for level, stride in zip(self.levels, self.out_strides, strict=True):
+            out = maps[level - 1] if level else self.upsample(maps[0]) + finest
+            if self.vit_features != 'none':
+                (feature,) = split_levels(features[level], [grid])
+                out = out + resize_map(feature, tuple(out.shape[2:]))
+            outs.append(self.crop_map(self.norms[str(level)](out), size, stride))
+        return tuple(outs)
+
+    # Training
+
+    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        return [self.vit] if self.frozen_part == 'vit' else []
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Those of the ViT; the adapter is at the last depth."""
+        return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
+
+
+def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
     """Build the ViT that an adapter wraps: patch size 16, no class token, LayerScale from 1.0.
 
     Args:
-        adapter: lends its ``in_channels``, ``with_cp`` and ``frozen_stages``.
-        arch: its ``embed_dims``, ``depth``, ``num_heads``, ``mlp_ratio`` and ``windows``, which are
-            repeated to the depth.
+        adapter: its ``arch``, ``in_channels``, ``with_cp`` and ``frozen_stages`` are the ViT's too.
         overrides: what the caller wants otherwise, arguments of :class:`ViT`.
         drop_path_rate: of the last block.
     """
-    windows = arch.windows
-    if not isinstance(windows, int) and 0 < len(windows) < arch.depth:
-        if arch.depth % len(windows):
-            raise ValueError(
-                f'the {len(windows)} windows {tuple(windows)} of {type(adapter).__name__} (a '
-                f'pattern that is repeated) do not divide {arch.depth} blocks; set windows=0, or '
-                'one for each block'
-            )
-        windows = tuple(windows) * (arch.depth // len(windows))
-    sizes = ('embed_dims', 'depth', 'num_heads', 'mlp_ratio')
+    arch = adapter.arch
     settings = dict(
-        arch={key: getattr(arch, key) for key in sizes},
+        arch={it.name: getattr(arch, it.name) for it in fields(ViTSize)},
         in_channels=adapter.in_channels,
-        windows=windows,
+        windows=arch.windows,
         class_token=False,
         layer_scale=1.0,
         drop_path_rate=drop_path_rate,
@@ -88,32 +259,6 @@ def group_blocks(
             f'[(0, {depth // 2 - 1}), ({depth // 2}, {depth - 1})]'
         )
     return groups
-
-
-def merge_maps(
-    adapter: Backbone,
-    maps: Sequence[Tensor | None],
-    features: Sequence[Tensor | None],
-    grid: tuple[int, int],
-    size: tuple[int, int],
-) -> tuple[Tensor, ...]:
-    """Add the ViT's features to the maps of an adapter's pyramid, and normalise them.
-
-    Args:
-        adapter: has ``upsample``, ``norms``, ``levels`` and ``out_strides``.
-        maps: of strides 4, 8, 16 and 32; the first is not read where level 0 is not put out.
-        features: patch tokens ``(N, h * w, C)`` of the ViT for each level, None to add nothing.
-        grid: ``(h, w)``.
-        size: of the image before it was padded.
-    """
-    features = [None if f is None else split_levels(f, [grid])[0] for f in features]
-    outs = []
-    for level, stride in zip(adapter.levels, adapter.out_strides, strict=True):
-        out = adapter.upsample(maps[1]) + maps[0] if level == 0 else maps[level]
-        if features[level] is not None:
-            out = out + resize_map(features[level], tuple(out.shape[2:]))
-        outs.append(adapter.crop_map(adapter.norms[str(level)](out), size, stride))
-    return tuple(outs)
 
 
 def init_layer(module: nn.Module) -> None:

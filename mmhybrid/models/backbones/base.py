@@ -1,10 +1,11 @@
 """What every backbone of mmhybrid has and promises."""
 
+import copy
 import inspect
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from difflib import get_close_matches
-from types import SimpleNamespace
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,11 +18,9 @@ from mmhybrid.checkpoints import load_pretrained, pretrained_options
 
 from ..kernels import first_rows, is_known, pad_to_multiple, recompute
 from ..layers import fuse_norms
+from .arch import Arch, complete_doc, complete_signature
 
-VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 MIN_SIZE = 32
-REQUIRED = object()
-"""Marks an entry of ``arch_defaults`` that every architecture has to give."""
 
 
 class Backbone(BaseModule):
@@ -34,16 +33,23 @@ class Backbone(BaseModule):
     classification head; with it the class logits ``(N, num_classes)`` come out after the maps,
     where mmpretrain's ``ClsHead`` takes them.
 
-    A subclass declares ``family``, ``arch_settings``, ``arch_defaults`` and ``pretrained_parts``,
-    and sets ``out_channels`` and ``out_strides`` in its constructor. It overrides
+    A subclass declares ``family``, ``arch_type``, ``arch_settings`` and ``pretrained_parts``. Its
+    constructor takes what is its own, hands everything else on as ``**kwargs``, finds its
+    architecture in ``self.arch``, and sets ``out_channels`` and ``out_strides``. It overrides
     :meth:`frozen_modules` and :meth:`get_layer_depth` as far as they have something to say.
 
+    Signature and documentation of a subclass are completed: the options of its ``arch_type`` and
+    the arguments below appear in them without being repeated there.
+
     Args:
+        arch: name of an architecture, or a dict.
         in_channels: channels of the image.
-        out_indices: which of the backbone's levels come out.
+        out_indices: levels whose maps come out; None for all.
         frozen_stages: how many stages are frozen; -1 none, 0 the stem alone.
         norm_eval: keep batch norms in evaluation mode while training.
-        with_cp: recompute the parts that :meth:`run` runs in the backward pass, to save memory.
+        with_cp: recompute activations of the parts that :meth:`run` runs in the backward pass, to
+            save memory: True all of them; ``'light'`` those of norms, activations and sums, and
+            keep the results of products, convolutions and attention.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads published weights strictly, see
             :func:`mmhybrid.checkpoints.load_pretrained`; else as in mmengine.
     """
@@ -54,8 +60,11 @@ class Backbone(BaseModule):
     arch_settings: ClassVar[Mapping[str, Mapping[str, Any]]]
     """Architectures by name."""
 
-    arch_defaults: ClassVar[Mapping[str, Any]]
-    """What an architecture may leave out, and :data:`REQUIRED` for what it may not."""
+    arch_type: ClassVar[type[Arch]] = Arch
+    """The record of an architecture: its settings, their defaults, documentation and checks."""
+
+    arch: Any
+    """The ``arch_type`` that this backbone is built by."""
 
     pretrained_parts: ClassVar[Mapping[str, str]]
     """For each kind of checkpoint that fits, the prefix of the parameters it fills."""
@@ -63,56 +72,66 @@ class Backbone(BaseModule):
     out_channels: tuple[int, ...]
     out_strides: tuple[int, ...]
 
-    def __new__(cls, *args, **kwargs):
-        known = cls._arguments()
-        for name in kwargs:
-            if name not in known:
-                guess = get_close_matches(name, known, n=1)
-                hint = f'; did you mean {guess[0]!r}?' if guess else '.'
-                raise TypeError(
-                    f'{cls.__name__} has no argument {name!r}{hint} It takes {", ".join(known)}.'
-                )
-        return super().__new__(cls)
-
-    @classmethod
-    def _arguments(cls) -> list[str]:
-        """What the constructor takes: with ``**kwargs`` also what that of the next class does."""
-        names = []
-        for base in cls.__mro__:
-            if '__init__' in vars(base):
-                parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
-                kinds = [p.kind for p in parameters]
-                names += [p.name for p in parameters if p.kind not in (VAR_POSITIONAL, VAR_KEYWORD)]
-                if VAR_KEYWORD not in kinds:
-                    break
-        return list(dict.fromkeys(names))
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        """Complete signature and documentation of the constructor by what it hands on."""
+        super().__init_subclass__(**kwargs)
+        cls.__signature__ = signature = complete_signature(cls)
+        if '__init__' in vars(cls):
+            this = inspect.Parameter('self', inspect.Parameter.POSITIONAL_OR_KEYWORD)
+            parameters = [this, *signature.parameters.values()]
+            cls.__init__.__signature__ = signature.replace(parameters=parameters)
+        cls.__doc__ = complete_doc(cls, Backbone)
 
     def __init__(
         self,
+        arch: str | Mapping,
         *,
         in_channels: int = 3,
-        out_indices: Sequence[int],
+        out_indices: Sequence[int] | None = None,
         frozen_stages: int = -1,
         norm_eval: bool = False,
-        with_cp: bool = False,
+        with_cp: bool | Literal['light'] = False,
         init_cfg: dict | list | None = None,
+        **options: Any,
     ):
+        self._refuse_unknown(options)
         super().__init__(init_cfg)
+        self.arch = self.resolve_arch(arch, **options)
         self.in_channels = in_channels
-        is_one = isinstance(out_indices, int)
-        self.out_indices = (out_indices,) if is_one else tuple(out_indices)
+        if out_indices is not None:
+            is_one = isinstance(out_indices, int)
+            out_indices = (out_indices,) if is_one else tuple(out_indices)
+        self.out_indices = out_indices
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
+        if with_cp not in (False, True, 'light'):
+            raise ValueError(f"with_cp={with_cp!r}: expected False, True or 'light'")
         self.with_cp = with_cp
         self.is_fused = False
 
+    def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
+        for name in options:
+            if name not in self.arch_type.options():
+                known = list(inspect.signature(type(self)).parameters)
+                guess = get_close_matches(name, known, n=1)
+                hint = f'; did you mean {guess[0]!r}?' if guess else '.'
+                raise TypeError(
+                    f'{type(self).__name__} has no argument {name!r}{hint} '
+                    f'It takes {", ".join(known)}.'
+                )
+
     @classmethod
-    def resolve_arch(cls, arch: str | Mapping, **overrides: Any) -> SimpleNamespace:
-        """Settings of an architecture: defaults, then the named or given ones, then overrides.
+    def resolve_arch(cls, arch: str | Mapping, **options: Any) -> Arch:
+        """The record of an architecture: the named or given settings, then the options.
+
+        Nothing of it is shared with ``arch`` or the options, which are a caller's.
 
         Args:
             arch: a name in ``arch_settings``, with or without the family's, or a dict.
-            overrides: the constructor's arguments; those that are None change nothing.
+            options: settings by name; those that are None change nothing.
+
+        Raises:
+            ValueError: an unknown name, a setting that is unknown, missing or out of range.
         """
         if isinstance(arch, Mapping):
             settings = dict(arch)
@@ -123,22 +142,23 @@ class Backbone(BaseModule):
                     f'{cls.__name__} has no arch {arch!r}; use one of '
                     f'{", ".join(map(repr, cls.arch_settings))}, or a dict'
                 )
-            settings = cls.arch_settings[name]
-        known = {**cls.arch_defaults, **overrides}
+            settings = dict(cls.arch_settings[name])
+        known = [it.name for it in fields(cls.arch_type)]
         unknown = [key for key in settings if key not in known]
         if unknown:
             raise ValueError(
                 f'arch of {cls.__name__} has no {unknown[0]!r}; it may have {", ".join(known)}'
             )
-        given = {key: value for key, value in overrides.items() if value is not None}
-        merged = SimpleNamespace(**{**known, **cls.arch_defaults, **settings, **given})
-        missing = [key for key, value in vars(merged).items() if value is REQUIRED]
+        settings.update({key: value for key, value in options.items() if value is not None})
+        missing = [name for name in cls.arch_type.required() if name not in settings]
         if missing:
             raise ValueError(f'arch of {cls.__name__} needs {", ".join(missing)}; got {arch}')
-        return merged
+        return cls.arch_type(**copy.deepcopy(settings))
 
     def resolve_indices(self, count: int) -> tuple[int, ...]:
-        """``out_indices`` from 0 to ``count - 1``, ascending."""
+        """``out_indices`` from 0 to ``count - 1``, ascending; all of them where it is None."""
+        if self.out_indices is None:
+            self.out_indices = tuple(range(count))
         indices = tuple(sorted(i + count if i < 0 else i for i in self.out_indices))
         if (
             not indices
@@ -150,6 +170,14 @@ class Backbone(BaseModule):
                 f'levels between 0 and {count - 1}'
             )
         return indices
+
+    def check_frozen_stages(self, count: int, parts: str = 'stages') -> None:
+        """Raise unless ``frozen_stages`` is at most the number of these parts of the backbone."""
+        if self.frozen_stages > count:
+            raise ValueError(
+                f'frozen_stages={self.frozen_stages}: this {type(self).__name__} has {count} '
+                f'{parts}; use -1 (nothing) to {count}'
+            )
 
     # Input and output
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from types import SimpleNamespace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from torch import Tensor, nn
@@ -19,7 +19,8 @@ from ..layers import (
     fold_into_next,
     fold_into_previous,
 )
-from .base import REQUIRED, Backbone
+from .arch import Arch, option, per_stage
+from .base import Backbone
 
 
 class Stem(nn.Sequential):
@@ -249,6 +250,68 @@ def scale_arch(phi: float, base: str = 's') -> dict[str, Any]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class CMTArch(Arch):
+    """Architecture of a :class:`CMT`; fields that are sequences have one value a stage."""
+
+    embed_dims: Sequence[int]
+    depths: Sequence[int]
+    num_heads: Sequence[int]
+    sr_ratios: Sequence[int]
+    stem_channels: int
+    stem: Literal['conv', 'patch'] = option(
+        "``'conv'``, three 3x3 convolutions at stride 2, or ``'patch'``, none: the first patch "
+        'embedding takes twice as large patches of the image itself',
+        'conv',
+    )
+    patch_sizes: int | Sequence[int] = option(
+        "side of the patches that a stage's embedding makes into one position", 2
+    )
+    mlp_ratio: float | Sequence[float] = option(
+        'hidden width of the IRFFN over that of the stage, for all stages or each', 4
+    )
+    lpu: bool = option('begin blocks with a local perception unit', True)
+    ffn_shortcut: bool = option("give the IRFFN's depth-wise convolution a shortcut", True)
+    qkv_bias: bool = option("bias of the attention's projections", True)
+    qk_scale: float | None = option(
+        'factor of the products, by default ``(C / heads) ** -0.5``', None
+    )
+    qk_ratio: int = option('C over the width of queries and keys', 1)
+    pretrain_size: int = option(
+        'side in pixels of the image that the biases are for, which are resized for others', 224
+    )
+    head_dims: int = option('width of the head', 1280)
+    head_drop: float = option('dropout of the head', 0.1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ('embed_dims', 'num_heads', 'sr_ratios', 'patch_sizes', 'mlp_ratio'):
+            self._set(**{name: per_stage(name, getattr(self, name), len(self.depths))})
+        for dims, heads in zip(self.embed_dims, self.num_heads, strict=True):
+            if dims % heads or dims // self.qk_ratio % heads:
+                raise ValueError(
+                    f'num_heads={heads} does not divide {dims} channels, or their qk_ratio='
+                    f'{self.qk_ratio}-th part'
+                )
+        divisor = self.size_divisor
+        if self.pretrain_size < 1 or self.pretrain_size % divisor:
+            near = max(round(self.pretrain_size / divisor), 1) * divisor
+            raise ValueError(
+                f'pretrain_size={self.pretrain_size} is no multiple of {divisor}, which strides '
+                f'{self.strides} and sr_ratios {self.sr_ratios} need; try {near}'
+            )
+
+    @property
+    def strides(self) -> tuple[int, ...]:
+        """Stride of each stage's map."""
+        return tuple(2 * math.prod(self.patch_sizes[: i + 1]) for i in range(len(self.depths)))
+
+    @property
+    def size_divisor(self) -> int:
+        """The number that sides of images have to be multiples of, after padding."""
+        return math.lcm(*(s * sr for s, sr in zip(self.strides, self.sr_ratios, strict=True)))
+
+
 @MODELS.register_module()
 class CMT(Backbone):
     """CMT: Convolutional Neural Networks Meet Vision Transformers, arXiv 2107.06263.
@@ -264,32 +327,16 @@ class CMT(Backbone):
 
     Args:
         arch: ``'ti' 'xs' 's' 'b'``, ``'s_single'`` (one stage of DeiT-S's size at stride 16, the
-            paper's single-stage ablation), what :func:`scale_arch` returns, or a dict of
-            ``embed_dims``, ``depths``, ``num_heads`` and ``sr_ratios``, one of each a stage, and
-            ``stem_channels``, to which any of the arguments marked * can be added.
-        in_channels: channels of the image.
+            paper's single-stage ablation), what :func:`scale_arch` returns, or a dict with one
+            of each a stage, ``stem_channels`` aside.
         out_indices: the stages whose maps come out; all of them if None. Stages after the last of
             them are not run, unless for the head, and not trained.
-        stem: * ``'conv'`` (default), three 3x3 convolutions at stride 2, or ``'patch'``, none: the
-            first patch embedding takes twice as large patches of the image itself.
-        patch_sizes: * patches that a stage's embedding makes into one position, default 2.
-        mlp_ratio: * hidden width of the IRFFN, for all stages or each; default 4.
-        lpu: * whether blocks begin with a local perception unit, default True.
-        ffn_shortcut: * whether the IRFFN's depth-wise convolution has a shortcut, default True.
-        qkv_bias, qk_scale, qk_ratio: * of the attention: bias of the projections, default True;
-            factor of the products, default ``(C / heads) ** -0.5``; C by the width of queries and
-            keys, default 1.
-        pretrain_size: * side in pixels of the image that the biases are for. For other images
-            they are resized.
         bias_resize: ``'separable'`` or ``'flat'``, see :class:`mmhybrid.models.layers.PairBias`.
         num_classes: classes of the original's head, 0 for none.
-        head_dims, head_drop: * its width, default 1280, and dropout, default 0.1.
         norm_cfg: norms of stem, IRFFN, reduced maps and head; ``dict(type='LN2d')`` is all-LN.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        with_cp: recompute blocks in the backward pass to save memory.
+        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the stem and the first patch embedding, i also i stages.
-        norm_eval: keep batch norms in evaluation mode while training.
-        init_cfg: ``dict(type='Pretrained', checkpoint=...)``.
 
     Raises:
         ValueError: settings that do not fit together, or an image that is no
@@ -297,6 +344,7 @@ class CMT(Backbone):
     """
 
     family = 'cmt'
+    arch_type = CMTArch
     arch_settings = {
         'ti': dict(
             embed_dims=(46, 92, 184, 368), stem_channels=16, depths=(2, 2, 10, 2),
@@ -320,92 +368,30 @@ class CMT(Backbone):
             patch_sizes=(8,), mlp_ratio=4, pretrain_size=224,
         ),
     }  # fmt: skip
-    arch_defaults = dict(
-        embed_dims=REQUIRED,
-        depths=REQUIRED,
-        num_heads=REQUIRED,
-        sr_ratios=REQUIRED,
-        stem_channels=REQUIRED,
-        stem='conv',
-        patch_sizes=2,
-        mlp_ratio=4,
-        lpu=True,
-        ffn_shortcut=True,
-        qkv_bias=True,
-        qk_scale=None,
-        qk_ratio=1,
-        pretrain_size=224,
-        head_dims=1280,
-        head_drop=0.1,
-    )
     pretrained_parts = {'cmt': ''}
 
     def __init__(
         self,
         arch: str | dict = 's',
         *,
-        in_channels: int = 3,
-        out_indices: Sequence[int] | None = None,
-        stem: Literal['conv', 'patch'] | None = None,
-        patch_sizes: int | Sequence[int] | None = None,
-        mlp_ratio: float | Sequence[float] | None = None,
-        lpu: bool | None = None,
-        ffn_shortcut: bool | None = None,
-        qkv_bias: bool | None = None,
-        qk_scale: float | None = None,
-        qk_ratio: int | None = None,
-        pretrain_size: int | None = None,
         bias_resize: Literal['separable', 'flat'] = 'separable',
         num_classes: int = 0,
-        head_dims: int | None = None,
-        head_drop: float | None = None,
         norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        init_cfg: dict | list | None = None,
+        **options: Any,
     ):
-        arch = self.resolve_arch(
-            arch,
-            stem=stem,
-            patch_sizes=patch_sizes,
-            mlp_ratio=mlp_ratio,
-            lpu=lpu,
-            ffn_shortcut=ffn_shortcut,
-            qkv_bias=qkv_bias,
-            qk_scale=qk_scale,
-            qk_ratio=qk_ratio,
-            pretrain_size=pretrain_size,
-            head_dims=head_dims,
-            head_drop=head_drop,
-        )
+        super().__init__(arch, **options)
+        arch = self.arch
         count = len(arch.depths)
-        super().__init__(
-            in_channels=in_channels,
-            out_indices=range(count) if out_indices is None else out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
-        )
+        self.check_frozen_stages(count)
         self.depths = tuple(arch.depths)
-        arch.embed_dims, arch.num_heads, arch.sr_ratios = (
-            _per_stage(name, getattr(arch, name), count)
-            for name in ('embed_dims', 'num_heads', 'sr_ratios')
-        )
-        arch.patch_sizes = _per_stage('patch_sizes', arch.patch_sizes, count)
-        arch.mlp_ratio = _per_stage('mlp_ratio', arch.mlp_ratio, count)
-        self.strides = tuple(2 * math.prod(arch.patch_sizes[: i + 1]) for i in range(count))
-        self.size_divisor = math.lcm(
-            *(s * sr for s, sr in zip(self.strides, arch.sr_ratios, strict=True))
-        )
-        self._check(arch)
+        self.strides = arch.strides
+        self.size_divisor = arch.size_divisor
         norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
 
         self.stem = None
         if arch.stem == 'conv':
-            self.stem = Stem(in_channels, arch.stem_channels, norm_cfg)
+            self.stem = Stem(self.in_channels, arch.stem_channels, norm_cfg)
         self.levels = self.resolve_indices(count)
         self.num_run = count if num_classes else self.levels[-1] + 1
         self.stages = self._build_stages(arch, bias_resize, norm_cfg, drop_path_rate)
@@ -479,7 +465,7 @@ class CMT(Backbone):
     # Building
 
     def _build_stages(
-        self, arch: SimpleNamespace, bias_resize: str, norm_cfg: dict, drop_path_rate: float
+        self, arch: CMTArch, bias_resize: str, norm_cfg: dict, drop_path_rate: float
     ) -> nn.ModuleList:
         depth = sum(arch.depths)
         rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
@@ -514,36 +500,6 @@ class CMT(Backbone):
             )
             channels = dims
         return stages
-
-    def _check(self, arch: SimpleNamespace) -> None:
-        if arch.stem not in ('conv', 'patch'):
-            raise ValueError(f"stem={arch.stem!r}: expected 'conv' or 'patch'")
-        for dims, heads in zip(arch.embed_dims, arch.num_heads, strict=True):
-            if dims % heads or dims // arch.qk_ratio % heads:
-                raise ValueError(
-                    f'num_heads={heads} does not divide {dims} channels, or their qk_ratio='
-                    f'{arch.qk_ratio}-th part'
-                )
-        if arch.pretrain_size < 1 or arch.pretrain_size % self.size_divisor:
-            near = max(round(arch.pretrain_size / self.size_divisor), 1) * self.size_divisor
-            raise ValueError(
-                f'pretrain_size={arch.pretrain_size} is no multiple of {self.size_divisor}, which '
-                f'strides {self.strides} and sr_ratios {tuple(arch.sr_ratios)} need; try {near}'
-            )
-        count = len(arch.depths)
-        if self.frozen_stages > count:
-            raise ValueError(
-                f'frozen_stages={self.frozen_stages}: CMT has {count} stages here; use -1 '
-                f'(nothing) to {count}'
-            )
-
-
-def _per_stage(name: str, value: Any, count: int) -> tuple:
-    if not isinstance(value, Sequence):
-        return (value,) * count
-    if len(value) != count:
-        raise ValueError(f'{name} has {len(value)} entries for {count} stages: {tuple(value)}')
-    return tuple(value)
 
 
 def _init_layer(module: nn.Module) -> None:

@@ -1,7 +1,9 @@
 """ViT_C and ViT_P: a plain Vision Transformer behind a convolutional or a patchify stem."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +11,9 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..layers import build_norm, resize_positions
-from .base import REQUIRED, Backbone
-from .vit import Block
+from .arch import option
+from .base import Backbone
+from .vit import Block, ViTSize, window_per_block
 
 Grid = tuple[int, int]
 
@@ -89,6 +92,50 @@ STEMS = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConvStemViTArch(ViTSize):
+    """Architecture of a :class:`ConvStemViT`."""
+
+    stem_channels: Sequence[int] = option(
+        "widths of the stem's convolutions before its last, see :class:`ConvStem`", ()
+    )
+    stem_kernels: Sequence[int] | None = option('their kernels; by default all are 3', None)
+    stem_strides: Sequence[int] = option('their strides', ())
+    stem_norm_cfg: dict = option(
+        "norms of the stem; the paper tries ``dict(type='LN2d')`` too", dict(type='BN')
+    )
+    patch_size: int = option('stride of the whole stem', 16)
+    pretrain_size: int = option(
+        'side in pixels of the image for which positions are learned, which are resized for others',
+        224,
+    )
+    class_token: bool = option('put a class token before the patches', True)
+    norm_cfg: dict = option('the layer norms', dict(type='LN', eps=1e-5))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.stem_kernels is None:
+            self._set(stem_kernels=(3,) * len(self.stem_channels))
+        counts = {len(self.stem_channels), len(self.stem_kernels), len(self.stem_strides)}
+        if len(counts) > 1:
+            raise ValueError(
+                f'stem_channels={self.stem_channels}, stem_kernels={self.stem_kernels} and '
+                f'stem_strides={self.stem_strides} differ in length; give each convolution one of '
+                'each'
+            )
+        if self.patch_size % prod(self.stem_strides):
+            raise ValueError(
+                f'stem_strides={self.stem_strides} multiply to {prod(self.stem_strides)}, which '
+                f'does not divide patch_size={self.patch_size}'
+            )
+        for kernel, stride in zip(self.stem_kernels, self.stem_strides, strict=True):
+            if kernel != stride and (kernel < stride or kernel % 2 == 0):
+                raise ValueError(
+                    f'a convolution of the stem has kernel {kernel} and stride {stride}; expected '
+                    'an odd kernel larger than its stride, or equal ones (a patchify layer)'
+                )
+
+
 @MODELS.register_module()
 class ConvStemViT(Backbone):
     """ViT_C and ViT_P: the maps of a plain ViT's patch tokens after some of its blocks.
@@ -101,29 +148,17 @@ class ConvStemViT(Backbone):
     and its widths (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
 
     Args:
-        arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, the paper's stem ablations
-            ``'s1_4gf'`` to ``'s4_4gf'``, or ``dict(embed_dims, depth, num_heads, mlp_ratio=4)``, to
-            which any of the arguments marked * can be added.
-        in_channels: channels of the image.
+        arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, the paper's stem
+            ablations ``'s1_4gf'`` to ``'s4_4gf'``, or a dict.
         out_indices: the blocks whose output comes out; negative ones count from the last.
-        stem_channels, stem_kernels, stem_strides: * the stem's convolutions before its last, see
-            :class:`ConvStem`; default none, and kernels of 3.
-        stem_norm_cfg: * norms of the stem, default ``dict(type='BN')``; the paper tries
-            ``dict(type='LN2d')`` too.
-        patch_size: * stride of the whole stem, default 16.
-        pretrain_size: * side in pixels of the image for which positions are learned, default 224.
-            For other images they are resized.
-        class_token: * whether the sequence begins with one, default True.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
         final_norm: normalise the tokens of each output.
         num_classes: classes of the original's head, 0 for none. It reads the class token, or the
             mean of the patches where there is none.
-        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-5)``.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        with_cp: recompute blocks in the backward pass to save memory.
+        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the stem and positions, i also the first i blocks.
         norm_eval: keep the stem's batch norms in evaluation mode while training.
-        init_cfg: see :class:`Backbone`.
 
     Shapes:
         ``(N, in_channels, H, W)`` to a tuple of ``(N, embed_dims, ceil(H / patch_size),
@@ -135,6 +170,7 @@ class ConvStemViT(Backbone):
     """
 
     family = 'vit'
+    arch_type = ConvStemViTArch
     arch_settings = {
         'c_1gf': SIZES['1gf'] | FOUR_CONVS | dict(depth=11, stem_channels=(24, 48, 96, 192)),
         'c_4gf': SIZES['4gf'] | FOUR_CONVS | dict(depth=11, stem_channels=(48, 96, 192, 384)),
@@ -146,77 +182,37 @@ class ConvStemViT(Backbone):
         'p_36gf': SIZES['36gf'] | dict(depth=14),
         **{f'{name}_4gf': SIZES['4gf'] | stem | dict(depth=11) for name, stem in STEMS.items()},
     }
-    arch_defaults = dict(
-        embed_dims=REQUIRED,
-        depth=REQUIRED,
-        num_heads=REQUIRED,
-        mlp_ratio=4,
-        stem_channels=(),
-        stem_kernels=None,
-        stem_strides=(),
-        stem_norm_cfg=dict(type='BN'),
-        patch_size=16,
-        pretrain_size=224,
-        class_token=True,
-        norm_cfg=dict(type='LN', eps=1e-5),
-    )
     pretrained_parts = {'conv_stem_vit': ''}
 
     def __init__(
         self,
         arch: str | dict = 'c_4gf',
         *,
-        in_channels: int = 3,
         out_indices: Sequence[int] = (-1,),
-        stem_channels: Sequence[int] | None = None,
-        stem_kernels: Sequence[int] | None = None,
-        stem_strides: Sequence[int] | None = None,
-        stem_norm_cfg: dict | None = None,
-        patch_size: int | None = None,
-        pretrain_size: int | None = None,
-        class_token: bool | None = None,
         windows: int | Sequence[int | None] = 0,
         final_norm: bool = False,
         num_classes: int = 0,
-        norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        init_cfg: dict | list | None = None,
+        **options: Any,
     ):
-        super().__init__(
-            in_channels=in_channels,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
-        )
-        arch = self.resolve_arch(
-            arch,
-            stem_channels=stem_channels,
-            stem_kernels=stem_kernels,
-            stem_strides=stem_strides,
-            stem_norm_cfg=stem_norm_cfg,
-            patch_size=patch_size,
-            pretrain_size=pretrain_size,
-            class_token=class_token,
-            norm_cfg=norm_cfg,
-        )
-        if arch.stem_kernels is None:
-            arch.stem_kernels = (3,) * len(arch.stem_channels)
-        self._check(arch)
+        super().__init__(arch, out_indices=out_indices, **options)
+        arch = self.arch
+        self.check_frozen_stages(arch.depth, 'blocks')
         dims, side = arch.embed_dims, arch.pretrain_size // arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
         self.patch_size = arch.patch_size
         self.position_grid = (side, side)
         self.num_prefix_tokens = self.num_prefix_positions = int(arch.class_token)
         self.final_norm = final_norm
-        windows = self._windows(windows)
+        windows = window_per_block(windows, arch.depth)
+        if any(windows) and arch.class_token:
+            raise ValueError(
+                'window attention has no place for the class token; set class_token=False, or '
+                'windows=0'
+            )
 
         self.stem = ConvStem(
-            in_channels,
+            self.in_channels,
             dims,
             arch.patch_size,
             channels=arch.stem_channels,
@@ -326,50 +322,3 @@ class ConvStemViT(Backbone):
             if name.startswith(('stem.', 'pos_embed', 'cls_token')):
                 return 0, count
         return count - 1, count
-
-    # Settings
-
-    def _check(self, arch) -> None:
-        if arch.embed_dims % arch.num_heads:
-            raise ValueError(
-                f'num_heads={arch.num_heads} does not divide embed_dims={arch.embed_dims}'
-            )
-        counts = {len(arch.stem_channels), len(arch.stem_kernels), len(arch.stem_strides)}
-        if len(counts) > 1:
-            raise ValueError(
-                f'stem_channels={arch.stem_channels}, stem_kernels={arch.stem_kernels} and '
-                f'stem_strides={arch.stem_strides} differ in length; give each convolution one of '
-                'each'
-            )
-        if arch.patch_size % prod(arch.stem_strides):
-            raise ValueError(
-                f'stem_strides={arch.stem_strides} multiply to {prod(arch.stem_strides)}, which '
-                f'does not divide patch_size={arch.patch_size}'
-            )
-        for kernel, stride in zip(arch.stem_kernels, arch.stem_strides, strict=True):
-            if kernel != stride and (kernel < stride or kernel % 2 == 0):
-                raise ValueError(
-                    f'a convolution of the stem has kernel {kernel} and stride {stride}; expected '
-                    'an odd kernel larger than its stride, or equal ones (a patchify layer)'
-                )
-        if self.frozen_stages > arch.depth:
-            raise ValueError(
-                f'frozen_stages={self.frozen_stages}: the ViT has {arch.depth} blocks; use -1 '
-                f'(nothing) to {arch.depth}'
-            )
-
-    def _windows(self, windows: int | Sequence[int | None]) -> tuple[int, ...]:
-        """One window a block."""
-        windows = (windows,) * self.depth if isinstance(windows, int) else windows
-        windows = tuple(window or 0 for window in windows)
-        if len(windows) != self.depth:
-            raise ValueError(
-                f'windows has {len(windows)} entries for {self.depth} blocks; give one a block, or '
-                'a single number'
-            )
-        if any(windows) and self.num_prefix_tokens:
-            raise ValueError(
-                'window attention has no place for the class token; set class_token=False, or '
-                'windows=0'
-            )
-        return windows

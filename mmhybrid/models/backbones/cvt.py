@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from types import SimpleNamespace
 from typing import Any, Literal
 
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..layers import DropPath, build_norm
-from .base import REQUIRED, Backbone
+from .arch import Arch, option, per_stage
+from .base import Backbone
 
 Grid = tuple[int, int]
 
@@ -174,6 +176,54 @@ class Stage(nn.Module):
         self.blocks = nn.ModuleList(blocks)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CvTArch(Arch):
+    """Architecture of a :class:`CvT`: all fields but ``norm_cfg`` have one value a stage.
+
+    One value that is given stands for all stages, that of ``class_token`` for the last.
+    """
+
+    embed_dims: Sequence[int]
+    depths: Sequence[int]
+    num_heads: Sequence[int]
+    mlp_ratio: float | Sequence[float] = 4
+    patch_sizes: Sequence[int] = option("kernels of the token embeddings' convolutions", (7, 3, 3))
+    patch_strides: Sequence[int] = option('their strides', (4, 2, 2))
+    patch_paddings: Sequence[int] = option('their paddings', (2, 1, 1))
+    projection: Literal['dw_bn', 'avg', 'linear'] | Sequence[str] = option(
+        'method of the convolutional projection, see :class:`ConvAttention`', 'dw_bn'
+    )
+    qkv_kernel: int | Sequence[int] = option('side of the convolutional projection, odd', 3)
+    kv_stride: int | Sequence[int] = option('stride of keys and values', 2)
+    qkv_bias: bool | Sequence[bool] = option('bias of the linear projections', True)
+    class_token: bool | Sequence[bool] = option(
+        'give the last stage a class token, which the maps of published weights need', True
+    )
+    norm_cfg: dict = option('the layer norms', dict(type='LN', eps=1e-5))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        count = len(self.depths)
+        if not isinstance(self.class_token, Sequence):
+            self._set(class_token=(False,) * (count - 1) + (bool(self.class_token),))
+        for it in fields(self):
+            if it.name != 'norm_cfg':
+                self._set(**{it.name: per_stage(it.name, getattr(self, it.name), count)})
+        for dims, heads in zip(self.embed_dims, self.num_heads, strict=True):
+            if dims % heads:
+                raise ValueError(f'num_heads={heads} does not divide embed_dims={dims}')
+        for kernel in self.qkv_kernel:
+            if kernel % 2 == 0:
+                raise ValueError(
+                    f'qkv_kernel={kernel}: an even convolution has no centre; use an odd one'
+                )
+
+    def stage(self, index: int) -> SimpleNamespace:
+        """The settings of one stage."""
+        names = [it.name for it in fields(self) if it.name != 'norm_cfg']
+        return SimpleNamespace(**{name: getattr(self, name)[index] for name in names})
+
+
 @MODELS.register_module()
 class CvT(Backbone):
     """Convolutional vision Transformer: three stages of strides 4, 8 and 16.
@@ -183,29 +233,15 @@ class CvT(Backbone):
     map, the map is padded; the projection ``'linear'`` runs. There is no position embedding.
 
     Args:
-        arch: ``'13' '21' 'w24'`` or ``dict(embed_dims, depths, num_heads, mlp_ratio=4)``, to which
-            any of the arguments marked * can be added. One value stands for all stages, a sequence
-            sets each.
-        in_channels: channels of the image.
+        arch: ``'13' '21' 'w24'``, or a dict. One value stands for all stages, a sequence sets each.
         out_indices: stages whose output comes out, without its class token and without a norm.
-        patch_sizes, patch_strides, patch_paddings: * the token embeddings' convolutions, default
-            (7, 3, 3), (4, 2, 2) and (2, 1, 1).
-        projection: * ``'dw_bn'`` (default), ``'avg'`` or ``'linear'``, see :class:`ConvAttention`.
-        qkv_kernel: * side of the convolutional projection, odd, default 3.
-        kv_stride: * stride of keys and values, default 2.
-        qkv_bias: * bias of the linear projections, default True.
-        class_token: * whether the last stage has a class token, default True: the maps of published
-            weights need it. A sequence sets each stage.
         num_classes: classes of the original's head, 0 for none. It reads the class token, or the
             mean of the patches where there is none.
         proj_norm_cfg: norms of the convolutional projection, default ``dict(type='BN')``.
-        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-5)``.
         drop_path_rate: stochastic depth of the last stage's last block; in that stage it grows
             linearly from 0, the stages before have none, as published.
-        with_cp: recompute blocks in the backward pass to save memory.
+        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the first token embedding, i the first i stages.
-        norm_eval: keep batch norms in evaluation mode while training.
-        init_cfg: see :class:`Backbone`.
 
     Shapes:
         ``(N, in_channels, H, W)`` to ``(N, embed_dims[i], ceil(H / s), ceil(W / s))``, s = 4, 8
@@ -216,80 +252,33 @@ class CvT(Backbone):
     """
 
     family = 'cvt'
+    arch_type = CvTArch
     arch_settings = {
         '13': dict(embed_dims=(64, 192, 384), depths=(1, 2, 10), num_heads=(1, 3, 6)),
         '21': dict(embed_dims=(64, 192, 384), depths=(1, 4, 16), num_heads=(1, 3, 6)),
         'w24': dict(embed_dims=(192, 768, 1024), depths=(2, 2, 20), num_heads=(3, 12, 16)),
     }
-    arch_defaults = dict(
-        embed_dims=REQUIRED,
-        depths=REQUIRED,
-        num_heads=REQUIRED,
-        mlp_ratio=4,
-        patch_sizes=(7, 3, 3),
-        patch_strides=(4, 2, 2),
-        patch_paddings=(2, 1, 1),
-        projection='dw_bn',
-        qkv_kernel=3,
-        kv_stride=2,
-        qkv_bias=True,
-        class_token=True,
-        norm_cfg=dict(type='LN', eps=1e-5),
-    )
     pretrained_parts = {'cvt': ''}
 
     def __init__(
         self,
         arch: str | dict = '13',
         *,
-        in_channels: int = 3,
         out_indices: Sequence[int] = (0, 1, 2),
-        patch_sizes: Sequence[int] | None = None,
-        patch_strides: Sequence[int] | None = None,
-        patch_paddings: Sequence[int] | None = None,
-        projection: Literal['dw_bn', 'avg', 'linear'] | Sequence[str] | None = None,
-        qkv_kernel: int | Sequence[int] | None = None,
-        kv_stride: int | Sequence[int] | None = None,
-        qkv_bias: bool | Sequence[bool] | None = None,
-        class_token: bool | Sequence[bool] | None = None,
         num_classes: int = 0,
         proj_norm_cfg: dict | None = None,
-        norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        init_cfg: dict | list | None = None,
+        **options: Any,
     ):
-        super().__init__(
-            in_channels=in_channels,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
-        )
-        arch = self.resolve_arch(
-            arch,
-            patch_sizes=patch_sizes,
-            patch_strides=patch_strides,
-            patch_paddings=patch_paddings,
-            projection=projection,
-            qkv_kernel=qkv_kernel,
-            kv_stride=kv_stride,
-            qkv_bias=qkv_bias,
-            class_token=class_token,
-            norm_cfg=norm_cfg,
-        )
+        super().__init__(arch, out_indices=out_indices, **options)
+        arch = self.arch
         self.num_stages = len(arch.depths)
-        if not isinstance(arch.class_token, Sequence):
-            arch.class_token = (False,) * (self.num_stages - 1) + (bool(arch.class_token),)
-        settings = [self._stage_settings(arch, i) for i in range(self.num_stages)]
-        self._check(settings)
+        self.check_frozen_stages(self.num_stages)
+        settings = [arch.stage(i) for i in range(self.num_stages)]
 
         proj_norm_cfg = dict(type='BN') if proj_norm_cfg is None else proj_norm_cfg
         self.stages = nn.ModuleList()
-        channels = in_channels
+        channels = self.in_channels
         for i, stage in enumerate(settings):
             rate = drop_path_rate if i == self.num_stages - 1 else 0.0
             self.stages.append(_build_stage(channels, stage, proj_norm_cfg, arch.norm_cfg, rate))
@@ -352,46 +341,6 @@ class CvT(Backbone):
         if part == 'blocks':
             return before + int(index) + 1, last + 1
         return before + 1 if before else 0, last + 1
-
-    # Settings
-
-    def _stage_settings(self, arch: SimpleNamespace, index: int) -> SimpleNamespace:
-        """The settings of one stage."""
-        settings = {key: value for key, value in vars(arch).items() if key != 'norm_cfg'}
-        return SimpleNamespace(
-            **{key: self._of_stage(key, value, index) for key, value in settings.items()}
-        )
-
-    def _of_stage(self, name: str, value: Any, index: int) -> Any:
-        if isinstance(value, str) or not isinstance(value, Sequence):
-            return value
-        if len(value) != self.num_stages:
-            raise ValueError(
-                f'{name}={value} has {len(value)} entries for {self.num_stages} stages (as many as '
-                'depths has); give one a stage'
-            )
-        return value[index]
-
-    def _check(self, settings: list[SimpleNamespace]) -> None:
-        for stage in settings:
-            if stage.embed_dims % stage.num_heads:
-                raise ValueError(
-                    f'num_heads={stage.num_heads} does not divide embed_dims={stage.embed_dims}'
-                )
-            if stage.projection not in ('dw_bn', 'avg', 'linear'):
-                raise ValueError(
-                    f"projection={stage.projection!r}: expected 'dw_bn', 'avg' or 'linear'"
-                )
-            if stage.qkv_kernel % 2 == 0:
-                raise ValueError(
-                    f'qkv_kernel={stage.qkv_kernel}: an even convolution has no centre; use an odd '
-                    'one'
-                )
-        if self.frozen_stages > self.num_stages:
-            raise ValueError(
-                f'frozen_stages={self.frozen_stages}: CvT has {self.num_stages} stages; use -1 '
-                f'(nothing) to {self.num_stages}'
-            )
 
 
 def _build_stage(

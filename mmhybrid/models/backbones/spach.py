@@ -1,8 +1,8 @@
 """SPACH: one frame, in which convolution, attention or an MLP mixes the tokens of an image."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
@@ -15,7 +15,8 @@ from ..layers import (
     Mlp,
     build_norm,
 )
-from .base import REQUIRED, Backbone
+from .arch import Arch, option
+from .base import Backbone
 
 Grid = tuple[int, int]
 MIXINGS = ('conv', 'attn', 'mlp')
@@ -179,6 +180,48 @@ HYBRID_S = (
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class SPACHArch(Arch):
+    """Architecture of a :class:`SPACH`."""
+
+    embed_dims: int
+    num_heads: int
+    stages: Sequence[Sequence[tuple[str, int]]]
+    patch_size: int = option('side of a patch of the stem in pixels', 4)
+    stem: Literal['patch', 'conv'] = option('kind of stem, see :class:`Stem`', 'patch')
+    token_ratio: float = option("hidden width of MLP mixing's MLPs over the number of tokens", 0.5)
+    channel_ratio: float = option("hidden width of the channels' MLPs over that of channels", 2)
+    image_size: int | tuple[int, int] = option(
+        'side or (height, width) of the images that MLP mixing is tied to; nothing else reads it',
+        224,
+    )
+    conv_bypass: bool = option('give each block its depth-wise convolution', True)
+    layer_scale: float | None = option(
+        "initial value of the mixing's LayerScale; in ``arch`` None is none", 1e-4
+    )
+    shared_mixing: bool = option("let a stage's blocks of one kind share one mixing", False)
+    qkv_bias: bool = option("bias of the attention's projection", True)
+    norm_cfg: dict = option('the layer norms', dict(type='LN', eps=1e-6))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        kinds = {kind for stage in self.stages for kind, _ in stage}
+        if not kinds <= set(MIXINGS):
+            raise ValueError(
+                f'stages={self.stages}: expected for each stage pairs of a mixing, one of '
+                f'{MIXINGS}, and a number of blocks'
+            )
+        if self.stem == 'conv' and self.patch_size % 2:
+            raise ValueError(
+                f"patch_size={self.patch_size}: stem='conv' halves the image first; give an even "
+                'number'
+            )
+        if 'attn' in kinds and self.embed_dims % self.num_heads:
+            raise ValueError(
+                f'num_heads={self.num_heads} does not divide embed_dims={self.embed_dims}'
+            )
+
+
 @MODELS.register_module()
 class SPACH(Backbone):
     """SPACH: stages of blocks that mix tokens by convolution, attention or an MLP.
@@ -191,33 +234,17 @@ class SPACH(Backbone):
     Args:
         arch: ``'ms_xxs_conv' 'ms_xxs_attn' 'ms_xxs_mlp'``, the same of ``ms_xs`` and ``ms_s``,
             ``'ms_xs_hybrid' 'ms_s_hybrid' 'ms_splus_hybrid'``, the single-stage ones
-            (``'xxs_conv'`` and so on), or ``dict(embed_dims, num_heads, stages)``, to which any of
-            the arguments marked * can be added. ``embed_dims`` is the width of the first stage and
-            doubles with each, ``num_heads`` is that of all stages, as in the original; ``stages``
-            gives each stage's blocks in order, such as ``[[('conv', 2), ('attn', 10)], ...]``.
-        in_channels: channels of the image.
-        out_indices: stages whose output comes out, before the final norm; None, the default, for
-            all.
-        patch_size: * side of a patch of the stem in pixels, default 4.
-        stem: * ``'patch'`` (default) or ``'conv'``, see :class:`Stem`.
-        token_ratio, channel_ratio: * hidden width of the MLPs over their number of tokens and of
-            channels, default 0.5 and 2.
-        image_size: * side or (height, width) of the images that MLP mixing is tied to, default 224;
-            nothing else reads it.
-        conv_bypass: * whether each block has the depth-wise convolution, default True.
-        layer_scale: * initial value of the mixing's LayerScale, default 1e-4; in ``arch`` None is
-            none.
-        shared_mixing: * whether a stage's blocks of one kind share one mixing, default False.
-        qkv_bias: * bias of the attention's projection, default True.
+            (``'xxs_conv'`` and so on), or a dict: ``embed_dims`` is the width of the first stage
+            and doubles with each, ``num_heads`` is that of all stages, as in the original;
+            ``stages`` gives each stage's blocks in order, such as
+            ``[[('conv', 2), ('attn', 10)], ...]``.
+        out_indices: stages whose output comes out, before the final norm; None for all.
         num_classes: classes of the original's head, 0 for none.
         stem_norm_cfg: norms of the convolutional stem, default ``dict(type='BN')``.
-        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-6)``.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0, except in
             single-stage models, where all blocks have it.
-        with_cp: recompute blocks in the backward pass to save memory.
+        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the stem, i also the first i stages.
-        norm_eval: keep batch norms in evaluation mode while training.
-        init_cfg: see :class:`Backbone`.
 
     Shapes:
         ``(N, in_channels, H, W)`` to ``(N, embed_dims * 2**i, ceil(H / s), ceil(W / s))``, s =
@@ -229,6 +256,7 @@ class SPACH(Backbone):
     """
 
     family = 'spach'
+    arch_type = SPACHArch
     arch_settings = {
         'ms_xxs_conv': _multi_stage(64, 2, _stages('conv', XXS)),
         'ms_xxs_attn': _multi_stage(32, 2, _stages('attn', XXS)),
@@ -252,71 +280,21 @@ class SPACH(Backbone):
         's_attn': _single_stage(512, 3, _stages('attn', [12])),
         's_mlp': _single_stage(512, 3, _stages('mlp', [24])),
     }
-    arch_defaults = dict(
-        embed_dims=REQUIRED,
-        num_heads=REQUIRED,
-        stages=REQUIRED,
-        patch_size=4,
-        stem='patch',
-        token_ratio=0.5,
-        channel_ratio=2,
-        image_size=224,
-        conv_bypass=True,
-        layer_scale=1e-4,
-        shared_mixing=False,
-        qkv_bias=True,
-        norm_cfg=dict(type='LN', eps=1e-6),
-    )
     pretrained_parts = {'spach': ''}
 
     def __init__(
         self,
         arch: str | dict = 'ms_s_hybrid',
         *,
-        in_channels: int = 3,
-        out_indices: Sequence[int] | None = None,
-        patch_size: int | None = None,
-        stem: Literal['patch', 'conv'] | None = None,
-        token_ratio: float | None = None,
-        channel_ratio: float | None = None,
-        image_size: int | tuple[int, int] | None = None,
-        conv_bypass: bool | None = None,
-        layer_scale: float | None = None,
-        shared_mixing: bool | None = None,
-        qkv_bias: bool | None = None,
         num_classes: int = 0,
         stem_norm_cfg: dict | None = None,
-        norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        init_cfg: dict | list | None = None,
+        **options: Any,
     ):
-        arch = self.resolve_arch(
-            arch,
-            patch_size=patch_size,
-            stem=stem,
-            token_ratio=token_ratio,
-            channel_ratio=channel_ratio,
-            image_size=image_size,
-            conv_bypass=conv_bypass,
-            layer_scale=layer_scale,
-            shared_mixing=shared_mixing,
-            qkv_bias=qkv_bias,
-            norm_cfg=norm_cfg,
-        )
-        num_stages = len(arch.stages)
-        super().__init__(
-            in_channels=in_channels,
-            out_indices=range(num_stages) if out_indices is None else out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
-        )
-        self.num_stages = num_stages
-        self._check(arch)
+        super().__init__(arch, **options)
+        arch = self.arch
+        self.num_stages = len(arch.stages)
+        self.check_frozen_stages(self.num_stages)
         self.patch_size = arch.patch_size
         size = arch.image_size
         self.image_size = (size, size) if isinstance(size, int) else tuple(size)
@@ -325,7 +303,7 @@ class SPACH(Backbone):
         stem_norm_cfg = dict(type='BN') if stem_norm_cfg is None else stem_norm_cfg
         dims = arch.embed_dims
         self.stem = Stem(
-            in_channels, dims, arch.patch_size, arch.stem, stem_norm_cfg, arch.norm_cfg
+            self.in_channels, dims, arch.patch_size, arch.stem, stem_norm_cfg, arch.norm_cfg
         )
         widths = [dims * 2**i for i in range(self.num_stages)]
         self.stages = self._build_stages(arch, widths, drop_path_rate)
@@ -384,32 +362,8 @@ class SPACH(Backbone):
 
     # Building
 
-    def _check(self, arch: SimpleNamespace) -> None:
-        kinds = {kind for stage in arch.stages for kind, _ in stage}
-        if not kinds <= set(MIXINGS):
-            raise ValueError(
-                f'stages={arch.stages}: expected for each stage pairs of a mixing, one of '
-                f'{MIXINGS}, and a number of blocks'
-            )
-        if arch.stem not in ('patch', 'conv'):
-            raise ValueError(f"stem={arch.stem!r}: expected 'patch' or 'conv'")
-        if arch.stem == 'conv' and arch.patch_size % 2:
-            raise ValueError(
-                f"patch_size={arch.patch_size}: stem='conv' halves the image first; give an even "
-                'number'
-            )
-        if 'attn' in kinds and arch.embed_dims % arch.num_heads:
-            raise ValueError(
-                f'num_heads={arch.num_heads} does not divide embed_dims={arch.embed_dims}'
-            )
-        if self.frozen_stages > self.num_stages:
-            raise ValueError(
-                f'frozen_stages={self.frozen_stages}: this SPACH has {self.num_stages} stages; use '
-                f'-1 (nothing) to {self.num_stages}'
-            )
-
     def _build_stages(
-        self, arch: SimpleNamespace, widths: Sequence[int], drop_path_rate: float
+        self, arch: SPACHArch, widths: Sequence[int], drop_path_rate: float
     ) -> nn.ModuleList:
         several = self.num_stages > 1
         last = max(sum(depth for stage in arch.stages for _, depth in stage) - 1, 1)
@@ -459,7 +413,7 @@ class SPACH(Backbone):
             )
 
 
-def _build_mixing(kind: str, arch: SimpleNamespace, dims: int, num_tokens: int) -> nn.Module | None:
+def _build_mixing(kind: str, arch: SPACHArch, dims: int, num_tokens: int) -> nn.Module | None:
     if kind == 'attn':
         return Attention(dims, arch.num_heads, qkv_bias=arch.qkv_bias)
     if kind == 'mlp':

@@ -1,7 +1,8 @@
 """Plain Vision Transformer, one class for the published families of weights."""
 
 from collections.abc import Sequence
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,8 @@ from ..layers import (
     resize_positions,
     rotary_positions,
 )
-from .base import REQUIRED, Backbone
+from .arch import Arch, option
+from .base import Backbone
 
 Grid = tuple[int, int]
 
@@ -101,6 +103,66 @@ class Block(nn.Module):
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
 
+@dataclass(frozen=True, kw_only=True)
+class ViTSize(Arch):
+    """Sizes of a plain Vision Transformer."""
+
+    embed_dims: int
+    depth: int
+    num_heads: int
+    mlp_ratio: float = 4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.num_heads < 1 or self.embed_dims % self.num_heads:
+            raise ValueError(
+                f'num_heads={self.num_heads} does not divide embed_dims={self.embed_dims}'
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViTArch(ViTSize):
+    """Architecture of a :class:`ViT`."""
+
+    patch_size: int = option('side of a patch in pixels', 16)
+    pretrain_size: int = option(
+        'side in pixels of the image for which positions are learned, which are resized for others',
+        224,
+    )
+    position: Literal['absolute', 'relative', 'rope'] = option(
+        "kind of position embedding, ``'relative'`` as in BEiT, ``'rope'`` as in DINOv3", 'absolute'
+    )
+    class_token: bool = option('put a class token before the patches', True)
+    dist_token: bool = option('put a distillation token after it', False)
+    num_registers: int = option('register tokens after them (DINOv2 reg, DINOv3)', 0)
+    qkv_bias: bool = option('bias of the projection to queries, keys and values', True)
+    mask_key_bias: bool = option("hold the keys' part of that bias at zero", False)
+    layer_scale: float | None = option('initial value of LayerScale, None for none', None)
+    ffn: Literal['mlp', 'swiglu'] = option('kind of feed-forward network', 'mlp')
+    interpolate_offset: float = option('added to the grid when DINOv2 resizes its positions', 0.0)
+    interpolate_antialias: bool = option('resize positions with antialiasing', False)
+    norm_cfg: dict = option('the layer norms', dict(type='LN', eps=1e-6))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.position == 'rope' and self.embed_dims // self.num_heads % 4:
+            raise ValueError(
+                f'rotary positions turn a head in four parts: {self.embed_dims // self.num_heads} '
+                f'channels (embed_dims={self.embed_dims}, num_heads={self.num_heads}) are not four '
+                'times some number'
+            )
+        if self.pretrain_size < self.patch_size:
+            raise ValueError(
+                f'pretrain_size={self.pretrain_size} is smaller than patch_size={self.patch_size}: '
+                'there would be no position to learn'
+            )
+        if self.position == 'relative' and (self.dist_token or self.num_registers):
+            raise ValueError(
+                'relative positions know patches and a class token only; set dist_token=False and '
+                'num_registers=0'
+            )
+
+
 @MODELS.register_module()
 class ViT(Backbone):
     """Vision Transformer: the maps of its patch tokens after some of its blocks.
@@ -114,32 +176,17 @@ class ViT(Backbone):
     ``num_prefix_tokens``).
 
     Args:
-        arch: name of an architecture or ``dict(embed_dims, depth, num_heads, mlp_ratio=4)``, to
-            which any of the arguments marked * can be added. ``'t' 's' 'b' 'l' 'g'`` are DeiT,
-            AugReg and MAE; ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others set what
-            their weights need.
-        in_channels: channels of the image.
+        arch: name of an architecture, or a dict. ``'t' 's' 'b' 'l' 'g'`` are DeiT, AugReg and MAE;
+            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others set what their weights
+            need.
         out_indices: the blocks whose output comes out; negative ones count from the last.
-        patch_size: * side of a patch in pixels, default 16.
-        pretrain_size: * side in pixels of the image for which positions are learned, default 224.
-            For other images they are resized.
-        position: * ``'absolute'`` (default), ``'relative'`` (BEiT), ``'rope'`` (DINOv3).
-        class_token, dist_token: * whether the sequence begins with them; defaults True, False.
-        num_registers: * register tokens after them (DINOv2 reg, DINOv3), default 0.
-        qkv_bias, mask_key_bias: * bias of the projection to queries, keys and values, default True,
-            and whether the key's part is held at zero, default False.
-        layer_scale: * initial value of LayerScale, None for none.
-        ffn: * ``'mlp'`` (default) or ``'swiglu'``.
-        interpolate_offset, interpolate_antialias: * how DINOv2 resizes its positions.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
             At the border they are padded as in the adapters' originals, see :class:`Attention`.
         final_norm: normalise the tokens of each output.
-        norm_cfg: * the layer norms, default ``dict(type='LN', eps=1e-6)``.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        with_cp: recompute blocks in the backward pass to save memory.
+        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the patch embedding and positions, i also the first i blocks.
         norm_eval: no effect, there is no batch norm; every backbone has it.
-        init_cfg: see :class:`Backbone`.
 
     Shapes:
         ``(N, in_channels, H, W)`` to a tuple of ``(N, embed_dims, ceil(H / patch_size),
@@ -150,6 +197,7 @@ class ViT(Backbone):
     """
 
     family = 'vit'
+    arch_type = ViTArch
     arch_settings = {
         **SIZES,
         'deit_t_distilled': SIZES['t'] | dict(dist_token=True),
@@ -164,79 +212,21 @@ class ViT(Backbone):
         **{f'dinov3_{size}': SIZES[size] | DINOV3 for size in 'sbl'},
         'dinov3_splus': SIZES['s'] | DINOV3 | dict(ffn='swiglu', mlp_ratio=6),
     }
-    arch_defaults = dict(
-        embed_dims=REQUIRED,
-        depth=REQUIRED,
-        num_heads=REQUIRED,
-        mlp_ratio=4,
-        patch_size=16,
-        pretrain_size=224,
-        position='absolute',
-        class_token=True,
-        dist_token=False,
-        num_registers=0,
-        qkv_bias=True,
-        mask_key_bias=False,
-        layer_scale=None,
-        ffn='mlp',
-        interpolate_offset=0.0,
-        interpolate_antialias=False,
-        norm_cfg=dict(type='LN', eps=1e-6),
-    )
     pretrained_parts = {'vit': ''}
 
     def __init__(
         self,
         arch: str | dict = 'b',
         *,
-        in_channels: int = 3,
         out_indices: Sequence[int] = (-1,),
-        patch_size: int | None = None,
-        pretrain_size: int | None = None,
-        position: Literal['absolute', 'relative', 'rope'] | None = None,
-        class_token: bool | None = None,
-        dist_token: bool | None = None,
-        num_registers: int | None = None,
-        qkv_bias: bool | None = None,
-        mask_key_bias: bool | None = None,
-        layer_scale: float | None = None,
-        ffn: Literal['mlp', 'swiglu'] | None = None,
-        interpolate_offset: float | None = None,
-        interpolate_antialias: bool | None = None,
         windows: int | Sequence[int | None] = 0,
         final_norm: bool = False,
-        norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        init_cfg: dict | list | None = None,
+        **options: Any,
     ):
-        super().__init__(
-            in_channels=in_channels,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
-        )
-        arch = self.resolve_arch(
-            arch,
-            patch_size=patch_size,
-            pretrain_size=pretrain_size,
-            position=position,
-            class_token=class_token,
-            dist_token=dist_token,
-            num_registers=num_registers,
-            qkv_bias=qkv_bias,
-            mask_key_bias=mask_key_bias,
-            layer_scale=layer_scale,
-            ffn=ffn,
-            interpolate_offset=interpolate_offset,
-            interpolate_antialias=interpolate_antialias,
-            norm_cfg=norm_cfg,
-        )
-        self._check(arch)
+        super().__init__(arch, out_indices=out_indices, **options)
+        arch = self.arch
+        self.check_frozen_stages(arch.depth, 'blocks')
         dims, side = arch.embed_dims, arch.pretrain_size // arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
         self.patch_size = arch.patch_size
@@ -245,7 +235,7 @@ class ViT(Backbone):
         self.interpolate = dict(
             offset=arch.interpolate_offset, antialias=arch.interpolate_antialias
         )
-        self.windows = self._windows(windows)
+        self.windows = window_per_block(windows, arch.depth)
         self.num_prefix_positions = int(arch.class_token) + int(arch.dist_token)
         self.num_prefix_tokens = self.num_prefix_positions + arch.num_registers
         if any(self.windows) and self.num_prefix_tokens:
@@ -255,7 +245,7 @@ class ViT(Backbone):
                 'num_registers=0, or windows=0'
             )
 
-        self.patch_embed = PatchEmbed(in_channels, dims, arch.patch_size)
+        self.patch_embed = PatchEmbed(self.in_channels, dims, arch.patch_size)
         self.cls_token = _token(1, dims) if arch.class_token else None
         self.dist_token = _token(1, dims) if arch.dist_token else None
         self.register_tokens = _token(arch.num_registers, dims) if arch.num_registers else None
@@ -358,56 +348,28 @@ class ViT(Backbone):
                 return 0, count
         return count - 1, count
 
-    # Settings
-
-    def _check(self, arch) -> None:
-        if arch.num_heads < 1 or arch.embed_dims % arch.num_heads:
-            raise ValueError(
-                f'num_heads={arch.num_heads} does not divide embed_dims={arch.embed_dims}'
-            )
-        if arch.position not in ('absolute', 'relative', 'rope'):
-            raise ValueError(
-                f"position={arch.position!r}: expected 'absolute', 'relative' or 'rope'"
-            )
-        if arch.ffn not in ('mlp', 'swiglu'):
-            raise ValueError(f"ffn={arch.ffn!r}: expected 'mlp' or 'swiglu'")
-        if arch.position == 'rope' and arch.embed_dims // arch.num_heads % 4:
-            raise ValueError(
-                f'rotary positions turn a head in four parts: {arch.embed_dims // arch.num_heads} '
-                f'channels (embed_dims={arch.embed_dims}, num_heads={arch.num_heads}) are not four '
-                'times some number'
-            )
-        if arch.pretrain_size < arch.patch_size:
-            raise ValueError(
-                f'pretrain_size={arch.pretrain_size} is smaller than patch_size={arch.patch_size}: '
-                'there would be no position to learn'
-            )
-        if arch.position == 'relative' and (arch.dist_token or arch.num_registers):
-            raise ValueError(
-                'relative positions know patches and a class token only; set dist_token=False and '
-                'num_registers=0'
-            )
-        if self.frozen_stages > arch.depth:
-            raise ValueError(
-                f'frozen_stages={self.frozen_stages}: the ViT has {arch.depth} blocks; use -1 '
-                f'(nothing) to {arch.depth}'
-            )
-
-    def _windows(self, windows: int | Sequence[int | None]) -> tuple[int, ...]:
-        if isinstance(windows, int):
-            windows = (windows,) * self.depth
-        windows = tuple(window or 0 for window in windows)
-        if len(windows) != self.depth:
-            raise ValueError(
-                f'windows has {len(windows)} entries for {self.depth} blocks; give one a block, or '
-                'a single number'
-            )
-        return windows
+    # Building
 
     def _relative_grid(self, window: int) -> Grid | None:
         if self.position != 'relative':
             return None
         return (window, window) if window else self.position_grid
+
+
+def window_per_block(windows: int | Sequence[int | None], depth: int) -> tuple[int, ...]:
+    """Side of the attention windows of each block, 0 for global attention.
+
+    Raises:
+        ValueError: a sequence that has not one entry a block.
+    """
+    if isinstance(windows, int):
+        windows = (windows,) * depth
+    if len(windows) != depth:
+        raise ValueError(
+            f'windows has {len(windows)} entries for {depth} blocks; give one a block, or a single '
+            'number'
+        )
+    return tuple(window or 0 for window in windows)
 
 
 def _token(count: int, dims: int) -> nn.Parameter:

@@ -1,8 +1,8 @@
 """ViT-CoMer: a plain ViT joined to a convolutional pyramid."""
 
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Literal
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,14 +12,13 @@ from mmhybrid.registry import MODELS
 from ..kernels import Shapes, join_levels, reference_points, resize_map, split_levels
 from ..layers import (
     ConvFFN,
-    ConvPyramid,
     DropPath,
     MSDeformAttention,
     build_norm,
     fold_into_previous,
 )
-from .adapter import group_blocks, init_layer, merge_maps, wrap_vit
-from .base import REQUIRED, Backbone
+from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
+from .arch import option, per_stage
 from .vit import SIZES
 
 
@@ -168,12 +167,57 @@ class Stage(nn.Module):
         self.extra = nn.ModuleList(extra)
 
 
-WIDE = dict(deform_heads=12, deform_ratio=0.5)
-SEGMENTATION = dict(windows=0, vit_features='stages')
+@dataclass(frozen=True, kw_only=True)
+class ViTCoMerArch(AdapterArch):
+    """Architecture of a :class:`ViTCoMer`."""
+
+    mrfp_ratio: float = option('hidden width of MRFP over ``embed_dims``', 0.5)
+    cti_to_vit: bool | Sequence[bool] = option(
+        'have CTI to the ViT (and MRFP, which feeds it); a sequence sets each stage', True
+    )
+    cti_to_cnn: bool | Sequence[bool] = option(
+        'have CTI to the CNN; a sequence sets each stage', True
+    )
+    cnn_interaction: bool | Sequence[bool] = option(
+        'let the pyramid attend to itself in CTI to the CNN and in the extra blocks; a sequence '
+        'sets each stage',
+        True,
+    )
+    extra_cti: int = option('extra CTI blocks after the last stage', 4)
+    cnn_ffn: bool = option(
+        'give CTI to the CNN and the extra blocks feed-forward networks; CTI to the ViT always has '
+        'one',
+        True,
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ('cti_to_vit', 'cti_to_cnn', 'cnn_interaction'):
+            self._set(**{name: per_stage(name, getattr(self, name), len(self.groups))})
+        if self.ffn_dims < 1:
+            raise ValueError(
+                f'ffn_ratio={self.ffn_ratio} leaves the feed-forward networks of CTI no channel; '
+                'to do without those on the side of the CNN set cnn_ffn=False'
+            )
+        if self.mrfp_dims < 2 or self.mrfp_dims % 2:
+            raise ValueError(
+                f'mrfp_ratio={self.mrfp_ratio} gives MRFP {self.mrfp_dims} hidden channels; it '
+                'needs an even number, half for each kernel size'
+            )
+        if self.vit_features == 'none' and not self.cti_to_cnn[-1] and not self.extra_cti:
+            raise ValueError(
+                'the last blocks of the ViT would not reach any output; switch on the last '
+                'cti_to_cnn, extra_cti or vit_features'
+            )
+
+    @property
+    def mrfp_dims(self) -> int:
+        """Hidden width of MRFP."""
+        return int(self.embed_dims * self.mrfp_ratio)
 
 
 @MODELS.register_module()
-class ViTCoMer(Backbone):
+class ViTCoMer(Adapter):
     """ViT-CoMer: a plain ViT and a convolutional pyramid that inform each other.
 
     ViT-CoMer: Vision Transformer with Convolutional Multi-scale Feature Interaction for Dense
@@ -187,39 +231,8 @@ class ViTCoMer(Backbone):
     to the CNN after it; extra CTI blocks follow the last.
 
     Args:
-        arch: ``'t' 's' 'b' 'l'``, the published detection models, ``'t_seg' 's_seg' 'b_seg'``, the
-            segmentation ones, or ``dict(embed_dims, depth, num_heads, mlp_ratio=4)``, to which any
-            of the arguments marked * can be added.
-        vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
-            By default it has no class token, and LayerScale beginning at 1.
-        windows: * side of the ViT's attention windows, 0 for global attention; a sequence sets each
-            block. Default 14, 14, global, repeated.
-        in_channels: channels of the image.
-        out_indices: levels that come out, of strides 4, 8, 16 and 32.
-        stem_channels: * width of the convolutional stem, default 64.
-        interaction_indexes: * first and last block of each stage, default four equal groups.
-        mrfp_ratio: * hidden width of MRFP over ``embed_dims``, default 0.5.
-        cti_to_vit, cti_to_cnn: * whether there is CTI to the ViT (and MRFP, which feeds it) and to
-            the CNN; a sequence sets each stage. Default True.
-        cnn_interaction: * whether the pyramid attends to itself in CTI to the CNN and in the extra
-            blocks; a sequence sets each stage. Default True.
-        extra_cti: * extra CTI blocks after the last stage, default 4.
-        vit_features: * which ViT maps are added to the outputs: ``'last'`` (default), the last
-            stage's at each level; ``'stages'``, the i-th stage's at level i; ``'none'``.
-        num_points, deform_heads, deform_ratio: * sampling points a level, heads (default 6) and
-            value width over ``embed_dims`` of deformable attention.
-        deform_backend: see :func:`~mmhybrid.models.layers.deformable_attention`.
-        ffn_ratio: * hidden width of the CTI's feed-forward networks over ``embed_dims``, default
-            0.25.
-        cnn_ffn: * whether CTI to the CNN and the extra blocks have such networks, default True; CTI
-            to the ViT always has.
-        norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
-        drop_path_rate: stochastic depth: of the ViT growing to this, of every CTI just this.
-        with_cp: recompute ViT blocks, MRFP and CTI in the backward pass to save memory.
-        freeze: ``'vit'`` freezes the whole ViT.
-        frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
-        norm_eval: keep batch norms in evaluation mode while training.
-        init_cfg: see :class:`Backbone`; takes weights of a ViT or of a whole ViT-CoMer.
+        arch: ``'t' 's' 'b' 'l'``, the published detection models, ``'t_seg' 's_seg' 'b_seg'``,
+            the segmentation ones, or a dict.
 
     Shapes:
         ``(N, in_channels, H, W)`` to ``(N, embed_dims, ceil(H / s), ceil(W / s))``, s = 4, 8, 16
@@ -230,6 +243,7 @@ class ViTCoMer(Backbone):
     """
 
     family = 'vitcomer'
+    arch_type = ViTCoMerArch
     arch_settings = {
         't': SIZES['t'],
         's': SIZES['s'],
@@ -239,105 +253,41 @@ class ViTCoMer(Backbone):
         's_seg': SIZES['s'] | SEGMENTATION | dict(mrfp_ratio=1.5),
         'b_seg': SIZES['b'] | WIDE | SEGMENTATION | dict(mrfp_ratio=1.0),
     }
-    arch_defaults = dict(
-        embed_dims=REQUIRED,
-        depth=REQUIRED,
-        num_heads=REQUIRED,
-        mlp_ratio=4,
-        windows=(14, 14, 0),
-        stem_channels=64,
-        interaction_indexes=None,
-        mrfp_ratio=0.5,
-        cti_to_vit=True,
-        cti_to_cnn=True,
-        cnn_interaction=True,
-        extra_cti=4,
-        vit_features='last',
-        num_points=4,
-        deform_heads=6,
-        deform_ratio=1.0,
-        ffn_ratio=0.25,
-        cnn_ffn=True,
-    )
     pretrained_parts = {'vit': 'vit.', 'vit_comer': ''}
 
-    def __init__(
-        self,
-        arch: str | dict = 'b',
-        *,
-        vit: dict | None = None,
-        windows: int | Sequence[int] | None = None,
-        in_channels: int = 3,
-        out_indices: Sequence[int] = (0, 1, 2, 3),
-        stem_channels: int | None = None,
-        interaction_indexes: Sequence[tuple[int, int]] | None = None,
-        mrfp_ratio: float | None = None,
-        cti_to_vit: bool | Sequence[bool] | None = None,
-        cti_to_cnn: bool | Sequence[bool] | None = None,
-        cnn_interaction: bool | Sequence[bool] | None = None,
-        extra_cti: int | None = None,
-        vit_features: Literal['last', 'stages', 'none'] | None = None,
-        num_points: int | None = None,
-        deform_heads: int | None = None,
-        deform_ratio: float | None = None,
-        deform_backend: str = 'auto',
-        ffn_ratio: float | None = None,
-        cnn_ffn: bool | None = None,
-        norm_cfg: dict | None = None,
-        drop_path_rate: float = 0.0,
-        with_cp: bool = False,
-        freeze: Literal['vit'] | None = None,
-        frozen_stages: int = -1,
-        norm_eval: bool = False,
-        init_cfg: dict | list | None = None,
-    ):
-        super().__init__(
-            in_channels=in_channels,
-            out_indices=out_indices,
-            frozen_stages=frozen_stages,
-            norm_eval=norm_eval,
-            with_cp=with_cp,
-            init_cfg=init_cfg,
-        )
-        arch = self.resolve_arch(
-            arch,
-            windows=windows,
-            stem_channels=stem_channels,
-            interaction_indexes=interaction_indexes,
-            mrfp_ratio=mrfp_ratio,
-            cti_to_vit=cti_to_vit,
-            cti_to_cnn=cti_to_cnn,
-            cnn_interaction=cnn_interaction,
-            extra_cti=extra_cti,
-            vit_features=vit_features,
-            num_points=num_points,
-            deform_heads=deform_heads,
-            deform_ratio=deform_ratio,
-            ffn_ratio=ffn_ratio,
-            cnn_ffn=cnn_ffn,
-        )
-        if freeze not in (None, 'vit'):
-            raise ValueError(f"freeze={freeze!r}: expected None or 'vit'")
-        self.frozen_part = freeze
-        self.vit = wrap_vit(self, arch, vit or {}, drop_path_rate)
-        self.groups = group_blocks(arch.depth, arch.interaction_indexes)
-        self.vit_features = arch.vit_features
+    def __init__(self, arch: str | dict = 'b', **options: Any):
+        super().__init__(arch, **options)
 
-        dims = arch.embed_dims
-        self.levels = self.resolve_indices(4)
-        self.out_channels = (dims,) * len(self.levels)
-        self.out_strides = tuple(4 * 2**level for level in self.levels)
+    def build_stages(self, attention: dict, norm_cfg: dict, drop_path_rate: float) -> list[Stage]:
+        arch, dims = self.arch, self.arch.embed_dims
+        common = dict(
+            embed_dims=dims,
+            attention=dict(attention, num_levels=3),
+            norm_cfg=dict(type='LN', eps=1e-6),
+            drop_path_rate=drop_path_rate,
+        )
+        cnn_ffn_dims = arch.ffn_dims if arch.cnn_ffn else 0
 
-        norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
-        self.cnn = ConvPyramid(in_channels, arch.stem_channels, dims, norm_cfg, 0 in self.levels)
-        self.level_embed = nn.Parameter(torch.randn(3, dims))
-        self.stages = self._build_stages(arch, norm_cfg, deform_backend, drop_path_rate)
-        self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if 0 in self.levels else None
-        self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
-        for part in (self.cnn, self.stages, self.upsample):
-            if part is not None:
-                part.apply(init_layer)
-        self.freeze()
+        def to_cnn(i: int, own_ffn: bool) -> CTIToCNN:
+            interaction = arch.cnn_interaction[i]
+            return CTIToCNN(
+                ffn_dims=cnn_ffn_dims, own_ffn=own_ffn, interaction=interaction, **common
+            )
+
+        stages = []
+        for i, (with_vit, with_cnn) in enumerate(
+            zip(arch.cti_to_vit, arch.cti_to_cnn, strict=True)
+        ):
+            extra = arch.extra_cti if i == len(self.groups) - 1 else 0
+            stages.append(
+                Stage(
+                    mrfp=MRFP(dims, arch.mrfp_dims, 3, norm_cfg) if with_vit else None,
+                    to_vit=CTIToViT(ffn_dims=arch.ffn_dims, **common) if with_vit else None,
+                    to_cnn=to_cnn(i, own_ffn=False) if with_cnn else None,
+                    extra=[to_cnn(i, own_ffn=True) for _ in range(extra)],
+                )
+            )
+        return stages
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
@@ -367,94 +317,7 @@ class ViTCoMer(Backbone):
                 if module is not None:
                     pyramid = self.run(module, pyramid, patches, points, shapes)
 
-        if self.vit_features == 'last':
-            features = features[-1:] * 4
-        elif self.vit_features == 'none':
-            features = [None] * 4
-        return merge_maps(self, [finest, *split_levels(pyramid, shapes)], features, grid, size)
-
-    # Training
-
-    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        return [self.vit] if self.frozen_part == 'vit' else []
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Those of the ViT; the adapter is at the last depth."""
-        return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
-
-    # Building
-
-    def _build_stages(
-        self, arch: SimpleNamespace, norm_cfg: dict, backend: str, drop_path_rate: float
-    ) -> nn.ModuleList:
-        dims = arch.embed_dims
-        count = len(self.groups)
-        to_vit = _per_stage('cti_to_vit', arch.cti_to_vit, count)
-        to_cnn = _per_stage('cti_to_cnn', arch.cti_to_cnn, count)
-        interaction = _per_stage('cnn_interaction', arch.cnn_interaction, count)
-        mrfp_dims = int(dims * arch.mrfp_ratio)
-        ffn_dims = int(dims * arch.ffn_ratio)
-        self._check_stages(arch, to_cnn[-1], mrfp_dims, ffn_dims)
-
-        common = dict(
-            embed_dims=dims,
-            attention=dict(
-                num_heads=arch.deform_heads,
-                num_levels=3,
-                num_points=arch.num_points,
-                value_ratio=arch.deform_ratio,
-                backend=backend,
-            ),
-            norm_cfg=dict(type='LN', eps=1e-6),
-            drop_path_rate=drop_path_rate,
-        )
-        cnn_ffn_dims = ffn_dims if arch.cnn_ffn else 0
-
-        def to_cnn_block(i: int, own_ffn: bool) -> CTIToCNN:
-            return CTIToCNN(
-                ffn_dims=cnn_ffn_dims, own_ffn=own_ffn, interaction=interaction[i], **common
-            )
-
-        stages = nn.ModuleList()
-        for i in range(count):
-            extra = arch.extra_cti if i == count - 1 else 0
-            stages.append(
-                Stage(
-                    mrfp=MRFP(dims, mrfp_dims, 3, norm_cfg) if to_vit[i] else None,
-                    to_vit=CTIToViT(ffn_dims=ffn_dims, **common) if to_vit[i] else None,
-                    to_cnn=to_cnn_block(i, own_ffn=False) if to_cnn[i] else None,
-                    extra=[to_cnn_block(i, own_ffn=True) for _ in range(extra)],
-                )
-            )
-        return stages
-
-    def _check_stages(
-        self, arch: SimpleNamespace, last_to_cnn: bool, mrfp_dims: int, ffn_dims: int
-    ) -> None:
-        if ffn_dims < 1:
-            raise ValueError(
-                f'ffn_ratio={arch.ffn_ratio} leaves the feed-forward networks of CTI no channel; '
-                'to do without those on the side of the CNN set cnn_ffn=False'
-            )
-        if mrfp_dims < 2 or mrfp_dims % 2:
-            raise ValueError(
-                f'mrfp_ratio={arch.mrfp_ratio} gives MRFP {mrfp_dims} hidden channels; it needs an '
-                'even number, half for each kernel size'
-            )
-        if arch.vit_features not in ('last', 'stages', 'none'):
-            raise ValueError(
-                f"vit_features={arch.vit_features!r}: expected 'last', 'stages' or 'none'"
-            )
-        if arch.vit_features == 'stages' and len(self.groups) != 4:
-            raise ValueError(
-                f"vit_features='stages' gives each of the 4 levels one stage's map, but there are "
-                f"{len(self.groups)} stages; use vit_features='last'"
-            )
-        if arch.vit_features == 'none' and not last_to_cnn and not arch.extra_cti:
-            raise ValueError(
-                'the last blocks of the ViT would not reach any output; switch on the last '
-                'cti_to_cnn, extra_cti or vit_features'
-            )
+        return self.output_maps(finest, pyramid, shapes, features, grid, size)
 
 
 def sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:
@@ -467,11 +330,3 @@ def add_patches(pyramid: Tensor, patches: Tensor, shapes: Shapes) -> Tensor:
     """Add patch tokens ``(N, h * w, C)`` to the middle level of the pyramid ``(N, S, C)``."""
     fine, middle, coarse = pyramid.split([h * w for h, w in shapes], dim=1)
     return torch.cat((fine, middle + patches, coarse), dim=1)
-
-
-def _per_stage(name: str, value: bool | Sequence[bool], count: int) -> tuple[bool, ...]:
-    if isinstance(value, bool):
-        return (value,) * count
-    if len(value) != count:
-        raise ValueError(f'{name} has {len(value)} entries for {count} stages: {list(value)}')
-    return tuple(value)

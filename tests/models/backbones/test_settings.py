@@ -1,8 +1,14 @@
 """Settings that do not go together are named as the user gave them."""
 
+import inspect
+import re
+from dataclasses import FrozenInstanceError, dataclass
+from typing import Literal
+
 import pytest
 
-from mmhybrid.models.backbones import CMT, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import BACKBONES, CMT, SPACH, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones.arch import option
 
 TINY_VIT = dict(embed_dims=32, depth=4, num_heads=2)
 TINY_ADAPTER = TINY_VIT | dict(deform_heads=2, stem_channels=8, windows=0)
@@ -34,3 +40,80 @@ def test_numbers_from_a_command_line():
     assert CMT('ti', out_indices=2).out_indices == (2,)
     tokens = [stage.cls_token for stage in CvT(TINY_CVT, class_token=1).stages]
     assert [token is not None for token in tokens] == [False, False, True]
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+def test_options_stand_in_the_signature_and_the_documentation(backbone):
+    options = backbone.arch_type.options()
+    for made in (backbone, backbone.__init__):
+        parameters = dict(inspect.signature(made).parameters)
+        parameters.pop('self', None)
+        assert next(iter(parameters)) == 'arch'
+        assert {*options, 'in_channels', 'with_cp', 'init_cfg'} <= set(parameters)
+        for name, it in options.items():
+            assert parameters[name].default is None
+            assert parameters[name].annotation == it.type | None
+        assert all(
+            one.kind not in (one.VAR_KEYWORD, one.VAR_POSITIONAL) for one in parameters.values()
+        )
+    entries = re.findall(r'^    (\w+): ', backbone.__doc__.split('Args:')[1].split('\n\n')[0], re.M)
+    assert entries == list(parameters)
+    for name in options:
+        assert f'    {name}: * ' in backbone.__doc__
+
+
+def test_a_subclass_documents_its_own():
+    class Small(CMT):
+        """A small CMT.
+
+        Args:
+            arch: ``'ti'``.
+            size, shape: of something
+                small.
+            lpu, head_drop: ours.
+        """
+
+        def __init__(self, arch='ti', *, size=1, shape=2, **options):
+            super().__init__(arch, **options)
+
+    assert '\n    size, shape: of something small.\n' in Small.__doc__
+    assert '\n    lpu, head_drop: ours.\n' in Small.__doc__
+    for name in ('ffn_shortcut', 'in_channels', 'arch'):
+        assert Small.__doc__.count(f'\n    {name}: ') == 1
+    assert 'lpu: *' not in Small.__doc__
+    assert 'size' in inspect.signature(Small).parameters
+    assert 'size' not in inspect.signature(CMT).parameters
+
+
+def test_a_record_with_one_more_option():
+    @dataclass(frozen=True, kw_only=True)
+    class Arch(CMT.arch_type):
+        extra: Literal['a', 'b'] = option('more', 'a')
+
+    class Own(CMT):
+        arch_type = Arch
+
+    tiny = dict(CMT.arch_settings['ti'], depths=(1, 1, 1, 1))
+    assert Own(tiny, extra='b').arch.extra == 'b'
+    assert Own(tiny | dict(extra='b')).arch.extra == 'b'
+    assert Own(tiny).arch.extra == 'a'
+    with pytest.raises(ValueError, match="extra='c': expected 'a' or 'b'"):
+        Own(tiny, extra='c')
+    with pytest.raises(TypeError, match="Own has no argument 'extr'; did you mean 'extra'"):
+        Own(tiny, extr='a')
+    with pytest.raises(TypeError, match="CMT has no argument 'extra'"):
+        CMT(tiny, extra='a')
+
+
+def test_nothing_of_a_record_is_the_callers():
+    norm_cfg, stages = dict(type='LN', eps=1e-3), [[['conv', 1]], [['attn', 1]]]
+    arch = dict(embed_dims=8, num_heads=2, stages=stages, norm_cfg=norm_cfg)
+    model = SPACH(arch)
+    stages[1][0][0], norm_cfg['eps'] = 'mlp', 1.0
+    assert model.arch.stages == [[['conv', 1]], [['attn', 1]]]
+    assert model.arch.norm_cfg == dict(type='LN', eps=1e-3)
+    first, second = ViT.resolve_arch('t'), ViT.resolve_arch('t')
+    first.norm_cfg['eps'] = 1.0
+    assert second.norm_cfg == ViT.resolve_arch('s').norm_cfg == dict(type='LN', eps=1e-6)
+    with pytest.raises(FrozenInstanceError):
+        model.arch.num_heads = 4

@@ -1,0 +1,197 @@
+"""Records of architectures, from which arguments, documentation and checks of backbones follow."""
+
+import inspect
+import re
+import textwrap
+from collections.abc import Sequence
+from dataclasses import MISSING, Field, dataclass, field, fields
+from typing import Any, Literal, get_args, get_origin, get_type_hints
+
+VAR_POSITIONAL, VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
+KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
+
+
+def option(doc: str, default: Any) -> Any:
+    """A field of an :class:`Arch` that the backbone also takes as an argument of that name.
+
+    Args:
+        doc: the argument's documentation, without a full stop; the default is added to it.
+        default: value of architectures that do not set it. A dict is copied for each record.
+    """
+    metadata = dict(doc=doc, default=default)
+    if isinstance(default, dict):
+        return field(default_factory=default.copy, metadata=metadata)
+    return field(default=default, metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arch:
+    """Base of the records, one a family: every setting of an architecture, checked.
+
+    A subclass is a frozen dataclass. A field made by :func:`option` is also an argument of the
+    backbone, which appears in its signature and its documentation; any other field is set in
+    ``arch`` alone. ``__post_init__`` checks what concerns the record alone, after this class has
+    checked that fields annotated as ``Literal`` hold one of its values.
+
+    Raises:
+        ValueError: a value that its field does not take.
+    """
+
+    def __post_init__(self) -> None:
+        for name, annotation in get_type_hints(type(self)).items():
+            choices, values = _choices(annotation), getattr(self, name)
+            for value in values if isinstance(values, (list, tuple)) else [values]:
+                if choices and value not in choices:
+                    *others, last = map(repr, choices)
+                    raise ValueError(f'{name}={value!r}: expected {", ".join(others)} or {last}')
+
+    @classmethod
+    def options(cls) -> dict[str, Field]:
+        """The fields that are arguments of the backbone, by name."""
+        return {it.name: it for it in fields(cls) if 'doc' in it.metadata}
+
+    @classmethod
+    def required(cls) -> list[str]:
+        """Names of the fields that every architecture has to set."""
+        return [it.name for it in fields(cls) if _default(it) is MISSING]
+
+    def _set(self, **values: Any) -> None:
+        """Replace given values by equal ones in another form; for ``__post_init__`` alone."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+
+def per_stage(name: str, value: Any, count: int) -> tuple:
+    """One value for each of ``count`` stages, of a sequence or of one value for all.
+
+    Raises:
+        ValueError: a sequence of another length.
+    """
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        return (value,) * count
+    if len(value) != count:
+        raise ValueError(
+            f'{name} has {len(value)} entries for {count} stages: {tuple(value)}; give one a '
+            'stage, or a single value'
+        )
+    return tuple(value)
+
+
+def complete_signature(backbone: type[Any]) -> inspect.Signature:
+    """The signature of a backbone's constructor, with what it hands on as ``**kwargs``.
+
+    Its own parameters come first, then the options of its ``arch_type``, all None by default, then
+    the parameters of the next constructor, as long as there is ``**kwargs``.
+    """
+    found: dict[str, inspect.Parameter] = {}
+    by_position = True
+    for base in backbone.__mro__:
+        if '__init__' not in vars(base):
+            continue
+        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        kinds = {one.kind for one in parameters}
+        for one in parameters:
+            if one.kind not in (VAR_POSITIONAL, VAR_KEYWORD):
+                found.setdefault(one.name, one if by_position else one.replace(kind=KEYWORD_ONLY))
+        by_position = by_position and VAR_POSITIONAL in kinds
+        if VAR_KEYWORD in kinds or base is not backbone:
+            hints = get_type_hints(backbone.arch_type)
+            for name in backbone.arch_type.options():
+                one = inspect.Parameter(
+                    name, KEYWORD_ONLY, default=None, annotation=hints[name] | None
+                )
+                found.setdefault(name, one)
+        if VAR_KEYWORD not in kinds:
+            break
+    return inspect.Signature(sorted(found.values(), key=lambda one: one.kind))
+
+
+def complete_doc(backbone: type[Any], root: type) -> str | None:
+    """The docstring of a backbone, with every parameter of its signature in the section Args.
+
+    The text is that of the class itself, of the option, or of the nearest base up to ``root``. A
+    docstring without a section Args stays as it is.
+    """
+    doc = vars(backbone).get('__doc__')
+    own = _entries(doc)
+    if doc is None or not own:
+        return doc
+    texts: dict[str, str] = {}
+    for base in reversed(backbone.__mro__[1:]):
+        if issubclass(base, root):
+            texts.update(_entries(vars(base).get('__doc__')))
+    for name, it in backbone.arch_type.options().items():
+        texts[name] = f'* {it.metadata["doc"]}{_spoken_default(it.metadata["default"])}.'
+    if 'arch' in own:
+        own['arch'] += f' {_spoken_arch(backbone.arch_type)}'
+    said = {name for names in own for name in names.split(', ')}
+    names = [
+        name for name in inspect.signature(backbone).parameters if name in own or name in texts
+    ]
+    shared = [name for name in own if name not in names]  # entries of several parameters
+    texts.update(own)
+    lines = [
+        textwrap.fill(
+            f'{name}: {texts[name]}',
+            width=100,
+            initial_indent=' ' * 4,
+            subsequent_indent=' ' * 8,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name in shared + [name for name in names if name in own or name not in said]
+    ]
+    before, section, after = _split(doc)
+    return '\n'.join([*before, section[0], *lines, *after])
+
+
+def _split(doc: str) -> tuple[list[str], list[str], list[str]]:
+    """Lines before the section Args of a docstring, its lines, and those after it."""
+    lines = inspect.cleandoc(doc).splitlines()
+    start = lines.index('Args:') if 'Args:' in lines else len(lines)
+    stop = start + 1
+    while stop < len(lines) and lines[stop].startswith(' '):
+        stop += 1
+    return lines[:start], lines[start:stop], lines[stop:]
+
+
+def _entries(doc: str | None) -> dict[str, str]:
+    """Text by parameter, or by parameters as in ``x, y: text``, of the section Args."""
+    entries: dict[str, str] = {}
+    for line in _split(doc or '')[1][1:]:
+        begins = re.fullmatch(r' {4}(\w[\w, ]*): (.*)', line)
+        if begins:
+            names = begins[1]
+            entries[names] = begins[2]
+        elif entries:
+            entries[names] += f' {line.strip()}'
+    return entries
+
+
+def _spoken_arch(record: type[Arch]) -> str:
+    """The sentence about ``arch`` as a dict."""
+    alone = [it for it in fields(record) if it.name not in record.options()]
+    names = [it.name if _default(it) is MISSING else f'{it.name}={_default(it)!r}' for it in alone]
+    marked = ', to which any of the arguments marked * can be added' if record.options() else ''
+    return f'A dict is ``dict({", ".join(names)})``{marked}.'
+
+
+def _spoken_default(value: Any) -> str:
+    """The end of an option's sentence; nothing for None, which its text explains."""
+    if value is None:
+        return ''
+    if isinstance(value, dict):
+        value = f'dict({", ".join(f"{key}={one!r}" for key, one in value.items())})'
+        return f'; default ``{value}``'
+    return f'; default ``{value!r}``' if isinstance(value, str) else f'; default {value}'
+
+
+def _default(it: Field) -> Any:
+    return it.default if it.default_factory is MISSING else it.default_factory()
+
+
+def _choices(annotation: Any) -> tuple:
+    """The values of the ``Literal`` that an annotation is or contains; () without one."""
+    if get_origin(annotation) is Literal:
+        return get_args(annotation)
+    return next(filter(None, map(_choices, get_args(annotation))), ())
