@@ -7,6 +7,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from mmhybrid.models import kernels  # noqa: F401  registers the operator that is recorded
+
 Grid = tuple[int, int]
 MAX_PREFIX = 8
 """Most class, distillation and register tokens that a sequence is expected to begin with."""
@@ -98,6 +100,9 @@ class _Recorder(TorchFunctionMode):
         kwargs = kwargs or {}
         if func is F.scaled_dot_product_attention and self.running:
             self._record(*args, **kwargs)
+        elif func is torch.ops.mmhybrid.biased_attention and self.running:
+            query, key, value, bias, scale = args
+            self._record(query, key, value, bias[None], scale=scale)
         return func(*args, **kwargs)
 
     def _record(self, query, key, value, attn_mask=None, *, scale=None, **_):

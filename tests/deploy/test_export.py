@@ -18,7 +18,7 @@ from mmhybrid.deploy import (
 from mmhybrid.deploy.exporting import SIZES, capture, compare, write
 from mmhybrid.deploy.graphs import AdaptivePool, prepare
 from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
-from mmhybrid.models.layers.export import resize_bicubic
+from mmhybrid.models.kernels import resize_bicubic
 
 VIT = dict(embed_dims=16, depth=1, num_heads=2)
 ADAPTED = dict(

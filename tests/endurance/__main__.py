@@ -28,7 +28,6 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmhybrid.datasets.demo import CLASSES, draw_scene
-from mmhybrid.models.layers import pair_bias
 from tests.models.backbones import (
     test_cmt,
     test_conv_stem_vit,
@@ -102,7 +101,6 @@ def training(family: str, count: int) -> int:
 def watch_memory(family: str, run, count: int) -> int:
     sizes = random.Random(0)
     early = None
-    pair_bias.MAX_CACHED = 2**16  # a bound that is reached in the first tenth
     for i in range(count):
         # The largest size first: what it needs stays with the process.
         size = (128, 128) if i < 2 else (sizes.randint(32, 128), sizes.randint(32, 128))

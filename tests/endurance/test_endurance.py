@@ -3,13 +3,7 @@
 import pytest
 import torch
 
-from mmhybrid.models.layers import pair_bias
 from tests.endurance import __main__ as endurance
-
-
-@pytest.fixture(autouse=True)
-def bound(monkeypatch):
-    monkeypatch.setattr(pair_bias, 'MAX_CACHED', pair_bias.MAX_CACHED)
 
 
 @pytest.mark.parametrize('family', ['cmt', 'vitcomer'])

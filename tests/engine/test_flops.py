@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from mmhybrid.engine.flops import count_macs
-from mmhybrid.models.layers import Attention, deformable_attention
-from mmhybrid.models.layers.deformable_attention import BACKENDS
+from mmhybrid.models.kernels import biased_attention, deformable_attention
+from mmhybrid.models.layers import Attention
 
 
 def test_linear_and_convolution():
@@ -21,7 +21,14 @@ def test_fused_attention_counts_both_products():
     assert count_macs(attention, torch.randn(1, tokens, 16), (3, 4)) == linear + products
 
 
-@pytest.mark.parametrize('backend', BACKENDS)
+def test_attention_with_a_bias_counts_the_same():
+    q, k, v = torch.randn(2, 3, 6, 4), torch.randn(2, 3, 5, 4), torch.randn(2, 3, 5, 8)
+    inputs = q, k, v, torch.randn(3, 6, 5), 0.5
+    macs = count_macs(nn.Identity(), *inputs, forward=biased_attention)
+    assert macs == 2 * 3 * 6 * 5 * (4 + 8)
+
+
+@pytest.mark.parametrize('backend', ['embedding_bag', 'grid_sample', 'gather'])
 def test_deformable_attention_counts_four_pixels_a_sample(backend):
     n, queries, heads, dims, points = 2, 5, 3, 4, 2
     shapes = ((4, 4), (2, 2))

@@ -9,8 +9,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmhybrid.models.layers import pyramid
-from mmhybrid.models.layers.deformable_attention import HAS_TRITON
+from mmhybrid.models.kernels import pyramid
+from mmhybrid.models.kernels.deformable_attention import HAS_TRITON
 
 from .test_compile import MODELS
 
@@ -52,8 +52,6 @@ def gpu(monkeypatch):
     pyramid._kept_sizes.cache_clear()
 
 
-# CMT keeps biases by the address of their table.
-@pytest.mark.filterwarnings('ignore:Accessing the data pointer of FakeTensor')
 @pytest.mark.parametrize('mode', ['infer', 'float32', 'bfloat16', 'amp'])
 @pytest.mark.parametrize('name', NAMES)
 def test_a_gpu_is_never_waited_for(name, mode, gpu):

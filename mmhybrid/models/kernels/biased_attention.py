@@ -60,7 +60,8 @@ _library.define(
 
 @torch.library.impl(_library, 'biased_attention', 'CompositeExplicitAutograd')
 def _forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=scale)
+    # Of a mask that needs a gradient torch would keep away from the fused kernel, even here.
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.detach()[None], scale=scale)
     return out.transpose(1, 2).contiguous().transpose(1, 2)  # as the kernel itself lays it out
 
 

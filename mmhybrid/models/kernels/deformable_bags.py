@@ -56,7 +56,8 @@ def _forward(
         pixels = _Pixels(shapes, block_points, block_offsets)
         spread = pixels.spread(block_weights, table.dtype)
         out = F.embedding_bag(pixels.rows(), table, mode='sum', per_sample_weights=spread)
-        outs.append(out.view(len(value), -1, math.prod(value.shape[2:])))  # (N, queries, C)
+        # (N queries heads, D) -> (N, queries, C)
+        outs.append(out.view(len(value), len(block_points), math.prod(value.shape[2:])))
     return outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
 
 

@@ -1,6 +1,6 @@
 """Activation checkpointing: what the backward pass computes again need not be kept."""
 
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 
 import torch
@@ -33,7 +33,7 @@ def recompute(module: nn.Module, *args, light: bool = False) -> Tensor:
 
     Args:
         light: keep the results of :data:`EXPENSIVE` operators and compute the rest again, norms,
-            activations and sums.
+            activations and sums. Gradients then flow once: torch drops what it kept as it takes it.
     """
     if not torch.is_grad_enabled():
         return module(*args)
@@ -44,7 +44,7 @@ def recompute(module: nn.Module, *args, light: bool = False) -> Tensor:
 
     def both_runs() -> tuple[AbstractContextManager, AbstractContextManager]:
         first, second = contexts() if light else (nullcontext(), nullcontext())
-        return first, _entered(second, _KeptStatistics(module))
+        return first, _SecondRun(module, second)
 
     return checkpoint(module, *args, use_reentrant=False, context_fn=both_runs)
 
@@ -54,22 +54,19 @@ def _policy(ctx, operator, *args, **kwargs) -> CheckpointPolicy:
     return CheckpointPolicy.MUST_SAVE if is_expensive else CheckpointPolicy.PREFER_RECOMPUTE
 
 
-@contextmanager
-def _entered(*contexts: AbstractContextManager):
-    with ExitStack() as stack:
-        for context in contexts:
-            stack.enter_context(context)
-        yield
-
-
-class _KeptStatistics:
+class _SecondRun:
     """A context in which batch norms do as in the first run and leave their statistics alone.
 
-    It is made in the first run and entered in the second: by then the model may be in evaluation
-    mode.
+    It is made in the first run and entered in the second, or in several: by then the model may be
+    in evaluation mode.
+
+    Args:
+        module: holds the batch norms.
+        inner: is entered with it.
     """
 
-    def __init__(self, module: nn.Module):
+    def __init__(self, module: nn.Module, inner: AbstractContextManager):
+        self.inner = inner
         modules = module.modules()
         norms = [m for m in modules if isinstance(m, _BatchNorm) and m.track_running_stats]
         self.norms = [(norm, norm.training) for norm in norms]
@@ -84,8 +81,10 @@ class _KeptStatistics:
             self.before.append((norm, norm.training, norm.momentum, values))
             norm.training = was_training
             norm.momentum = None if norm.momentum is None else 0.0
+        self.inner.__enter__()
 
     def __exit__(self, *error) -> None:
+        self.inner.__exit__(*error)
         for norm, training, momentum, values in self.before:
             norm.training, norm.momentum = training, momentum
             for buffer, value in values:

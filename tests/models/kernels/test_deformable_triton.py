@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mmhybrid.models.layers import deformable_attention
+from mmhybrid.models.kernels import deformable_attention
 
 pytest.importorskip('triton')
 ROOT = Path(__file__).parents[3]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
-from mmhybrid.models.layers import deformable_attention, deformable_triton
+from mmhybrid.models.kernels import deformable_attention, deformable_triton
 
 DEVICE = 'cpu' if deformable_triton.INTERPRETED else 'cuda'
 LEVEL = ((4, 7),)
@@ -120,19 +120,6 @@ def test_views():
     views = [tensor.detach().repeat_interleave(2, dim=2)[:, :, ::2] for tensor in tensors]
     results = run('triton', LEVEL, [view.requires_grad_() for view in views])
     torch.testing.assert_close(results, expected)
-
-
-@pytest.mark.parametrize('shapes', [LEVEL, THREE_LEVELS], ids=str)
-def test_locations_in_planes(shapes):
-    """As the projection makes them: read without a copy, and so is their gradient."""
-    tensors = sample(shapes, points=3)
-    expected = run('triton', shapes, tensors)
-    value, locations, weights = (tensor.detach() for tensor in tensors)
-    planes = locations.movedim(-1, 2).contiguous().movedim(2, -1)
-    assert deformable_triton._in_planes(planes) and not deformable_triton._in_planes(locations)
-    results = run('triton', shapes, [t.requires_grad_() for t in (value, planes, weights)])
-    torch.testing.assert_close(results, expected)
-    assert results[2].stride() == planes.stride()
 
 
 def test_it_compiles():

@@ -1,6 +1,6 @@
 """Print the machine code of a Triton kernel for an H100 or H200; no GPU is needed.
 
-python tests/models/layers/triton_compile.py _sample
+python tests/models/kernels/triton_compile.py _sample
 """
 
 import sys
@@ -9,7 +9,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from mmhybrid.models.layers import deformable_triton
+from mmhybrid.models.kernels import deformable_triton
 
 CONSTANTS = dict(
     HEADS=6,
@@ -17,7 +17,6 @@ CONSTANTS = dict(
     LEVELS=3,
     POINTS=4,
     WIDE=False,
-    PLANES=True,
     POINT_BLOCK=4,
     DIM_BLOCK=64,
     TILE=1024,
