@@ -26,10 +26,12 @@ class TestCMT(BackboneContract):
     channels = (8, 16, 24, 32)
     strides = (4, 8, 16, 32)
     stages = 4
+    without_gradient = r'\.(k|reduce\.0|dw_norm|project)\.bias$'
 
 
 class TestPatchStemAllLN(TestCMT):
     arguments = dict(arch=TINY, stem='patch', norm_cfg=dict(type='LN2d'))
+    without_gradient = r'\.k\.bias$'
 
 
 class TestSingleStage(TestCMT):

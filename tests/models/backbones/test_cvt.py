@@ -16,6 +16,8 @@ class TestCvT(BackboneContract):
     channels = (8, 16, 32)
     strides = (4, 8, 16)
     stages = 3
+    # The class token of the last stage passes no convolution, whose norm shifts the other keys.
+    without_gradient = r'(proj_k|stages\.[01]\..*conv_proj_k\.norm)\.bias$'
 
 
 class TestAveragePooling(TestCvT):

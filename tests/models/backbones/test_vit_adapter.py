@@ -16,6 +16,7 @@ class TestViTAdapter(BackboneContract):
     channels = (32, 32, 32, 32)
     strides = (4, 8, 16, 32)
     stages = 4
+    without_gradient = r'^(cnn\.projections\.0|upsample)\.bias$'
 
 
 class TestSegmentationTree(TestViTAdapter):

@@ -16,6 +16,7 @@ class TestViTCoMer(BackboneContract):
     channels = (32, 32, 32, 32)
     strides = (4, 8, 16, 32)
     stages = 4
+    without_gradient = r'^(cnn\.projections\.0|upsample|stages\.\d\.mrfp\.conv[35]x[35]\.\d)\.bias$'
 
 
 class TestSegmentationTree(TestViTCoMer):
@@ -28,6 +29,7 @@ class TestWithoutInteraction(TestViTCoMer):
 
 class TestGroupNorm(TestViTCoMer):
     arguments = dict(arch=TINY, vit=VIT, norm_cfg=dict(type='GN', num_groups=4))
+    without_gradient = BackboneContract.without_gradient
 
 
 class TestWithPrefixTokens(TestViTCoMer):

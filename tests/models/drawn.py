@@ -1,0 +1,39 @@
+"""Models in which no parameter hides what it scales, and losses that no norm makes constant."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor, nn
+
+
+def draw_constants(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Add noise to the parameters that begin as constants, or next to them; in place.
+
+    An adapter's ``gamma`` begins at 0 and LayerScale at 1e-5: values and gradients of all that they
+    scale would be compared as zeros. Zero biases, and the zero weights of sampling offsets, hide
+    the same; norms that begin at 1 do not tell one channel from another.
+
+    Returns:
+        The model itself.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.is_meta or parameter.max() - parameter.min() > 1e-3:
+                continue
+            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+            parameter.add_(0.3 * noise.to(parameter))
+    return model
+
+
+def draw_loss(maps: Iterable[Tensor], seed: int = 2) -> Tensor:
+    """Sum the maps' values, each with a drawn factor.
+
+    A batch norm in training holds the mean and the mean square of its output constant: as a loss
+    they would have no gradient before the norm, however wrong all of it was.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return sum(
+        (level * torch.randn(level.shape, generator=generator, dtype=torch.float64).to(level)).sum()
+        for level in maps
+    )
