@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 
 
-def draw_constants(model: nn.Module, seed: int = 0) -> nn.Module:
-    """Add noise to the parameters that begin as constants, or next to them; in place.
+def draw_parameters(model: nn.Module, seed: int = 0) -> nn.Module:
+    """Draw what begins as a constant, and enlarge weights that begin small; in place.
 
     An adapter's ``gamma`` begins at 0 and LayerScale at 1e-5: values and gradients of all that they
     scale would be compared as zeros. Zero biases, and the zero weights of sampling offsets, hide
-    the same; norms that begin at 1 do not tell one channel from another.
+    the same; norms that begin at 1 do not tell one channel from another. Weights of a deviation of
+    0.02 make products of queries and keys that no softmax notices.
 
     Returns:
         The model itself.
@@ -19,10 +20,14 @@ def draw_constants(model: nn.Module, seed: int = 0) -> nn.Module:
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.is_meta or parameter.max() - parameter.min() > 1e-3:
+            if parameter.is_meta:
                 continue
-            noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
-            parameter.add_(0.3 * noise.to(parameter))
+            if parameter.max() - parameter.min() < 1e-3:
+                noise = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                parameter.add_(0.3 * noise.to(parameter))
+            elif parameter.ndim > 1:
+                unit = parameter[0].numel() ** -0.5  # keeps the variance of what it multiplies
+                parameter.mul_(max(unit / parameter.std().item(), 1))
     return model
 
 

@@ -14,7 +14,7 @@ from mmhybrid.engine.flops import count_macs
 from mmhybrid.models.backbones import Backbone
 from mmhybrid.models.layers import blocks
 from mmhybrid.registry import MODELS
-from tests.models.drawn import draw_constants, draw_loss
+from tests.models.drawn import draw_parameters, draw_loss
 
 RECOMPUTED = (True, 'light')
 """The values of ``with_cp`` that recompute something."""
@@ -41,7 +41,7 @@ class BackboneContract:
     def build(self, **overrides) -> Backbone:
         torch.manual_seed(0)
         model = self.backbone(**{**copy.deepcopy(self.arguments), **overrides})
-        return draw_constants(model)
+        return draw_parameters(model)
 
     def image(self, *size, n=1, channels=3):
         return torch.randn(n, channels, *size, generator=torch.Generator().manual_seed(1))
