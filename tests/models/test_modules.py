@@ -1,4 +1,4 @@
-"""Every module that a model holds is called, whole, in every mode; what stands in its place runs."""
+"""Each module of a model is called, whole, in every mode; what stands in its place runs."""
 
 import copy
 import re
@@ -25,7 +25,7 @@ from mmhybrid.models.backbones import (
     ViTCoMer,
 )
 from mmhybrid.models.layers import PairBias, RelativePositionBias
-from tests.models.drawn import draw_parameters, draw_loss
+from tests.models.drawn import draw_loss, draw_parameters
 
 PLAIN = dict(embed_dims=16, depth=2, num_heads=2, pretrain_size=32)
 DINOV2 = dict(PLAIN, patch_size=14, pretrain_size=28, num_registers=2, layer_scale=1e-5)
@@ -263,7 +263,7 @@ def hooked_before(model: nn.Module, name: str) -> Iterator[None]:
 @pytest.mark.parametrize('change', [replaced, hooked, hooked_before])
 @every_family
 def test_a_changed_module_is_what_runs(family, change):
-    """Without and with gradients alike, whichever it is: norm, activation, attention, Sequential."""
+    """Without and with gradients alike, be it norm, activation, attention or Sequential."""
     model = build(family)
     before = run(model, gradients=False)
     assert differ(run(model, gradients=True), before) < SAME

@@ -14,7 +14,7 @@ from mmhybrid.engine.flops import count_macs
 from mmhybrid.models.backbones import Backbone
 from mmhybrid.models.layers import blocks
 from mmhybrid.registry import MODELS
-from tests.models.drawn import draw_parameters, draw_loss
+from tests.models.drawn import draw_loss, draw_parameters
 
 RECOMPUTED = (True, 'light')
 """The values of ``with_cp`` that recompute something."""
