@@ -1,5 +1,6 @@
 """Models in which no parameter hides what it scales, and losses that no norm makes constant."""
 
+import math
 from collections.abc import Iterable
 
 import torch
@@ -42,3 +43,15 @@ def draw_loss(maps: Iterable[Tensor], seed: int = 2) -> Tensor:
         (level * torch.randn(level.shape, generator=generator, dtype=torch.float64).to(level)).sum()
         for level in maps
     )
+
+
+def names_without_gradient(model: nn.Module, image: Tensor) -> set[str]:
+    """Train one step in double precision; name the parameters that have no gradient, or zeros."""
+    draw_loss(model.double().train()(image.double())).backward()
+    largest = {
+        name: 0.0 if p.grad is None else p.grad.abs().max().item()
+        for name, p in model.named_parameters()
+    }
+    assert all(map(math.isfinite, largest.values()))
+    floor = 1e-9 * max(largest.values())  # above rounding, below what is small
+    return {name for name, value in largest.items() if value < floor}
