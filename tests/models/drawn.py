@@ -33,16 +33,17 @@ def draw_parameters(model: nn.Module, seed: int = 0) -> nn.Module:
 
 
 def draw_loss(maps: Iterable[Tensor], seed: int = 2) -> Tensor:
-    """Sum the maps' values, each with a drawn factor.
+    """Sum the maps' values, each with a drawn factor; those of a map have a square sum of about 1.
 
     A batch norm in training holds the mean and the mean square of its output constant: as a loss
     they would have no gradient before the norm, however wrong all of it was.
     """
     generator = torch.Generator().manual_seed(seed)
-    return sum(
-        (level * torch.randn(level.shape, generator=generator, dtype=torch.float64).to(level)).sum()
-        for level in maps
-    )
+    loss = 0
+    for level in maps:
+        factors = torch.randn(level.shape, generator=generator, dtype=torch.float64)
+        loss = loss + (level * factors.to(level)).sum() / max(level.numel(), 1) ** 0.5
+    return loss
 
 
 def names_without_gradient(model: nn.Module, image: Tensor) -> set[str]:

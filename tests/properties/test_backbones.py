@@ -203,8 +203,11 @@ def test_linear_layers_can_be_wrapped(family, data):
         assert_same(model(image), merged(image), relative=1e-10)
     assert_same(model(image), merged(image), relative=1e-10)
     draw_loss(model(image)).backward()
-    updates = [m.update for m in model.modules() if isinstance(m, LowRank)]
-    assert all(update.grad.any() for update in updates)
+    for name, module in model.named_modules():
+        if isinstance(module, LowRank):
+            # A softmax over one sample is constant.
+            is_constant = name.endswith('attention_weights') and module.layer.out_features <= 4
+            assert is_constant or module.update.grad.any(), name
 
 
 @few
