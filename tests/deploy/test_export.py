@@ -19,6 +19,7 @@ from mmhybrid.deploy.exporting import SIZES, capture, compare, write
 from mmhybrid.deploy.graphs import AdaptivePool, prepare
 from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
 from mmhybrid.models.kernels import resize_bicubic
+from tests.models.drawn import draw_parameters
 
 VIT = dict(embed_dims=16, depth=1, num_heads=2)
 ADAPTED = dict(
@@ -67,14 +68,9 @@ FAMILIES = {
 
 
 def build(family):
-    """A tiny model in which nothing is switched off by an initial zero."""
+    """A tiny model in which nothing is switched off by how it begins."""
     torch.manual_seed(0)
-    model = FAMILIES[family]().eval()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if not parameter.any():
-                parameter.normal_(std=0.1)
-    return model
+    return draw_parameters(FAMILIES[family]()).eval()
 
 
 @pytest.mark.parametrize('family', FAMILIES)

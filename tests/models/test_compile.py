@@ -16,6 +16,7 @@ from mmhybrid.models.backbones import (
     ViTAdapter,
     ViTCoMer,
 )
+from tests.models.drawn import draw_loss, draw_parameters
 
 PLAIN = dict(embed_dims=16, depth=1, num_heads=2, pretrain_size=64)
 DINOV2 = dict(PLAIN, patch_size=14, pretrain_size=70)
@@ -75,7 +76,7 @@ def counter():
 @pytest.mark.parametrize('name', ['vit', 'vit_c', 'vitcomer', 'cmt', 'spach'])
 def test_inference(name, counter):
     torch.manual_seed(0)
-    model = MODELS[name]().eval()
+    model = draw_parameters(MODELS[name]()).eval()
     compiled = torch.compile(model, backend=counter, fullgraph=True, dynamic=True)
     for n, h, w in SIZES:
         image = torch.randn(n, 3, h, w)
@@ -88,7 +89,7 @@ def test_inference(name, counter):
 def test_training(name, counter):
     """Outputs, gradients and running statistics."""
     torch.manual_seed(0)
-    models = [MODELS[name]().train()]
+    models = [draw_parameters(MODELS[name]()).train()]
     models.append(copy.deepcopy(models[0]))
     compiled = torch.compile(models[0], backend=counter, fullgraph=True, dynamic=True)
     for n, h, w in SIZES:
@@ -97,7 +98,7 @@ def test_training(name, counter):
         for model, forward in zip(models, (compiled, models[1]), strict=True):
             model.zero_grad()
             outs = forward(image)
-            sum(out.square().mean() for out in outs).backward()
+            draw_loss(outs).backward()
             results.append([*outs, *(p.grad for p in model.parameters()), *model.buffers()])
         torch.testing.assert_close(*results, rtol=1e-3, atol=1e-4)
     assert counter.frame_count == 1

@@ -15,6 +15,7 @@ from mmhybrid.models.backbones import (
     ViTAdapter,
     ViTCoMer,
 )
+from tests.models.drawn import draw_parameters
 
 ODDS = st.booleans()
 BATCH = st.integers(1, 3)
@@ -31,7 +32,7 @@ class Drawn:
 
     def build(self, **overrides) -> Backbone:
         torch.manual_seed(0)
-        return self.backbone(**{**self.arguments, **overrides})
+        return draw_parameters(self.backbone(**{**self.arguments, **overrides}))
 
 
 @st.composite

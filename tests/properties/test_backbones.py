@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mmhybrid.models.layers import LayerScale, linear
+from tests.models.drawn import draw_loss
 from tests.properties.families import FAMILIES, images
 
 pytestmark = pytest.mark.parametrize('family', FAMILIES)
@@ -72,8 +73,8 @@ def test_linear_layers_by_either_library(family, data):
                 maps = model.eval()(image)
             trained = model.train()(image)
             parameters = [p for p in model.parameters() if p.requires_grad]
-            loss = sum((m * m.detach().cos()).sum() for m in trained)
-            return maps, trained, torch.autograd.grad(loss, parameters, allow_unused=True)
+            grads = torch.autograd.grad(draw_loss(trained), parameters, allow_unused=True)
+            return maps, trained, grads
 
     (maps, trained, grads), expected = run(True), run(False)
     assert_same(maps, expected[0], relative=1e-4)
@@ -155,7 +156,7 @@ def test_a_seed_repeats_a_training_step(family, data, seed):
         model = drawn.build(drop_path_rate=0.3).train()
         torch.manual_seed(seed)
         maps = model(image)
-        sum(m.square().mean() for m in maps).backward()
+        draw_loss(maps).backward()
         return [m.detach() for m in maps], [p.grad for p in model.parameters()]
 
     (maps, gradients), (maps_again, gradients_again) = step(), step()
@@ -201,9 +202,13 @@ def test_linear_layers_can_be_wrapped(family, data):
     with torch.no_grad():
         assert_same(model(image), merged(image), relative=1e-10)
     assert_same(model(image), merged(image), relative=1e-10)
-    sum(m.square().sum() for m in model(image)).backward()
-    updates = [m.update for m in model.modules() if isinstance(m, LowRank)]
-    assert all(update.grad is not None for update in updates)
+    draw_loss(model(image)).backward()
+    for name, module in model.named_modules():
+        if isinstance(module, LowRank):
+            # Samples may all lie outside, and a softmax over a single one is constant.
+            may_be_still = name.endswith(('sampling_offsets', 'attention_weights'))
+            assert module.update.grad is not None, name
+            assert may_be_still or module.update.grad.any(), name
 
 
 @few
@@ -225,7 +230,7 @@ def test_hooks_of_layers_are_called(family, data, training):
     with torch.set_grad_enabled(training):
         maps = model(image)
     if training:
-        sum(m.square().mean() for m in maps).backward()
+        draw_loss(maps).backward()
     for name, layer in model.named_modules():
         if isinstance(layer, LAYERS):
             unused = training and all(p.grad is None for p in layer.parameters())

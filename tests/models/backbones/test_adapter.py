@@ -4,16 +4,171 @@ import inspect
 from dataclasses import dataclass
 
 import pytest
+import torch
+import torch.nn.functional as F
 
 from mmhybrid.models.backbones import adapter
 from mmhybrid.models.backbones.arch import option
 from mmhybrid.models.backbones.vit import SIZES
+from mmhybrid.models.kernels import reference_points
 from mmhybrid.registry import MODELS
 from tests.models.backbones.contract import BackboneContract
+from tests.models.backbones.test_vit_adapter import TestViTAdapter as AdapterContract
+from tests.models.backbones.test_vit_comer import TestViTCoMer as CoMerContract
+from tests.models.drawn import draw_loss, draw_parameters
 
 TINY = dict(
     embed_dims=32, depth=4, num_heads=2, deform_heads=2, num_points=2, stem_channels=8, windows=2
 )
+
+
+def attend(attn, query, points, tokens, shapes):
+    """Multi-scale deformable attention as its paper has it, a level and a head at a time."""
+    heads, levels, count = attn.num_heads, attn.num_levels, attn.num_points
+    n, length, _ = query.shape
+    offsets = attn.sampling_offsets(query).view(n, length, heads, levels, count, 2)
+    weights = attn.attention_weights(query).view(n, length, heads, levels * count).softmax(-1)
+    weights = weights.view(n, length, heads, levels, count)
+    values = attn.value_proj(tokens).split([h * w for h, w in shapes], dim=1)
+    outs = []
+    for head in range(heads):
+        total = 0
+        for level, (h, w) in enumerate(shapes):
+            # (N, h w, heads D) -> (N, h w, D) -> (N, D, h, w)
+            value = values[level].chunk(heads, dim=2)[head].transpose(1, 2).unflatten(2, (h, w))
+            places = points[:, None] + offsets[:, :, head, level] / torch.tensor([w, h])
+            samples = F.grid_sample(value, 2 * places - 1, align_corners=False)  # (N, D, Q, points)
+            total = total + (samples * weights[:, None, :, head, level]).sum(-1)
+        outs.append(total.transpose(1, 2))  # (N, D, Q) -> (N, Q, D)
+    return attn.output_proj(torch.cat(outs, dim=2))
+
+
+def sum_levels(tokens, shapes):
+    """All levels bilinearly resized to the middle one."""
+    levels = tokens.split([h * w for h, w in shapes], dim=1)
+    maps = [m.transpose(1, 2).unflatten(2, s) for m, s in zip(levels, shapes, strict=True)]
+    total = sum(F.interpolate(m, shapes[1], mode='bilinear', align_corners=False) for m in maps)
+    return total.flatten(2).transpose(1, 2)  # (N, C, h, w) -> (N, h w, C)
+
+
+def mix(ffn, tokens, shapes):
+    """Linear, depth-wise convolution of each level, GELU, linear."""
+    outs = []
+    for level, shape in zip(tokens.split([h * w for h, w in shapes], dim=1), shapes, strict=True):
+        maps = ffn.fc1(level).transpose(1, 2).unflatten(2, shape)
+        outs.append(ffn.fc2(F.gelu(ffn.dwconv(maps).flatten(2).transpose(1, 2))))
+    return torch.cat(outs, dim=1)
+
+
+def cti_to_vit(part, pyramid, points, shapes):
+    x = attend(part.attn, part.query_norm(pyramid), points, part.value_norm(pyramid), shapes)
+    return part.gamma * sum_levels(x + mix(part.ffn, part.ffn_norm(x), shapes), shapes)
+
+
+def cti_to_cnn(part, pyramid, patches, points, shapes):
+    fine, middle, coarse = pyramid.split([h * w for h, w in shapes], dim=1)
+    x = torch.cat((fine, middle + patches, coarse), dim=1)
+    x = x + mix(part.ffn, part.ffn_norm(x), shapes)
+    part = part.interaction
+    query, value = part.outer_query_norm(x), part.outer_value_norm(x)
+    x = query + attend(part.attn, part.query_norm(query), points, part.value_norm(value), shapes)
+    return x + mix(part.ffn, part.ffn_norm(x), shapes)
+
+
+def inject(part, patches, points, pyramid, shapes):
+    return part.gamma * attend(
+        part.attn, part.query_norm(patches), points, part.value_norm(pyramid), shapes
+    )
+
+
+def extract(part, pyramid, points, patches, grid, shapes):
+    query, value = part.query_norm(pyramid), part.value_norm(patches)
+    x = pyramid + attend(part.attn, query, points, value, [grid])
+    return x + mix(part.ffn, part.ffn_norm(x), shapes)
+
+
+PARTS = {
+    'CTI to the ViT': (ViTCoMer, 'to_vit', cti_to_vit),
+    'CTI to the CNN': (ViTCoMer, 'extra.0', cti_to_cnn),
+    'injector': (ViTAdapter, 'injector', inject),
+    'extractor': (ViTAdapter, 'extractor', extract),
+}
+
+
+@pytest.mark.parametrize('gradients', [False, True])
+@pytest.mark.parametrize('name', PARTS)
+def test_a_part_computes_what_its_paper_says(name, gradients):
+    """Values and gradients are those of the formula, written without its layers' forwards."""
+    backbone, part, formula = PARTS[name]
+    torch.manual_seed(0)
+    model = draw_parameters(backbone(TINY, vit=dict(pretrain_size=64))).double().eval()
+    part = model.stages[-1].get_submodule(part)
+    grid, shapes = (4, 6), [(8, 12), (4, 6), (2, 3)]
+    points, centres = (reference_points(s, torch.device('cpu')) for s in (shapes, [grid]))
+    pyramid = torch.randn(2, 126, 32, dtype=torch.float64, requires_grad=True)
+    patches = torch.randn(2, 24, 32, dtype=torch.float64, requires_grad=True)
+    arguments = {
+        'CTI to the ViT': (pyramid, points, shapes),
+        'CTI to the CNN': (pyramid, patches, points, shapes),
+        'injector': (patches, centres, pyramid, shapes),
+        'extractor': (pyramid, points, patches, grid, shapes),
+    }[name]
+    with torch.set_grad_enabled(gradients):
+        got, expected = part(*arguments), formula(part, *arguments)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
+    if gradients:
+        wanted = [pyramid, *part.parameters()]
+        wanted += [] if name == 'CTI to the ViT' else [patches]
+        got, expected = (torch.autograd.grad(draw_loss([out]), wanted) for out in (got, expected))
+        for one, other in zip(got, expected, strict=True):
+            assert other.any()
+            assert (one - other).abs().max() < 1e-4 * other.abs().max()
+
+
+@pytest.mark.parametrize('contract', [CoMerContract, AdapterContract])
+def test_patches_get_what_is_returned_for_them(contract):
+    """Each stage's first block is given the tokens before it plus what the adapter returns."""
+    model = contract().build(vit=dict(pretrain_size=64, class_token=True), windows=0).eval()
+    given, returned, added = [], [], []
+    for (first, last), stage in zip(model.groups, model.stages, strict=True):
+        model.vit.blocks[first].register_forward_pre_hook(lambda _, args: given.append(args[0]))
+        model.vit.blocks[last].register_forward_hook(lambda _, __, out: returned.append(out))
+        part = stage.to_vit if contract is CoMerContract else stage.injector
+        part.register_forward_hook(lambda _, __, out: added.append(out))
+    image = torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        model(image)
+        before = [model.vit.embed(image)[0], *returned[:-1]]
+    assert len(given) == len(added) == len(before) == 4
+    for tokens, earlier, change in zip(given, before, added, strict=True):
+        assert change.std() > 0.01
+        torch.testing.assert_close(tokens[:, :1], earlier[:, :1])
+        torch.testing.assert_close(tokens[:, 1:], earlier[:, 1:] + change)
+
+
+SCRAMBLED = {
+    'tokens': lambda out: out.flip(1),
+    'images': lambda out: out.flip(0),
+    'channels': lambda out: out.roll(1, 2),
+}
+
+
+@pytest.mark.parametrize('scramble', SCRAMBLED.values(), ids=SCRAMBLED)
+@pytest.mark.parametrize('contract', [CoMerContract, AdapterContract])
+def test_the_contract_compares_what_is_added_to_patches(contract, scramble):
+    """In the models that it builds, outputs and gradients change when that is scrambled."""
+    results = []
+    for change in (lambda out: out, scramble):
+        model = contract().build().train()
+        for stage in model.stages:
+            part = stage.to_vit if contract is CoMerContract else stage.injector
+            part.register_forward_hook(lambda _, __, out, change=change: change(out))
+        maps = model(contract().image(64, 96, n=2))
+        draw_loss(maps).backward()
+        results.append([*maps, *(p.grad for p in model.vit.parameters())])
+    for one, other in zip(*results, strict=True):
+        assert (one - other).abs().max() > 0.01 * one.abs().max()
 
 
 @pytest.mark.parametrize(
