@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmhybrid.models.backbones import adapter
+from mmhybrid.models.backbones import ViTAdapter, ViTCoMer, adapter
 from mmhybrid.models.backbones.arch import option
 from mmhybrid.models.backbones.vit import SIZES
 from mmhybrid.models.kernels import reference_points
