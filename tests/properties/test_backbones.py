@@ -190,7 +190,8 @@ class LowRank(nn.Module):
 @few
 @given(data=st.data())
 def test_linear_layers_can_be_wrapped(family, data):
-    model = data.draw(FAMILIES[family]).build().eval().double()
+    drawn = data.draw(FAMILIES[family])
+    model = drawn.build().eval().double()
     image = data.draw(images()).double()
     merged = copy.deepcopy(model)
     for name, layer in list(model.named_modules()):
@@ -203,10 +204,11 @@ def test_linear_layers_can_be_wrapped(family, data):
         assert_same(model(image), merged(image), relative=1e-10)
     assert_same(model(image), merged(image), relative=1e-10)
     draw_loss(model(image)).backward()
+    # A single one has a constant weight, and may lie outside for all queries.
+    one_sample = drawn.arguments['arch'].get('num_points') == 1
     for name, module in model.named_modules():
         if isinstance(module, LowRank):
-            # Samples may all lie outside, and a softmax over a single one is constant.
-            may_be_still = name.endswith(('sampling_offsets', 'attention_weights'))
+            may_be_still = one_sample and '.attn.' in name
             assert module.update.grad is not None, name
             assert may_be_still or module.update.grad.any(), name
 

@@ -13,8 +13,6 @@ from ..kernels import biased_attention
 from ..layers import (
     DropPath,
     PairBias,
-    PointwiseConv,
-    ResidualDWConv,
     build_norm,
     fold_into_next,
     fold_into_previous,
@@ -35,6 +33,16 @@ class Stem(nn.Sequential):
                 build_norm(norm_cfg, channels),
             ]
         super().__init__(*layers)
+
+
+class ResidualDWConv(nn.Conv2d):
+    """``x`` plus its 3x3 depth-wise convolution, ``(N, C, H, W)`` in and out."""
+
+    def __init__(self, channels: int):
+        super().__init__(channels, channels, 3, padding=1, groups=channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + super().forward(x)
 
 
 class LMHSA(nn.Module):
@@ -67,29 +75,31 @@ class LMHSA(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scale = scale
-        self.q = PointwiseConv(dims, qk_dims, bias=qkv_bias)
-        self.k = PointwiseConv(dims, qk_dims, bias=qkv_bias)
-        self.v = PointwiseConv(dims, dims, bias=qkv_bias)
+        self.q = nn.Linear(dims, qk_dims, bias=qkv_bias)
+        self.k = nn.Linear(dims, qk_dims, bias=qkv_bias)
+        self.v = nn.Linear(dims, dims, bias=qkv_bias)
         self.reduce = None
         if sr_ratio > 1:
             self.reduce = nn.Sequential(
                 nn.Conv2d(dims, dims, sr_ratio, stride=sr_ratio, groups=dims),
                 build_norm(norm_cfg, dims),
             )
-        self.proj = PointwiseConv(dims, dims)
+        self.proj = nn.Linear(dims, dims)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """``(N, C, H, W)`` in and out, with the bias ``(heads, H * W, h * w)`` of a reduced map."""
+        size = x.shape[2:]
         source = x if self.reduce is None else self.reduce(x)
+        # (N, C, H, W) -> (N, H W, C)
+        x, source = (m.flatten(2).transpose(1, 2) for m in (x, source))
         q, k, v = (
-            # (N, C, h, w) -> (N, L, heads, C / heads) -> (N, heads, L, C / heads)
-            m.flatten(2).transpose(1, 2).unflatten(2, (self.num_heads, -1)).transpose(1, 2)
-            for m in (self.q(x), self.k(source), self.v(source))
+            # (N, L, C) -> (N, heads, L, C / heads)
+            tokens.unflatten(2, (self.num_heads, -1)).transpose(1, 2)
+            for tokens in (self.q(x), self.k(source), self.v(source))
         )
-        out = biased_attention(q, k, v, bias, self.scale)
-        # (N, heads, L, D) -> (N, L, C) -> (N, C, H, W)
-        out = out.transpose(1, 2).flatten(2).transpose(1, 2).unflatten(2, x.shape[2:])
-        return self.proj(out)
+        x = biased_attention(q, k, v, bias, self.scale)
+        x = self.proj(x.transpose(1, 2).flatten(2))  # (N, heads, L, C / heads) -> (N, L, C)
+        return x.transpose(1, 2).unflatten(2, size)  # (N, H W, C) -> (N, C, H, W)
 
 
 class IRFFN(nn.Module):
@@ -100,7 +110,7 @@ class IRFFN(nn.Module):
 
     def __init__(self, dims: int, hidden_dims: int, *, shortcut: bool, norm_cfg: dict):
         super().__init__()
-        self.expand = PointwiseConv(dims, hidden_dims)
+        self.expand = nn.Linear(dims, hidden_dims)
         self.expand_norm = build_norm(norm_cfg, hidden_dims)
         self.act = nn.GELU()
         self.dwconv = (
@@ -109,13 +119,15 @@ class IRFFN(nn.Module):
             else nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
         )
         self.dw_norm = build_norm(norm_cfg, hidden_dims)
-        self.project = PointwiseConv(hidden_dims, dims)
+        self.project = nn.Linear(hidden_dims, dims)
         self.project_norm = build_norm(norm_cfg, dims)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.expand_norm(self.act(self.expand(x)))
+        x = self.act(self.expand(x.permute(0, 2, 3, 1)))  # (N, C, H, W) -> (N, H, W, C)
+        x = self.expand_norm(x.permute(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
         x = self.dw_norm(self.act(self.dwconv(x)))
-        return self.project_norm(self.project(x))
+        x = self.project(x.permute(0, 2, 3, 1))
+        return self.project_norm(x.permute(0, 3, 1, 2))
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`. The first norm stays: the convolution after it pads."""
@@ -207,14 +219,15 @@ class Head(nn.Module):
 
     def __init__(self, dims: int, hidden_dims: int, num_classes: int, drop: float, norm_cfg: dict):
         super().__init__()
-        self.conv = PointwiseConv(dims, hidden_dims)
+        self.conv = nn.Linear(dims, hidden_dims)
         self.norm = build_norm(norm_cfg, hidden_dims)
         self.act = nn.SiLU()
         self.drop = nn.Dropout(drop)
         self.fc = nn.Linear(hidden_dims, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.act(self.norm(self.conv(x)))
+        x = self.conv(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)  # to (N, H, W, C) and back
+        x = self.act(self.norm(x))
         return self.fc(self.drop(x.mean(dim=(2, 3))))
 
     def fuse_norms(self) -> None:
@@ -507,10 +520,12 @@ def _init_layer(module: nn.Module) -> None:
         nn.init.trunc_normal_(module.weight, std=0.02)
     elif isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight, mode='fan_out')
-    elif isinstance(module, (IRFFN, Head)):  # after their layers, which are convolutions to them
-        for layer in module.children():
-            if isinstance(layer, PointwiseConv):
-                nn.init.kaiming_normal_(layer.weight, mode='fan_out')
+    elif isinstance(module, IRFFN):  # after its layers, which are 1x1 convolutions in the original
+        for layer in (module.expand, module.project):
+            nn.init.kaiming_normal_(layer.weight, mode='fan_out')
+        return
+    elif isinstance(module, Head):
+        nn.init.kaiming_normal_(module.conv.weight, mode='fan_out')
         return
     else:
         return

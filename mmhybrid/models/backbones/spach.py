@@ -47,13 +47,13 @@ class Stem(nn.Module):
             self.proj = nn.Sequential(
                 nn.Conv2d(in_channels, c, 7, stride=2, padding=3, bias=False),
                 build_norm(conv_norm_cfg, c),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
                 nn.Conv2d(c, c, 3, padding=1, bias=False),
                 build_norm(conv_norm_cfg, c),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
                 nn.Conv2d(c, c, 3, padding=1, bias=False),
                 build_norm(conv_norm_cfg, c),
-                nn.ReLU(inplace=True),
+                nn.ReLU(),
                 nn.Conv2d(c, embed_dims, half, stride=half),
             )
         self.norm = build_norm(norm_cfg, embed_dims)

@@ -50,7 +50,7 @@ class Extractor(nn.Module):
         self.attn = MSDeformAttention(embed_dims, num_levels=1, **attention)
         self.ffn_norm = build_norm(LAYER_NORM, embed_dims) if ffn_dims else None
         self.ffn = ConvFFN(embed_dims, ffn_dims) if ffn_dims else None
-        self.drop_path = DropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate) if ffn_dims else None
 
     def forward(
         self,

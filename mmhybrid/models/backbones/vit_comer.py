@@ -103,7 +103,7 @@ class PyramidAttention(nn.Module):
         self.attn = MSDeformAttention(embed_dims, **attention)
         self.ffn_norm = build_norm(norm_cfg, embed_dims) if ffn_dims else None
         self.ffn = ConvFFN(embed_dims, ffn_dims) if ffn_dims else None
-        self.drop_path = DropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate) if ffn_dims else None
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         query, value = self.outer_query_norm(pyramid), self.outer_value_norm(pyramid)
@@ -138,7 +138,7 @@ class CTIToCNN(nn.Module):
         own_ffn = own_ffn and ffn_dims > 0
         self.ffn_norm = build_norm(norm_cfg, embed_dims) if own_ffn else None
         self.ffn = ConvFFN(embed_dims, ffn_dims) if own_ffn else None
-        self.drop_path = DropPath(drop_path_rate)
+        self.drop_path = DropPath(drop_path_rate) if own_ffn else None
         self.interaction = None
         if interaction:
             self.interaction = PyramidAttention(

@@ -11,7 +11,6 @@ from .mlp import Mlp, SwiGLU
 from .norm import build_norm
 from .pair_bias import PairBias
 from .patch_embed import PatchEmbed
-from .pointwise_conv import PointwiseConv, ResidualDWConv
 from .position import RelativePositionBias, resize_positions, rotary_positions
 
 __all__ = [
@@ -24,10 +23,8 @@ __all__ = [
     'Mlp',
     'PairBias',
     'PatchEmbed',
-    'PointwiseConv',
     'QKVLinear',
     'RelativePositionBias',
-    'ResidualDWConv',
     'SwiGLU',
     'build_norm',
     'fold_into_next',

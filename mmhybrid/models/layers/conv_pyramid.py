@@ -59,5 +59,5 @@ def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict
     return nn.Sequential(
         nn.Conv2d(in_channels, channels, 3, stride=stride, padding=1, bias=False),
         build_norm(norm_cfg, channels),
-        nn.ReLU(inplace=True),
+        nn.ReLU(),
     )

@@ -7,8 +7,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from .pointwise_conv import PointwiseConv
-
 
 class Folded(nn.Identity):
     """Stands in the place of a norm that is folded into a layer beside it."""
@@ -82,7 +80,7 @@ def _is_plain(layer: nn.Module) -> bool:
         layer._backward_pre_hooks,
         layer._backward_hooks,
     )
-    return type(layer) in (nn.Conv2d, nn.Linear, PointwiseConv) and not any(hooks)
+    return type(layer) in (nn.Conv2d, nn.Linear) and not any(hooks)
 
 
 def _scale_and_shift(norm: _BatchNorm) -> Sequence[Tensor]:

@@ -319,6 +319,13 @@ class BackboneContract:
         for one, other in zip(before, after, strict=True):
             assert (one - other).abs().max() < 1e-4 * one.std()
 
+    def test_recording_gradients_changes_no_values(self):
+        model, image = self.build().double().eval(), self.image(96, 128, n=2).double()
+        with_gradients = model(image)
+        with torch.no_grad():
+            without = model(image)
+        torch.testing.assert_close(without, with_gradients, rtol=1e-6, atol=1e-6)
+
     def test_mmengines_counter_takes_it(self):
         """That of the hosts' ``get_flops.py``, which traces the model with gradients."""
         model, options = self.build().eval(), dict(show_table=False, show_arch=False)

@@ -5,8 +5,7 @@ import torch
 
 from mmhybrid.checkpoints import CheckpointError, load_weights
 from mmhybrid.models.backbones import CMT
-from mmhybrid.models.backbones.cmt import scale_arch
-from mmhybrid.models.layers import ResidualDWConv
+from mmhybrid.models.backbones.cmt import ResidualDWConv, scale_arch
 from tests.models.backbones.contract import BackboneContract
 from tests.models.drawn import draw_parameters, names_without_gradient
 

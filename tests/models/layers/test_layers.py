@@ -4,7 +4,6 @@ from torch import nn
 
 from mmhybrid.models.layers import (
     DropPath,
-    PointwiseConv,
     RelativePositionBias,
     build_norm,
     resize_positions,
@@ -71,10 +70,3 @@ def test_unknown_norms():
         build_norm(dict(type='IN'), 4)
     with pytest.raises(ValueError, match='GN needs num_groups'):
         build_norm(dict(type='GN'), 4)
-
-
-def test_a_pointwise_convolution_is_one():
-    layer, maps = PointwiseConv(4, 6), torch.randn(2, 4, 3, 5)
-    expected = nn.functional.conv2d(maps, layer.weight[:, :, None, None], layer.bias)
-    torch.testing.assert_close(layer(maps), expected)
-    assert layer(maps).is_contiguous(memory_format=torch.channels_last)
