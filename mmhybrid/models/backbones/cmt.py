@@ -438,10 +438,10 @@ class CMT(Backbone):
         return tuple(outs)
 
     def _check_norms(self) -> None:
-        norms = [] if self.stem is None else [self.stem[2], self.stem[5]]
+        norms = [] if self.stem is None else list(self.stem.children())[2::3]
         for stage in self.stages:
             for block in stage.blocks:
-                norms += [block.ffn.expand_norm, block.ffn.dw_norm]
+                norms += [getattr(block.ffn, name, None) for name in ('expand_norm', 'dw_norm')]
         if any(type(norm) is nn.Identity for norm in norms):
             raise RuntimeError(
                 "batch norms that follow a GELU are gone, as mmcv's fuse_conv_bn leaves it: it has "

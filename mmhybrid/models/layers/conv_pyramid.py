@@ -45,14 +45,14 @@ class ConvPyramid(nn.Module):
         if not with_finest:
             self.projections[0] = None
 
-    def forward(self, image: Tensor) -> list[Tensor | None]:
+    def forward(self, image: Tensor) -> tuple[Tensor | None, ...]:
         maps = [self.stem(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        return [
+        return tuple(
             None if project is None else project(m)
             for project, m in zip(self.projections, maps, strict=True)
-        ]
+        )
 
 
 def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:

@@ -248,6 +248,9 @@ class TestThirdAdapter(BackboneContract):
     channels = (32, 32, 32, 32)
     strides = (4, 8, 16, 32)
     stages = 4
+    without_gradient = (  # biases that a batch norm takes away
+        r'^(cnn\.projections\.[023]|upsample|stages\.\d|vit\.blocks\.3\.mlp\.fc2)\.bias$'
+    )
 
 
 def test_a_third_adapter_has_the_options_of_all():

@@ -5,7 +5,7 @@ import torch
 
 from mmhybrid.checkpoints import CheckpointError, load_weights
 from mmhybrid.models.backbones import CMT
-from mmhybrid.models.backbones.cmt import ResidualDWConv, scale_arch
+from mmhybrid.models.backbones.cmt import scale_arch
 from tests.models.backbones.contract import BackboneContract
 from tests.models.drawn import draw_parameters, names_without_gradient
 
@@ -107,16 +107,6 @@ def test_compound_scaling():
         counts = [sum(p.numel() for p in CMT(a).parameters()) for a in (small, base, large)]
         CMT(scale_arch(2.5)), CMT(scale_arch(-3, 'ti'))
     assert counts == sorted(counts)
-
-
-def test_the_shortcut_inside_a_convolution_is_the_sum():
-    torch.manual_seed(0)
-    conv = ResidualDWConv(8)
-    x = torch.randn(2, 8, 5, 7)
-    torch.testing.assert_close(conv(x), x + torch.nn.Conv2d.forward(conv, x))
-    assert set(conv.state_dict()) == {'weight', 'bias'}
-    with torch.autocast('cpu', dtype=torch.bfloat16):
-        torch.testing.assert_close(conv(x), x + torch.nn.Conv2d.forward(conv, x))
 
 
 def test_one_thread_gives_what_two_give():
