@@ -70,7 +70,7 @@ def sample_around(
     """Sum bilinear samples of a token pyramid around reference points.
 
     Args:
-        points: ``(Q, 2)``, x and y in [0, 1] over every level.
+        points: ``(Q, 2)``, x and y in [0, 1] over every level; they get no gradient.
         offsets: ``(N, Q, heads, levels, points, 2)``, x and y in pixels of each level.
         value, shapes, weights, backend: as of :func:`deformable_attention`.
 
