@@ -79,8 +79,8 @@ def _pick(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """
     y, x = (torch.arange(n, device=tensor.device) for n in tensor.shape[3:])
     rows, columns = rows[:, None, :, None], columns[None, :, None, :]
-    indices = (rows.clamp(0, tensor.shape[1] - 1), columns.clamp(0, tensor.shape[2] - 1))
-    out = tensor[:, *indices, y.unsqueeze(1), x]
+    row, column = rows.clamp(0, tensor.shape[1] - 1), columns.clamp(0, tensor.shape[2] - 1)
+    out = tensor[:, row, column, y.unsqueeze(1), x]
     for index, length in ((rows, tensor.shape[1]), (columns, tensor.shape[2])):
         out.masked_fill_((index < 0) | (index >= length), 0)
     return out
