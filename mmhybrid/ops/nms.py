@@ -88,7 +88,8 @@ def softnms(
             overlap = _overlaps(rows[:, i], areas[i], rows[:, others], areas[others], extra)
             score = rows[4, others]
             if method == GAUSSIAN:
-                score *= np.exp(-(overlap * overlap) / precision(sigma))
+                # Boxes of no area cost nothing: in compiled mmcv the score is not a number then.
+                score *= np.exp(-np.square(np.nan_to_num(overlap)) / precision(sigma))
             else:
                 loss = 1 if method == NAIVE else overlap
                 score *= np.where(overlap >= threshold, 1 - loss, 1).astype(precision)
@@ -138,12 +139,12 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 def _overlaps(box, area, others, areas, extra):
     """Intersection over union of a box ``(4 or 5,)`` with others ``(4 or 5, M)``.
 
-    Two boxes of no area overlap by 0; compiled mmcv gives the second one's score as not a number.
+    That of two boxes of no area is not a number, and so not larger than any threshold.
     """
     width = np.minimum(box[2], others[2]) - np.maximum(box[0], others[0]) + extra
     height = np.minimum(box[3], others[3]) - np.maximum(box[1], others[1]) + extra
     inter = np.maximum(width, 0) * np.maximum(height, 0)
-    return np.nan_to_num(inter / (area + areas - inter))
+    return inter / (area + areas - inter)
 
 
 def _check_boxes(operator: str, boxes: Tensor, scores: Tensor) -> None:

@@ -55,6 +55,13 @@ def test_equal_scores_in_soft_nms_follow_the_swaps_of_mmcv():
     assert found.tolist() == [one[5] for one in taken]
 
 
+@pytest.mark.parametrize('method', ['naive', 'linear', 'gaussian'])
+def test_boxes_of_no_area_keep_their_scores_in_soft_nms(method):
+    boxes, scores = torch.tensor([[1.0, 1, 1, 5], [2, 2, 2, 2]]), torch.tensor([0.5, 0.75])
+    found = ops.soft_nms(boxes, scores, 0.0, method=method)
+    assert found[0][:, 4].tolist() == [0.75, 0.5] and found[1].tolist() == [1, 0]
+
+
 def test_the_first_of_equal_samples_has_the_gradient_of_their_maximum():
     maps = torch.ones(1, 1, 8, 8, requires_grad=True)
     roi = torch.tensor([[0, 0.5, 0.5, 6.5, 6.5]])
