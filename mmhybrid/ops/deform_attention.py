@@ -67,14 +67,10 @@ def ms_deform_attn_backward(
 
 def _attend(value: Tensor, shapes: list, locations: Tensor, weights: Tensor) -> Tensor:
     # At the first call: mmhybrid's models import mmengine, which may be what is importing this.
-    from mmhybrid.models.layers.deformable_attention import _choose_backend, deformable_attention
+    from mmhybrid.models.kernels import deformable_attention
 
-    if value.dtype == torch.float64:
-        backend = 'grid_sample'  # the others round locations to float32
-    else:
-        backend = _choose_backend(value)
-        if backend == 'mmcv':  # which is this very operator
-            backend = 'embedding_bag'
+    # The other backends round locations to float32.
+    backend = 'grid_sample' if value.dtype == torch.float64 else 'auto'
     return deformable_attention(value, shapes, locations, weights, backend)
 
 

@@ -16,6 +16,7 @@ The sum over all points that a query samples, arXiv 2010.04159, in one of these 
     whose ``GridSample`` is missing or wrong.
 """
 
+import sys
 from collections.abc import Callable
 from functools import cache
 from importlib.util import find_spec
@@ -143,6 +144,8 @@ def _mmcv_op() -> Callable | None:
     try:
         from mmcv.ops.multi_scale_deform_attn import MultiScaleDeformableAttnFunction
     except Exception:  # absent, or compiled for another torch: any error at import means no
+        return None
+    if sys.modules['mmcv._ext'].__name__ != 'mmcv._ext':  # mmhybrid.ops, which calls this module
         return None
     return MultiScaleDeformableAttnFunction.apply
 
