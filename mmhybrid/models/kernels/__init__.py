@@ -6,6 +6,7 @@ from .graphs import first_rows, is_known, pad_to_multiple
 from .pyramid import Shapes, join_levels, reference_points, split_levels
 from .recompute import recompute
 from .resize import resize_bicubic, resize_map
+from .softmax import short_softmax
 
 __all__ = [
     'Shapes',
@@ -20,5 +21,6 @@ __all__ = [
     'resize_bicubic',
     'resize_map',
     'sample_around',
+    'short_softmax',
     'split_levels',
 ]

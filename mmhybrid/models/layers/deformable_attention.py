@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from ..kernels import Shapes, sample_around
+from ..kernels import Shapes, sample_around, short_softmax
 
 
 class MSDeformAttention(nn.Module):
@@ -94,4 +94,4 @@ class MSDeformAttention(nn.Module):
         offsets = self.sampling_offsets(query).unflatten(2, (*samples, 2))
         logits = self.attention_weights(query).unflatten(2, (self.num_heads, -1))
         # (N, Q, heads, levels * points) -> (N, Q, heads, levels, points)
-        return offsets, logits.softmax(-1).unflatten(3, samples[1:])
+        return offsets, short_softmax(logits).unflatten(3, samples[1:])
