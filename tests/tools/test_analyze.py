@@ -25,6 +25,8 @@ def test_a_config(tool, job, tmp_path, capsys):
     assert facts['costs']['params'] == params
     assert facts['costs']['frozen'] == sum(p.numel() for p in frozen)
     assert facts['costs']['macs'] > 0 and facts['costs']['kept'] > 0
+    assert f'{sum(facts["launches"].values())} in a training step: ' in output
+    assert facts['launches']['aten::convolution_backward'] > 0
     children = {child['name']: child for child in facts['costs']['children']}
     assert set(children) == {'data_preprocessor', 'backbone', 'neck', 'rpn_head', 'roi_head'}
     for name in ('backbone', 'neck', 'rpn_head', 'roi_head'):
