@@ -239,7 +239,11 @@ def cmt() -> Drawing:
         [
             (44, ['LPU', 'x + 3x3 depth-wise'], 'cnn'),
             (60, ['LMHSA', 'k x k depth-wise', 'before keys, values'], 'vit'),
-            (118, ['IRFFN', 'expand, GELU, BN', 'x + 3x3 depth-wise', 'GELU, BN', 'project, BN'], 'cnn'),
+            (
+                118,
+                ['IRFFN', 'expand, GELU, BN', 'x + 3x3 depth-wise', 'GELU, BN', 'project, BN'],
+                'cnn',
+            ),
         ],
         gap=30,
     )

@@ -100,7 +100,7 @@ def _recompute(args, cfg):
     backbone = _backbone(cfg, '--with-cp', 'with_cp')
     if args.with_cp == 'light' and not issubclass(MODELS.get(backbone.type), Backbone):
         raise UsageError(
-            f"--with-cp light: {backbone.type} is no backbone of mmhybrid; give --with-cp alone"
+            f'--with-cp light: {backbone.type} is no backbone of mmhybrid; give --with-cp alone'
         )
     backbone.with_cp = args.with_cp
 

@@ -73,6 +73,8 @@ def main(argv=None):
     print(f'{args.name}, {size}, batch {args.batch}, float32\n')
     rows = list(visible(cost, args.depth))
     print(table(rows))
+    if any(getattr(module, 'with_cp', False) == 'light' for module in looked.model.modules()):
+        print("\nkept for backward: without the results that with_cp='light' keeps")
     draw_costs(looked, rows, f'{size}, batch {args.batch}', f'{stem}_costs.png')
     pictures = [f'{stem}_costs.png']
 

@@ -57,6 +57,16 @@ def test_like_siblings_are_one_row(tool, capsys):
     assert facts['frozen'] == [] and 'learning_rates' not in facts
 
 
+def test_what_light_recomputation_keeps_is_not_counted(tool, capsys):
+    main = tool('analyze').main
+    light = main(["vit_t,with_cp='light'", '--size', '32', '32'])
+    assert "without the results that with_cp='light' keeps" in capsys.readouterr().out
+    whole = main(['vit_t,with_cp=True', '--size', '32', '32'])
+    assert "with_cp='light'" not in capsys.readouterr().out
+    assert light['costs']['kept'] == whole['costs']['kept']
+    assert sum(light['launches'].values()) < sum(whole['launches'].values())
+
+
 def test_published_weights_are_reported(tool, tmp_path, capsys):
     import mmhybrid
 
