@@ -112,7 +112,7 @@ def measure(looked, args):
         def loss():
             outputs = model(image)
             outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-            return sum(out.mean() for out in outputs)
+            return sum(out.sum() for out in outputs)
 
         return measure_costs(model, lambda: model(image), loss), count_launches(model, loss)
 
