@@ -239,7 +239,11 @@ def cmt() -> Drawing:
         [
             (44, ['LPU', 'x + 3x3 depth-wise'], 'cnn'),
             (60, ['LMHSA', 'k x k depth-wise', 'before keys, values'], 'vit'),
-            (118, ['IRFFN', '1x1, GELU, BN', 'x + 3x3 depth-wise', 'GELU, BN', '1x1, BN'], 'cnn'),
+            (
+                118,
+                ['IRFFN', 'expand, GELU, BN', 'x + 3x3 depth-wise', 'GELU, BN', 'project, BN'],
+                'cnn',
+            ),
         ],
         gap=30,
     )
@@ -352,7 +356,7 @@ def spach() -> Drawing:
 
 def package() -> Drawing:
     """What imports what."""
-    d = Drawing(392, 'The parts of the package, and which of them imports which')
+    d = Drawing(456, 'The parts of the package, and which of them imports which')
     d.box(10, 10, 186, 44, 'tools/', 'train test infer benchmark', kind='io')
     d.box(204, 10, 186, 44, 'configs/', 'recipes over _base_ files', kind='io')
     d.box(10, 92, 120, 58, 'engine', 'hooks, optimizers,', 'checkpoint files', kind='mix')
@@ -360,23 +364,24 @@ def package() -> Drawing:
     d.box(270, 92, 120, 58, 'testing', 'reference runs,', 'tiny folders', kind='mix')
     d.box(
         10,
-        190,
+        186,
         380,
         44,
         'models.backbones   models.necks',
         'one family a file, base.py holds the contract',
         kind='vit',
     )
-    d.box(10, 274, 230, 44, 'models.layers', 'one idea a file', kind='cnn')
-    d.box(250, 274, 140, 44, 'checkpoints', 'one function a source', kind='cnn')
-    d.box(10, 346, 380, 36, 'registry   ·   torch, mmengine', kind='io')
+    d.box(10, 266, 230, 44, 'models.layers', 'modules, called whole', kind='cnn')
+    d.box(10, 338, 230, 44, 'models.kernels', 'functions of tensors', kind='cnn')
+    d.box(250, 266, 140, 116, 'checkpoints', 'one function', 'a source', kind='cnn')
+    d.box(10, 410, 380, 36, 'registry   ·   torch, mmengine', kind='io')
     for x in (70, 200, 330):
         d.arrow((x, 54), (x, 92))
-        d.arrow((x, 150), (x, 190))
-    d.arrow((120, 234), (120, 274))
-    d.arrow((320, 234), (320, 274))
-    d.arrow((120, 318), (120, 346))
-    d.arrow((320, 318), (320, 346))
+        d.arrow((x, 150), (x, 186))
+    for x in (120, 320):
+        d.arrow((x, 230), (x, 266))
+        d.arrow((x, 382), (x, 410))
+    d.arrow((120, 310), (120, 338))
     return d
 
 

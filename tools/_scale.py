@@ -24,8 +24,12 @@ def add_options(parser):
     )
     group.add_argument(
         '--with-cp',
-        action='store_true',
-        help="compute the backbone's activations again in the backward pass: slower, less memory",
+        nargs='?',
+        const=True,
+        choices=['light'],
+        metavar='light',
+        help="compute the backbone's activations again in the backward pass: slower, less memory; "
+        "'light' only those of norms, activations and sums",
     )
     group.add_argument(
         '--compile',
@@ -67,7 +71,7 @@ def apply_options(args, cfg):
     if args.auto_scale_lr:
         _scale_lr(args, cfg)
     if args.with_cp:
-        _backbone(cfg, '--with-cp', 'with_cp').with_cp = True
+        _recompute(args, cfg)
     if args.ema is not None:
         if not 0 < args.ema < 1:
             raise UsageError(f'--ema {args.ema}: expected a number between 0 and 1, as 0.0002')
@@ -86,6 +90,19 @@ def apply_options(args, cfg):
         if args.compile not in list_backends(exclude_tags=()):
             known = ', '.join([*list_backends(), 'aot_eager', 'eager'])
             raise UsageError(f'--compile {args.compile}: expected one of {known}')
+
+
+def _recompute(args, cfg):
+    from mmengine.registry import MODELS
+
+    from mmhybrid.models.backbones import Backbone
+
+    backbone = _backbone(cfg, '--with-cp', 'with_cp')
+    if args.with_cp == 'light' and not issubclass(MODELS.get(backbone.type), Backbone):
+        raise UsageError(
+            f'--with-cp light: {backbone.type} is no backbone of mmhybrid; give --with-cp alone'
+        )
+    backbone.with_cp = args.with_cp
 
 
 def _shard(args, cfg):

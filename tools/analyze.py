@@ -9,6 +9,8 @@ NAME is a config file, a name of `mmhybrid.list_backbones()`, perhaps with argum
 costs            parameters, multiply-adds, activations (values that matrix products, convolutions
                  and attentions put out), and the memory that a training step keeps for the
                  backward pass, of each module down to --depth
+launches         operators that a training step calls, forward and backward, views aside: on a GPU
+                 about one kernel each
 frozen           what gets no gradient, and what stays in evaluation mode while training
 learning rates   of a config: those of the optimizer that its constructor builds, by depth
 weights          the load report of --checkpoint, or of the weights that the config names
@@ -60,21 +62,25 @@ def main(argv=None):
     weights = load_report(looked, args.checkpoint)
     size = f'{args.size[0]}x{args.size[1]}'
     try:
-        cost = measure(looked, args)
+        cost, launches = measure(looked, args)
     except ValueError as error:  # an MLP tied to one size, norms of a single value
         raise UsageError(
             f'{args.name} fails at --size {size} and --batch {args.batch}: {error}'
         ) from error
     stem = Path(args.out, looked.name.replace('/', '_'))
     facts = dict(name=args.name, size=list(args.size), batch=args.batch, costs=cost.as_dict())
+    facts['launches'] = dict(launches.most_common())
     print(f'{args.name}, {size}, batch {args.batch}, float32\n')
     rows = list(visible(cost, args.depth))
     print(table(rows))
+    if any(getattr(module, 'with_cp', False) == 'light' for module in looked.model.modules()):
+        print("\nkept for backward: without the results that with_cp='light' keeps")
     draw_costs(looked, rows, f'{size}, batch {args.batch}', f'{stem}_costs.png')
     pictures = [f'{stem}_costs.png']
 
     facts['frozen'], facts['evaluation'] = frozen_parts(looked.model)
-    print('\nfrozen                  ' + (', '.join(facts['frozen']) or 'nothing'))
+    print(f'\nlaunches                {describe_launches(launches)}')
+    print('frozen                  ' + (', '.join(facts['frozen']) or 'nothing'))
     print('in evaluation mode      ' + (', '.join(facts['evaluation']) or 'nothing'))
     if looked.cfg is not None and looked.cfg.get('optim_wrapper'):
         facts['learning_rates'] = learning_rates(looked)
@@ -93,10 +99,10 @@ def main(argv=None):
 
 
 def measure(looked, args):
-    """The cost tree of a model."""
+    """The cost tree of a model, and the operators that a training step of it calls."""
     import torch
 
-    from mmhybrid.analysis import measure_costs
+    from mmhybrid.analysis import count_launches, measure_costs
 
     model, size = looked.model, tuple(args.size)
     if looked.cfg is None:
@@ -106,9 +112,9 @@ def measure(looked, args):
         def loss():
             outputs = model(image)
             outputs = [outputs] if isinstance(outputs, torch.Tensor) else outputs
-            return sum(out.mean() for out in outputs)
+            return sum(out.sum() for out in outputs)
 
-        return measure_costs(model, lambda: model(image), loss)
+        return measure_costs(model, lambda: model(image), loss), count_launches(model, loss)
 
     from mmengine.registry import DefaultScope
 
@@ -124,7 +130,14 @@ def measure(looked, args):
             data = preprocessor(batch, True)
             return model.parse_losses(model(**data, mode='loss'))[0]
 
-        return measure_costs(model, lambda: model.test_step(batch), loss)
+        cost = measure_costs(model, lambda: model.test_step(batch), loss)
+        return cost, count_launches(model, loss)
+
+
+def describe_launches(launches):
+    """Their number, and the names of the most frequent."""
+    frequent = (f'{name.split("::")[1]} {count}' for name, count in launches.most_common(5))
+    return f'{launches.total()} in a training step: {", ".join(frequent)}, ...'
 
 
 def visible(cost, depth):

@@ -28,7 +28,8 @@ class Cost:
         frozen: how many of them get no gradient in training.
         macs: multiply-adds of an inference, see :func:`mmhybrid.engine.flops.count_macs`.
         activations: values that its matrix products, convolutions and attentions put out.
-        kept: bytes that a training step keeps for the backward pass, without the parameters.
+        kept: bytes that a training step keeps for the backward pass, without the parameters and
+            without what a part recomputed by ``with_cp='light'`` keeps, which torch holds apart.
         children: in the order they are defined.
     """
 

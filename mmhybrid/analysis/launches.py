@@ -1,6 +1,7 @@
 """Operators that a model asks torch for: on a GPU, about one kernel each."""
 
 from collections import Counter
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -31,17 +32,31 @@ class LaunchCounter(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def count_launches(model: nn.Module, image: Tensor) -> Counter[str]:
-    """Count the operators of one training step: forward, the sum of all outputs, and backward.
+def count_launches(model: nn.Module, loss: Callable[[], Tensor]) -> Counter[str]:
+    """Count the operators of one training step, forward and backward, without the optimizer's.
+
+    Widths of layers do not change the number, and sizes of images only where something is resized
+    or padded.
 
     Args:
-        model: a backbone; it is left in training mode, with gradients.
-        image: ``(N, C, H, W)``.
+        model: is in training mode for the step; its mode and gradients are then as before.
+        loss: runs the forward pass and returns the scalar that is differentiated.
 
     Returns:
-        Number of calls of each operator.
+        Number of calls of each operator; views count as none.
     """
-    model.train()
-    with LaunchCounter() as counter, torch.enable_grad():
-        sum(out.sum() for out in model(image)).backward()
+    was_training = model.training
+    before = [(parameter, parameter.grad) for parameter in model.parameters()]
+    for parameter, _ in before:
+        parameter.grad = None  # torch would add to it
+    try:
+        model.train()
+        with LaunchCounter() as counter, torch.enable_grad():
+            value = loss()
+            if value.requires_grad:  # unless everything is frozen
+                value.backward()
+    finally:
+        model.train(was_training)
+        for parameter, grad in before:
+            parameter.grad = grad
     return counter.counts

@@ -75,8 +75,8 @@ def test_a_backbones_costs_add_up(with_cp):
         assert cost.kept < costs_kept(ViTCoMer(ARCH, windows=0, freeze='vit'), image)
 
 
-def test_layers_run_as_they_do_in_training():
-    """A hook of its own would keep a layer from being run by its weights, which keeps less."""
+def test_measuring_changes_nothing_that_is_kept():
+    """Bytes are those that a training step keeps without the hooks of the measurement."""
     model = ViT(dict(embed_dims=16, depth=2, num_heads=2, pretrain_size=64, layer_scale=1.0))
     image = torch.randn(1, 3, 64, 64)
     kept = {}

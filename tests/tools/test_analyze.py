@@ -25,6 +25,8 @@ def test_a_config(tool, job, tmp_path, capsys):
     assert facts['costs']['params'] == params
     assert facts['costs']['frozen'] == sum(p.numel() for p in frozen)
     assert facts['costs']['macs'] > 0 and facts['costs']['kept'] > 0
+    assert f'{sum(facts["launches"].values())} in a training step: ' in output
+    assert facts['launches']['aten::convolution_backward'] > 0
     children = {child['name']: child for child in facts['costs']['children']}
     assert set(children) == {'data_preprocessor', 'backbone', 'neck', 'rpn_head', 'roi_head'}
     for name in ('backbone', 'neck', 'rpn_head', 'roi_head'):
@@ -53,6 +55,16 @@ def test_like_siblings_are_one_row(tool, capsys):
     blocks = next(c for c in facts['costs']['children'] if c['name'] == 'blocks')
     assert len(blocks['children']) == 12
     assert facts['frozen'] == [] and 'learning_rates' not in facts
+
+
+def test_what_light_recomputation_keeps_is_not_counted(tool, capsys):
+    main = tool('analyze').main
+    light = main(["vit_t,with_cp='light'", '--size', '32', '32'])
+    assert "without the results that with_cp='light' keeps" in capsys.readouterr().out
+    whole = main(['vit_t,with_cp=True', '--size', '32', '32'])
+    assert "with_cp='light'" not in capsys.readouterr().out
+    assert light['costs']['kept'] == whole['costs']['kept']
+    assert sum(light['launches'].values()) < sum(whole['launches'].values())
 
 
 def test_published_weights_are_reported(tool, tmp_path, capsys):

@@ -80,6 +80,17 @@ def test_what_options_change(settle):
     assert cfg.auto_scale_lr == dict(base_batch_size=4, enable=True)
 
 
+def test_recomputing_the_cheap_part(settle, tool, job, capsys):
+    assert settle('mmdet', '--with-cp', 'light').model.backbone.with_cp == 'light'
+    assert 'with_cp' not in settle('mmdet').model.backbone
+    config, settings = job('mmseg', 'model.backbone.type=mmseg.ResNet')
+    parts = '--with-cp light', 'mmseg.ResNet', 'give --with-cp alone'
+    fails(tool('train').main, [config, '--with-cp', 'light', *settings], *parts)
+    with pytest.raises(SystemExit):
+        tool('train').main([config, '--with-cp', 'heavy', *settings])
+    assert '--with-cp' in capsys.readouterr().err
+
+
 def test_a_hook_that_the_config_switches_off(tool, job, tmp_path):
     config, options = job('mmseg', 'default_hooks.preemption=None')
     runner = tool('train').main([config, '--work-dir', 'work', '--no-validate', *options])

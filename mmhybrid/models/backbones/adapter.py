@@ -85,7 +85,7 @@ class Adapter(Backbone):
         vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
             By default it has no class token, and LayerScale beginning at 1.
         out_indices: levels that come out, of strides 4, 8, 16 and 32.
-        deform_backend: see :func:`~mmhybrid.models.layers.deformable_attention`.
+        deform_backend: see :func:`~mmhybrid.models.kernels.deformable_attention`.
         norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
         drop_path_rate: stochastic depth: of the ViT growing to this, of every part of the adapter
             just this.
