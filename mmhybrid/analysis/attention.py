@@ -69,12 +69,11 @@ def attention_maps(
 
 @dataclass
 class _Call:
-    """A module that is running: its name, itself, the grid it was told, query rows seen so far."""
+    """A module that is running: its name, itself, and the grid it was told."""
 
     name: str
     module: nn.Module
     grid: Grid | None
-    rows: int = 0
 
 
 class _Recorder(TorchFunctionMode):
@@ -107,18 +106,14 @@ class _Recorder(TorchFunctionMode):
 
     def _record(self, query, key, value, attn_mask=None, *, scale=None, **_):
         call = self.running[-1]
-        first, call.rows = call.rows, call.rows + query.shape[-2]
         window = getattr(call.module, 'window', 0)
         if isinstance(window, int) and window and call.grid:
             self._place_window(call, window, query, key, attn_mask, scale)
         elif query.ndim == 4 and query.shape[0] == 1:
-            self._place(call, first, query, key, attn_mask, scale)
+            self._place(call, query, key, attn_mask, scale)
 
-    def _place(self, call, first, query, key, mask, scale):
-        """Global attention; the queries may come in bands, the first of this one being ``first``.
-
-        A band is of the patches alone: only what has no prefix is cut into bands.
-        """
+    def _place(self, call, query, key, mask, scale):
+        """Record global attention."""
         if call.grid is not None:
             grid = call.grid
             prefix = max(query.shape[2] - grid[0] * grid[1], 0)
@@ -128,11 +123,10 @@ class _Recorder(TorchFunctionMode):
         if keys is None:
             return
         cell = self._cell(grid)
-        row = prefix + cell[0] * grid[1] + cell[1] - first
-        if 0 <= row < query.shape[2]:
-            weights = attention_row(query, key, mask, scale, row)[0]  # (heads, P + h w)
-            patches = weights[:, prefix:].unflatten(1, keys)
-            self.maps.append(AttentionMap(call.name, patches, weights[:, :prefix], grid, cell))
+        row = prefix + cell[0] * grid[1] + cell[1]
+        weights = attention_row(query, key, mask, scale, row)[0]  # (heads, P + h w)
+        patches = weights[:, prefix:].unflatten(1, keys)
+        self.maps.append(AttentionMap(call.name, patches, weights[:, :prefix], grid, cell))
 
     def _place_window(self, call, side, query, key, mask, scale):
         """mmhybrid's windows: row by row from the top left, padded at the right and bottom."""

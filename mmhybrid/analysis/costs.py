@@ -14,7 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, flop_registry
 
-from mmhybrid.engine.flops import CUSTOM
+from mmhybrid.engine.flops import formulas
 
 
 @dataclass
@@ -72,7 +72,7 @@ def measure_costs(
     was_training = model.training
     try:
         model.eval()
-        outputs, counter = _Outputs(), FlopCounterMode(display=False, custom_mapping=CUSTOM)
+        outputs, counter = _Outputs(), FlopCounterMode(display=False, custom_mapping=formulas())
         with torch.no_grad(), counter, outputs:
             macs, activations = _own_shares(
                 model, infer, lambda: (counter.get_total_flops() // 2, outputs.total)
@@ -134,7 +134,7 @@ class _Outputs(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         out = func(*args, **(kwargs or {}))
         packet = func._overloadpacket
-        if packet in flop_registry or packet in CUSTOM:
+        if packet in flop_registry or packet in formulas():
             first = tree_leaves(out)[0]  # fused operators also give statistics
             self.total += first.numel()
         return out

@@ -1,24 +1,26 @@
 """Multiply-adds of a model, with those that torch's counter does not know."""
 
 from collections.abc import Callable
+from functools import cache
 from math import prod
 
 import torch
 from torch import nn
+from torch._ops import OpOverloadPacket
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmhybrid.models import kernels  # noqa: F401  registers the operators counted below
+from mmhybrid.models.kernels.deformable_attention import triton_kernels
 
 
 def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> int:
     """Multiply-adds of one forward pass: matrix products, convolutions, fused and deformable
-    attention. Norms, activations and resizing are not counted, as usual.
+    attention. Norms, activations and resizing are not counted, as usual; nor is mmcv's operator.
 
     Args:
         model: in the mode it is to be counted in.
         inputs: of ``forward``, by default the model itself.
     """
-    counter = FlopCounterMode(display=False, custom_mapping=CUSTOM)
+    counter = FlopCounterMode(display=False, custom_mapping=formulas())
     with torch.no_grad(), counter:
         (forward or model)(*inputs)
     return counter.get_total_flops() // 2
@@ -53,9 +55,15 @@ def _grid_sample(maps, grid, *args, out_shape=None, **kwargs) -> int:
     return 2 * 4 * maps[0] * maps[1] * prod(grid[1:-1])
 
 
-CUSTOM = {
-    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention,
-    torch.ops.aten.grid_sampler_2d: _grid_sample,
-    torch.ops.mmhybrid.biased_attention: _biased_attention,
-    torch.ops.mmhybrid.sample_in_bags: _sample_in_bags,
-}
+@cache
+def formulas() -> dict[OpOverloadPacket, Callable[..., int]]:
+    """Return the formulas of the operators that torch's counter does not know."""
+    known = {
+        torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention,
+        torch.ops.aten.grid_sampler_2d: _grid_sample,
+        torch.ops.mmhybrid.biased_attention: _biased_attention,
+        torch.ops.mmhybrid.sample_in_bags: _sample_in_bags,
+    }
+    if triton_kernels() is not None:
+        known[torch.ops.mmhybrid.deformable_sample] = _deformable_sample
+    return known

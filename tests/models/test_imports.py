@@ -42,9 +42,8 @@ def imports_of(path, text):
 def test_imports_are_read():
     text = 'import torch\nfrom . import pyramid\nfrom ..layers import Mlp\nfrom .graphs import x'
     found = imports_of(MODELS / 'kernels/resize.py', text)
-    assert found == {
-        f'mmhybrid.models.{n}' for n in ('kernels.pyramid', 'layers', 'kernels.graphs')
-    }
+    names = ('kernels.pyramid', 'layers', 'kernels.graphs')
+    assert found == {f'mmhybrid.models.{name}' for name in names}
     text = 'def f():\n    import mmhybrid.models.necks\n    from mmhybrid.models.layers import mlp'
     found = imports_of(MODELS / 'layers/__init__.py', text)
     assert found == {'mmhybrid.models.necks', 'mmhybrid.models.layers.mlp'}

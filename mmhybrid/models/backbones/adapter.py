@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..kernels import Shapes, resize_map, split_levels
+from ..kernels import Shapes, join_levels, resize_map, split_levels
 from ..layers import ConvPyramid, MSDeformAttention, build_norm
 from .arch import option
 from .base import Backbone
@@ -154,6 +154,22 @@ class Adapter(Backbone):
             drop_path_rate: of every part.
         """
         raise NotImplementedError(f'{type(self).__name__} does not build stages')
+
+    def embed_pyramid(self, image: Tensor) -> tuple[Tensor | None, Tensor, Shapes]:
+        """Embed an image in the pyramid.
+
+        Args:
+            image: ``(N, in_channels, H, W)``, sides multiples of 32.
+
+        Returns:
+            The map of stride 4, ``(N, C, H / 4, W / 4)``, or None where it does not come out;
+            tokens ``(N, S, C)`` of strides 8, 16 and 32; and ``(h, w)`` of those three levels.
+        """
+        finest, *maps = self.run(self.cnn, image)
+        shapes = [tuple(m.shape[2:]) for m in maps]
+        level_embed = self.level_embed[:, :, None, None]
+        tokens = join_levels([m + e for m, e in zip(maps, level_embed, strict=True)])
+        return finest, tokens, shapes
 
     def output_maps(
         self,

@@ -293,13 +293,8 @@ class ViTCoMer(Adapter):
         self.check_image(x)
         size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
-
-        finest, *maps = self.cnn(image)
-        shapes = [tuple(m.shape[2:]) for m in maps]
+        finest, pyramid, shapes = self.embed_pyramid(image)
         points = reference_points(shapes, image.device)
-        level_embed = self.level_embed[:, :, None, None]
-        pyramid = join_levels([m + e for m, e in zip(maps, level_embed, strict=True)])
-
         tokens, grid = self.vit.embed(image)
         count = self.vit.num_prefix_tokens
         features = []

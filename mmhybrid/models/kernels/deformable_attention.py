@@ -70,7 +70,7 @@ def sample_around(
     """Sum bilinear samples of a token pyramid around reference points.
 
     Args:
-        points: ``(Q, 2)``, x and y in [0, 1] over every level.
+        points: ``(Q, 2)``, x and y in [0, 1] over every level; they get no gradient.
         offsets: ``(N, Q, heads, levels, points, 2)``, x and y in pixels of each level.
         value, shapes, weights, backend: as of :func:`deformable_attention`.
 
@@ -104,7 +104,7 @@ def _choose_backend(value: Tensor) -> str:
     if not value.is_cuda or torch.are_deterministic_algorithms_enabled():
         return 'embedding_bag'
     # Triton compiles for compute capability 8.0 and later; mmcv has no bfloat16 kernel.
-    kernels = _triton_kernels()
+    kernels = triton_kernels()
     if kernels is not None and value.dtype in kernels.DTYPES:
         if torch.cuda.get_device_capability(value.device) >= (8, 0):
             return 'triton'
@@ -113,7 +113,8 @@ def _choose_backend(value: Tensor) -> str:
 
 
 @cache
-def _triton_kernels() -> ModuleType | None:
+def triton_kernels() -> ModuleType | None:
+    """Import the module of Triton kernels; None where there is no Triton that it can use."""
     if not HAS_TRITON:
         return None
     try:
@@ -124,7 +125,7 @@ def _triton_kernels() -> ModuleType | None:
 
 
 def _sample_triton(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
-    kernels = _triton_kernels()
+    kernels = triton_kernels()
     if (
         kernels is None
         or not (value.is_cuda or kernels.INTERPRETED)

@@ -51,14 +51,15 @@ def _forward(
     shapes = _pairs(sizes)
     value = value.unflatten(2, (weights.shape[2], -1))  # (N, S, C) -> (N, S, heads, D)
     table = _add_border(value, shapes).flatten(0, 2)  # (N, S', heads, D) -> (N S' heads, D)
-    outs = []
-    for block_points, block_offsets, block_weights in _query_blocks(points, offsets, weights):
+    n, queries, heads, dims = offsets.shape[:3] + value.shape[3:]
+    out = value.new_empty(n, queries, heads, dims)
+    blocks = _query_blocks(points, offsets, weights, out)
+    for block_points, block_offsets, block_weights, block in blocks:
         pixels = _Pixels(shapes, block_points, block_offsets)
         spread = pixels.spread(block_weights, table.dtype)
-        out = F.embedding_bag(pixels.rows(), table, mode='sum', per_sample_weights=spread)
-        # (N queries heads, D) -> (N, queries, C)
-        outs.append(out.view(len(value), len(block_points), math.prod(value.shape[2:])))
-    return outs[0] if len(outs) == 1 else torch.cat(outs, dim=1)
+        bags = F.embedding_bag(pixels.rows(), table, mode='sum', per_sample_weights=spread)
+        block.copy_(bags.view(block.shape))  # (N queries heads, D) -> (N, queries, heads, D)
+    return out.flatten(2)
 
 
 @torch.library.impl(_library, 'sample_in_bags_backward', 'CompositeExplicitAutograd')
@@ -74,12 +75,13 @@ def _backward(
     value = value.unflatten(2, (weights.shape[2], -1))  # (N, S, C) -> (N, S, heads, D)
     grad = grad.to(value.dtype).unflatten(2, value.shape[2:]).contiguous()  # (N, Q, heads, D)
     table = _add_border(value, shapes).flatten(0, 2)  # (N, S', heads, D) -> (N S' heads, D)
-    parts = []
-    for *block, block_weights, block_grad in _query_blocks(points, offsets, weights, grad):
-        pixels = _Pixels(shapes, *block)
+    grad_offsets, grad_weights = torch.empty_like(offsets), torch.empty_like(weights)
+    blocks = _query_blocks(points, offsets, weights, grad, grad_offsets, grad_weights)
+    for block_points, block_offsets, block_weights, block_grad, *outs in blocks:
+        pixels = _Pixels(shapes, block_points, block_offsets)
         products = _row_products(pixels.rows(), table, block_grad.flatten(0, 2))
-        parts.append(pixels.gradients(products, block_weights))
-    grad_offsets, grad_weights = (torch.cat(part, dim=1) for part in zip(*parts, strict=True))
+        for out, gradient in zip(outs, pixels.gradients(products, block_weights), strict=True):
+            out.copy_(gradient)
     del table
     pixels = _Pixels(shapes, points, offsets)
     grad_value = _scatter(pixels, weights, grad.flatten(0, 2), value.shape)

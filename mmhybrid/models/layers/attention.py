@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import first_rows, pad_to_multiple
+from ..kernels import first_rows, is_known, pad_to_multiple
 
 Grid = tuple[int, int]
 
@@ -112,16 +112,23 @@ def split_windows(x: Tensor, grid: Grid, side: int) -> Tensor:
     rows, cols = x.shape[1] // side, x.shape[2] // side
     # (N, rows * side, cols * side, C) -> (N, rows, cols, side, side, C)
     x = x.view(n, rows, side, cols, side, dims).transpose(2, 3)
+    x = x.clone(memory_format=torch.contiguous_format)  # see join_windows
     return x.reshape(n * rows * cols, side * side, dims)
 
 
 def join_windows(x: Tensor, grid: Grid, side: int) -> Tensor:
     """Join windows ``(N * windows, side * side, C)`` to tokens ``(N, H * W, C)``, padding gone."""
     (h, w), dims = grid, x.shape[2]
-    rows, cols = -(-h // side), -(-w // side)
+    # Not -(-h // side): exported files round negative quotients towards zero.
+    rows, cols = (h + side - 1) // side, (w + side - 1) // side
     n = x.shape[0] // (rows * cols)
     # (N, rows, cols, side, side, C) -> (N, rows * side, cols * side, C)
     x = x.view(n, rows, cols, side, side, dims).transpose(2, 3)
+    # Where sizes are symbols, reshape and contiguous would ask how x lies in memory, which binds a
+    # graph to images like this one; clone does not.
+    x = x.clone(memory_format=torch.contiguous_format)
     x = x.reshape(n, rows * side, cols * side, dims)
     x = first_rows(first_rows(x, 1, h), 2, w)
+    if not is_known(h, w):
+        x = x.clone(memory_format=torch.contiguous_format)
     return x.reshape(n, h * w, dims)

@@ -225,9 +225,8 @@ class Sum(adapter.Adapter):
     def forward(self, x):
         self.check_image(x)
         image = self.pad_image(x, 32)
-        finest, *maps = self.cnn(image)
-        shapes = [tuple(m.shape[2:]) for m in maps]
-        pyramid = [m.flatten(2).transpose(1, 2) for m in maps]  # (N, C, h, w) -> (N, h w, C)
+        finest, pyramid, shapes = self.embed_pyramid(image)
+        pyramid = list(pyramid.split([h * w for h, w in shapes], dim=1))
         tokens, grid = self.vit.embed(image)
         features = []
         for stage, (first, last) in zip(self.stages, self.groups, strict=True):
@@ -235,7 +234,6 @@ class Sum(adapter.Adapter):
             patches = tokens[:, self.vit.num_prefix_tokens :]
             pyramid[1] = pyramid[1] + self.arch.factor * stage(patches)
             features.append(patches)
-        pyramid = [m + e for m, e in zip(pyramid, self.level_embed, strict=True)]
         pyramid = torch.cat(pyramid, dim=1)
         return self.output_maps(finest, pyramid, shapes, features, grid, tuple(x.shape[2:]))
 

@@ -25,11 +25,8 @@ def inputs_of(name, queries=12):
     if name == 'biased_attention':
         # (N, L, heads, D) -> (N, heads, L, D), as projections make them
         parts = draw((2, queries, 3, 4), (2, 5, 3, 4), (2, 5, 3, 8), (3, queries, 5))
-        return (
-            *(part.detach().transpose(1, 2).requires_grad_() for part in parts[:3]),
-            parts[3],
-            0.5,
-        )
+        heads = (part.detach().transpose(1, 2).requires_grad_() for part in parts[:3])
+        return *heads, parts[3], 0.5
     value, offsets, weights = draw((2, 30, 8), (2, queries, 2, 2, 3, 2), (2, queries, 2, 2, 3))
     points = torch.rand(queries, 2, generator=torch.Generator().manual_seed(0))
     return value, points, offsets, weights, SIZES

@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch._dynamo.testing import CompileCounterWithBackend
 
+from mmhybrid.engine.flops import count_macs
 from mmhybrid.models.kernels import deformable_attention, deformable_triton
 
 DEVICE = 'cpu' if deformable_triton.INTERPRETED else 'cuda'
@@ -120,6 +121,16 @@ def test_views():
     views = [tensor.detach().repeat_interleave(2, dim=2)[:, :, ::2] for tensor in tensors]
     results = run('triton', LEVEL, [view.requires_grad_() for view in views])
     torch.testing.assert_close(results, expected)
+
+
+def test_its_multiply_adds_are_counted():
+    value, *rest = (tensor.detach() for tensor in sample(TWO_LEVELS))
+
+    def run():
+        deformable_attention(value, TWO_LEVELS, *rest, 'triton')
+
+    macs = count_macs(torch.nn.Identity(), forward=run)
+    assert macs == 4 * rest[1].numel() * value.shape[3]  # four pixels a sample
 
 
 def test_it_compiles():
