@@ -101,6 +101,7 @@ CONVOLUTIONS = {
 @given(data=st.data())
 def test_padding_is_seen_by_what_lies_beside_it_alone(family, data):
     """Where convolutions do not reach the padding, their maps are those of the image alone."""
+    assert PADS_TO.keys() | CONVOLUTIONS.keys() <= FAMILIES.keys()
     if family not in CONVOLUTIONS:
         pytest.skip('its convolutions are no module of their own')
     part = CONVOLUTIONS[family](data.draw(FAMILIES[family]).build().eval().double())
