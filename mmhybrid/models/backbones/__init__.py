@@ -13,9 +13,11 @@ from .vit import ViT as ViT
 from .vit_adapter import ViTAdapter as ViTAdapter
 from .vit_comer import ViTCoMer as ViTCoMer
 
-# All that are imported above; the bases have no architectures.
-BACKBONES: tuple[type[Backbone], ...] = tuple(
-    it for it in vars().values() if isinstance(it, type) and hasattr(it, 'arch_settings')
+# All that are imported above but the bases, which have no architectures.
+BACKBONES = tuple(
+    cls
+    for cls in vars().values()
+    if isinstance(cls, type) and issubclass(cls, Backbone) and hasattr(cls, 'arch_settings')
 )
 
 
