@@ -1,10 +1,12 @@
 """Count parameters and multiply-adds of every backbone, for the tables of the site.
 
-    python docs/count.py
+    python docs/count.py [--keep-counts]
 
-Writes docs/counts.json. Models are built without memory for weights; a minute or two in all.
+Writes docs/counts.json. Models are built without memory for weights. --keep-counts counts only
+backbones that are not in it yet.
 """
 
+import argparse
 import json
 import os
 import sys
@@ -54,10 +56,21 @@ def count(name: str) -> dict:
     )
 
 
-def main() -> None:
-    """Count all, and write the file in one step."""
+def main(argv: list[str] | None = None) -> None:
+    """Count, and write the file in one step."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        '--keep-counts', action='store_true', help='count only backbones that are not in it yet'
+    )
+    args = parser.parse_args(argv)
+    known = json.loads(COUNTS.read_text(encoding='utf-8')) if args.keep_counts else {}
     counts = {}
     for name in sorted(models()):
+        if name in known:
+            counts[name] = known[name]
+            continue
         counts[name] = count(name)
         print(f'{name}: {counts[name]["params"] / 1e6:.1f} M, {counts[name]["macs"] / 1e9:.1f} G')
     part = COUNTS.with_suffix('.part')

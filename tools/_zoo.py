@@ -1,9 +1,15 @@
 """The names of the configs: ``{head}_{backbone}_{size}[_{weights}][_{schedule}][_{data}].py``."""
 
 import re
+import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+if str(ROOT) not in sys.path:  # a clone works without being installed
+    sys.path.insert(0, str(ROOT))
+
+from mmhybrid.models.backbones import BACKBONES  # noqa: E402
+
 CONFIGS = ROOT / 'configs'
 
 DETECTION = ('retinanet', 'maskrcnn', 'cascade', 'atss', 'gfl', 'dino')
@@ -12,16 +18,8 @@ CLASSIFICATION = ('linear', 'imagenet', 'cifar10', 'cifar100')
 HEADS = (*DETECTION, *SEGMENTATION, *CLASSIFICATION)
 
 # Part of a name -> class of the backbone; those of the host libraries are for comparison.
-OURS = {
-    'cmt': 'CMT',
-    'cvt': 'CvT',
-    'spach': 'SPACH',
-    'vit': 'ViT',
-    'vitadapter': 'ViTAdapter',
-    'vitc': 'ConvStemViT',
-    'vitcomer': 'ViTCoMer',
-    'vitp': 'ConvStemViT',
-}
+OURS = {cls.__name__.lower(): cls.__name__ for cls in BACKBONES}
+OURS |= {'vitc': 'ConvStemViT', 'vitp': 'ConvStemViT'}
 HOSTS = {'convnext': 'ConvNeXt', 'resnet': 'ResNet', 'resnetrs': 'TIMMBackbone'}
 FAMILIES = OURS | HOSTS
 
@@ -42,7 +40,7 @@ def config_names() -> list[str]:
         if not NAME.fullmatch(name):
             raise ValueError(
                 f'configs/{name}: expected {{head}}_{{backbone}}_{{size}}..., with a head of '
-                f'{", ".join(HEADS)} and a backbone of {", ".join(FAMILIES)}; add new ones in '
-                'tools/_zoo.py'
+                f'{", ".join(HEADS)} and a backbone of {", ".join(FAMILIES)}; add new heads in '
+                'tools/_zoo.py, new backbones in mmhybrid/models/backbones/__init__.py'
             )
     return names

@@ -14,9 +14,6 @@ import sys
 
 from _zoo import CLASSIFICATION, CONFIGS, DETECTION, FAMILIES, NAME, ROOT, config_names
 
-if str(ROOT) not in sys.path:  # a clone works without being installed
-    sys.path.insert(0, str(ROOT))
-
 PUBLISHED = CONFIGS / 'published.yml'
 METAFILES = CONFIGS / 'metafiles'
 HEADS = {

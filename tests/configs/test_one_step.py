@@ -12,7 +12,7 @@ from mmhybrid.engine import load_weights
 from mmhybrid.testing.tasks import ConfigTask
 from tools._zoo import CONFIGS, NAME, config_names
 
-# The sizes of all families, small ones first.
+# Sizes, small ones first; those of other names come after them.
 SIZES = (
     *('xxs', 'ti', 't', 'pico', 'xs', '1gf', '4gf', '13', '18', 's', '21', '50', 'splus'),
     *('b', '101', '18gf', '36gf', '200', 'l', 'w24'),
@@ -78,12 +78,13 @@ SMALL = {
 def smallest_of_each_pair():
     """``(head, family) -> the name of its smallest config``, plain ones before variants.
 
-    A config whose name does not follow the scheme, or of a size unknown here, is an error.
+    A config whose name does not follow the scheme is an error.
     """
     pairs = {}
     for name in config_names():
         match = NAME.fullmatch(name)
-        rank = (SIZES.index(match['size']), name.startswith('demo_'), len(match['variant']), name)
+        size = SIZES.index(match['size']) if match['size'] in SIZES else len(SIZES)
+        rank = (size, name.startswith('demo_'), len(match['variant']), name)
         head = 'imagenet' if match['head'].startswith('cifar') else match['head']
         pairs.setdefault((head, match['family']), []).append((rank, name))
     return {pair: min(found)[1] for pair, found in sorted(pairs.items())}

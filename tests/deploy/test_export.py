@@ -20,6 +20,7 @@ from mmhybrid.deploy.graphs import AdaptivePool, prepare
 from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
 from mmhybrid.models.kernels import resize_bicubic
 from tests.models.drawn import draw_parameters
+from tests.models.families import tiny_models
 
 VIT = dict(embed_dims=16, depth=1, num_heads=2)
 ADAPTED = dict(
@@ -32,20 +33,21 @@ ADAPTED = dict(
     interaction_indexes=[(0, 0)],
     windows=3,
 )
-FAMILIES = {
-    'ViT, relative positions': lambda: ViT(VIT | dict(position='relative', pretrain_size=64)),
-    'ViT, rotary positions, windows': lambda: ViT(
+# One of each family, smaller than that of the contract, and others with other operators.
+FAMILIES = tiny_models() | {
+    'vit': lambda: ViT(VIT | dict(position='relative', pretrain_size=64)),
+    'vit, rotary positions, windows': lambda: ViT(
         VIT | dict(position='rope', mask_key_bias=True), windows=3, class_token=False
     ),
-    'DINOv2': lambda: ViT(
+    'vit, dinov2': lambda: ViT(
         VIT | dict(patch_size=14, pretrain_size=70, num_registers=4, interpolate_offset=0.1)
     ),
-    'ConvStemViT': lambda: ConvStemViT(
+    'convstemvit': lambda: ConvStemViT(
         VIT | dict(stem_channels=(8, 8), stem_strides=(4, 4), stem_kernels=(5, 5)), num_classes=5
     ),
-    'ViTCoMer': lambda: ViTCoMer(ADAPTED | dict(extra_cti=0), out_indices=(0, 3)),
-    'ViTAdapter': lambda: ViTAdapter(ADAPTED | dict(extra_extractors=0)),
-    'CMT': lambda: CMT(
+    'vitcomer': lambda: ViTCoMer(ADAPTED | dict(extra_cti=0), out_indices=(0, 3)),
+    'vitadapter': lambda: ViTAdapter(ADAPTED | dict(extra_extractors=0)),
+    'cmt': lambda: CMT(
         dict(
             embed_dims=(8,),
             stem_channels=8,
@@ -55,13 +57,13 @@ FAMILIES = {
             pretrain_size=64,
         )
     ),
-    'CvT': lambda: CvT(
+    'cvt': lambda: CvT(
         dict(embed_dims=(8, 16, 32), depths=(1, 1, 1), num_heads=(1, 2, 4)), num_classes=5
     ),
-    'SPACH': lambda: SPACH(
+    'spach': lambda: SPACH(
         dict(embed_dims=8, num_heads=2, stages=[[('conv', 1)], [('attn', 1)]]), num_classes=5
     ),
-    'SPACH, tied to a size': lambda: SPACH(
+    'spach, tied to a size': lambda: SPACH(
         dict(embed_dims=8, num_heads=2, stages=[[('mlp', 1)]], image_size=(64, 96))
     ),
 }
@@ -78,7 +80,7 @@ def test_files_agree_with_the_model(family, tmp_path):
     model = build(family)
     graph = backbone_graph(model)
     deform, sizes = 'grid_sample', (*SIZES, (32, 45), (45, 32))  # maps of one pixel too
-    if family == 'ViTCoMer':  # of ViTAdapter's layers, for which both sides are free
+    if family == 'vitcomer':  # of ViTAdapter's layers, for which both sides are free
         deform, sizes = 'gather', [(h, 110) for h, _ in sizes]
         del graph.free[3]
     program = capture(prepare(graph, deform), graph)
@@ -91,7 +93,7 @@ def test_files_agree_with_the_model(family, tmp_path):
             assert agreement.worst < 1e-4, agreement
         assert exported.meta['strides'] == list(model.out_strides)
         assert exported.meta['mmhybrid'] == mmhybrid.__version__
-    _check_operators(onnx.load(tmp_path / 'model.onnx'), graph, family == 'ViTAdapter')
+    _check_operators(onnx.load(tmp_path / 'model.onnx'), graph, family == 'vitadapter')
 
 
 def _check_operators(model, graph, has_grid_sample):
@@ -197,7 +199,7 @@ class Queried(torch.nn.Module):
 @pytest.mark.parametrize('head', ['decode_head', 'bbox_head'])
 def test_heads_that_need_more_than_maps_are_refused(head):
     model = torch.nn.Module()
-    model.backbone, model.extract_feat = build('CMT'), None
+    model.backbone, model.extract_feat = build('cmt'), None
     setattr(model, head, Queried())
     with pytest.raises(ExportError, match='Queried cannot .* maps, references, batch_data_samples'):
         config_graphs(model, name='model')
@@ -255,13 +257,13 @@ def test_guards_of_a_program_are_told_as_errors(tmp_path):
 
 @pytest.mark.parametrize('dtype', [torch.float16, torch.bfloat16, torch.float64])
 def test_models_of_another_precision_are_refused(dtype, tmp_path):
-    model = build('CMT').to(dtype)
+    model = build('cmt').to(dtype)
     with pytest.raises(ExportError, match=rf'is of {dtype}: call .float\(\)'):
         export([backbone_graph(model)], tmp_path / 'm.onnx')
 
 
 def test_the_fixed_size_of_mlp_mixing():
-    model = build('SPACH, tied to a size')
+    model = build('spach, tied to a size')
     assert backbone_graph(model).size == (64, 96)
     with pytest.raises(
         ExportError, match='tied to images of 64x96 pixels, got the fixed size 64x64'

@@ -28,25 +28,13 @@ import torch.nn.functional as F
 from torch import nn
 
 from mmhybrid.datasets.demo import CLASSES, draw_scene
-from tests.models.backbones import (
-    test_cmt,
-    test_conv_stem_vit,
-    test_cvt,
-    test_spach,
-    test_vit,
-    test_vit_adapter,
-    test_vit_comer,
-)
+from tests.models.backbones import test_spach, test_vit
+from tests.models.families import contracts
 
-FAMILIES = {
+FAMILIES = contracts() | {
     'vit': test_vit.TestWindowedViT,
     'vit_relative': test_vit.TestBEiT,
     'vit_rope': test_vit.TestDINOv3,
-    'conv_stem_vit': test_conv_stem_vit.TestConvStem,
-    'vitcomer': test_vit_comer.TestViTCoMer,
-    'vitadapter': test_vit_adapter.TestViTAdapter,
-    'cmt': test_cmt.TestCMT,
-    'cvt': test_cvt.TestCvT,
     'spach': test_spach.TestHybridWithDeepStem,
 }
 SLACK = 2**20

@@ -3,7 +3,12 @@
 import pytest
 import torch
 
+from mmhybrid.models.backbones import BACKBONES
 from tests.endurance import __main__ as endurance
+
+
+def test_every_family_is_here():
+    assert {contract.backbone for contract in endurance.FAMILIES.values()} == set(BACKBONES)
 
 
 @pytest.mark.parametrize('family', ['cmt', 'vitcomer'])

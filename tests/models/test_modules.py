@@ -26,6 +26,7 @@ from mmhybrid.models.backbones import (
 )
 from mmhybrid.models.layers import PairBias, RelativePositionBias
 from tests.models.drawn import draw_loss, draw_parameters
+from tests.models.families import tiny_models
 
 PLAIN = dict(embed_dims=16, depth=2, num_heads=2, pretrain_size=32)
 DINOV2 = dict(PLAIN, patch_size=14, pretrain_size=28, num_registers=2, layer_scale=1e-5)
@@ -53,7 +54,8 @@ def spach(*stages, **settings) -> Callable[[], SPACH]:
     return lambda: SPACH(dict(embed_dims=8, num_heads=2, stages=stages, **settings))
 
 
-FAMILIES = {
+# One of each family, smaller than that of the contract, and others in which other modules run.
+FAMILIES = tiny_models() | {
     'vit': lambda: ViT(PLAIN, out_indices=(0, 1), final_norm=True),
     'vit, windows': lambda: ViT(PLAIN, windows=(3, 0), class_token=False),
     'deit, distilled': lambda: ViT(PLAIN, dist_token=True),
@@ -66,8 +68,10 @@ FAMILIES = {
         dict(PLAIN, position='rope', mask_key_bias=True, num_registers=2, layer_scale=1e-5)
     ),
     'vit, not to its end': lambda: ViT(PLAIN, out_indices=(0,)),
-    'vit_c': lambda: ConvStemViT(dict(PLAIN, **STEM), num_classes=3),
-    'vit_p': lambda: ConvStemViT(PLAIN, windows=(3, 0), class_token=False, final_norm=True),
+    'convstemvit': lambda: ConvStemViT(dict(PLAIN, **STEM), num_classes=3),
+    'convstemvit, patches': lambda: ConvStemViT(
+        PLAIN, windows=(3, 0), class_token=False, final_norm=True
+    ),
     'vitcomer': lambda: ViTCoMer(dict(ADAPTED, windows=2, extra_cti=1), **ONE_STAGE),
     'vitcomer, segmentation': lambda: ViTCoMer(
         ADAPTED | STAGES | dict(cti_to_vit=(True, False, False, True), extra_cti=0),
@@ -101,7 +105,7 @@ FAMILIES = {
         CVT_ARCH, out_indices=(1,), projection=('avg', 'linear'), class_token=False, num_classes=3
     ),
     'cvt, not to its end': lambda: CvT(CVT_ARCH, out_indices=(0,)),
-    'spach, conv': spach([('conv', 1)], [('conv', 1)]),
+    'spach': spach([('conv', 1)], [('conv', 1)]),
     'spach, attn': spach([('conv', 1)], [('attn', 1)], layer_scale=None, conv_bypass=True),
     'spach, mlp': spach([('mlp', 2)], [('conv', 1)], image_size=(32, 64), shared_mixing=True),
     'spach, hybrid': lambda: SPACH(

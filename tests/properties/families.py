@@ -15,7 +15,9 @@ from mmhybrid.models.backbones import (
     ViTAdapter,
     ViTCoMer,
 )
+from tests.models.backbones.contract import BackboneContract
 from tests.models.drawn import draw_parameters
+from tests.models.families import contracts
 
 ODDS = st.booleans()
 BATCH = st.integers(1, 3)
@@ -125,9 +127,16 @@ def spachs(draw):
     return Drawn(SPACH, dict(arch=arch, stem=draw(st.sampled_from(['patch', 'conv']))), 4)
 
 
-FAMILIES = {
+def tiny(contract: type[BackboneContract]):
+    """The model of a contract, of which nothing is drawn."""
+    arguments = dict(contract.arguments)
+    given = arguments.pop('out_indices', range(len(contract.channels)))
+    return st.just(Drawn(contract.backbone, arguments, max(given) + 1))
+
+
+FAMILIES = {name: tiny(contract) for name, contract in contracts().items()} | {
     'vit': vits(),
-    'conv_stem_vit': conv_stem_vits(),
+    'convstemvit': conv_stem_vits(),
     'vitcomer': adapters(ViTCoMer),
     'vitadapter': adapters(ViTAdapter),
     'cmt': cmts(),

@@ -2,31 +2,23 @@
 
 from fnmatch import fnmatch
 
-from .adapter import Adapter
-from .base import Backbone
-from .cmt import CMT
-from .conv_stem_vit import ConvStemViT
-from .cvt import CvT
-from .spach import SPACH
-from .vit import ViT
-from .vit_adapter import ViTAdapter
-from .vit_comer import ViTCoMer
+# `X as X` exports a name, for type checkers too.
+from .adapter import Adapter as Adapter
+from .base import Backbone as Backbone
+from .cmt import CMT as CMT
+from .conv_stem_vit import ConvStemViT as ConvStemViT
+from .cvt import CvT as CvT
+from .spach import SPACH as SPACH
+from .vit import ViT as ViT
+from .vit_adapter import ViTAdapter as ViTAdapter
+from .vit_comer import ViTCoMer as ViTCoMer
 
-__all__ = [
-    'CMT',
-    'Adapter',
-    'Backbone',
-    'ConvStemViT',
-    'CvT',
-    'SPACH',
-    'ViT',
-    'ViTAdapter',
-    'ViTCoMer',
-    'build_backbone',
-    'list_backbones',
-]
-
-BACKBONES = (CMT, ConvStemViT, CvT, SPACH, ViT, ViTAdapter, ViTCoMer)
+# All that are imported above but the bases, which have no architectures.
+BACKBONES = tuple(
+    cls
+    for cls in vars().values()
+    if isinstance(cls, type) and issubclass(cls, Backbone) and hasattr(cls, 'arch_settings')
+)
 
 
 def _names() -> dict[str, tuple[type[Backbone], str]]:

@@ -21,6 +21,8 @@ RECOMPUTED = (True, 'light')
 class BackboneContract:
     """Subclass as ``TestX(BackboneContract)`` with a tiny model.
 
+    The first subclass for a backbone is its model in the tests of all families, see ``families``.
+
     Attributes:
         backbone, arguments: the class, and the arguments of a tiny one.
         channels, strides: of its outputs.
