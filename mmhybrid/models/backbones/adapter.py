@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from ..kernels import Shapes, resize_map, split_levels
+from ..kernels import Shapes, join_levels, resize_map, split_levels
 from ..layers import ConvPyramid, MSDeformAttention, build_norm
 from .arch import option
 from .base import Backbone
@@ -79,7 +79,8 @@ class Adapter(Backbone):
 
     An adapter is one file: a record of its architecture, which extends :class:`AdapterArch`, the
     modules of its stages, and a subclass of this class that declares what :class:`Backbone` asks
-    for, and has :meth:`build_stages` and ``forward``, which ends in :meth:`output_maps`.
+    for, and has :meth:`build_stages` and ``forward``, from :meth:`embed_pyramid` to
+    :meth:`output_maps`.
 
     Args:
         vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
@@ -154,6 +155,18 @@ class Adapter(Backbone):
             drop_path_rate: of every part.
         """
         raise NotImplementedError(f'{type(self).__name__} does not build stages')
+
+    def embed_pyramid(self, image: Tensor) -> tuple[Tensor | None, Tensor, Shapes]:
+        """Make the pyramid of a padded image ``(N, C, H, W)`` by convolutions.
+
+        Returns:
+            The map of stride 4, None where it does not come out; the tokens ``(N, S, C)`` of
+            strides 8, 16 and 32, with the embeddings of their levels; and ``(h, w)`` of those.
+        """
+        finest, *maps = self.cnn(image)
+        level_embed = self.level_embed[:, :, None, None]  # (3, C) -> (3, C, 1, 1)
+        pyramid = join_levels([m + e for m, e in zip(maps, level_embed, strict=True)])
+        return finest, pyramid, [tuple(m.shape[2:]) for m in maps]
 
     def output_maps(
         self,

@@ -2,6 +2,7 @@
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -36,7 +37,7 @@ class Backbone(BaseModule):
     A subclass declares ``family``, ``arch_type``, ``arch_settings`` and ``pretrained_parts``. Its
     constructor takes what is its own, hands everything else on as ``**kwargs``, finds its
     architecture in ``self.arch``, and sets ``out_channels`` and ``out_strides``. It overrides
-    :meth:`frozen_modules` and :meth:`get_layer_depth` as far as they have something to say.
+    :meth:`frozen_modules`, and declares ``embeddings`` or overrides :meth:`get_layer_depth`.
 
     Signature and documentation of a subclass are completed: the options of its ``arch_type`` and
     the arguments below appear in them without being repeated there.
@@ -68,6 +69,9 @@ class Backbone(BaseModule):
 
     pretrained_parts: ClassVar[Mapping[str, str]]
     """For each kind of checkpoint that fits, the prefix of the parameters it fills."""
+
+    embeddings: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of stem, embeddings and positions, see :meth:`get_layer_depth`."""
 
     out_channels: tuple[int, ...]
     out_strides: tuple[int, ...]
@@ -247,12 +251,8 @@ class Backbone(BaseModule):
             if isinstance(child, Backbone):
                 child.init_weights()
         for options in pretrained:
-            load_pretrained(
-                self,
-                parts=self.pretrained_parts,
-                logger=MMLogger.get_current_instance(),
-                **options,
-            )
+            logger = MMLogger.get_current_instance()
+            load_pretrained(self, parts=self.pretrained_parts, logger=logger, **options)
         self.is_init = True
 
     # Training
@@ -293,12 +293,28 @@ class Backbone(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rates, and the number of depths.
+        """Return the depth of a parameter for layer-wise learning rates, and the number of depths.
 
-        The form that mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for.
+        Parameters that ``embeddings`` names are at depth 0, block i of all stages at ``i + 1``, the
+        other parameters of a stage at the depth of its first block, and all that follows is last.
+        mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for this form.
 
         Args:
             param_name: full name of the parameter.
             prefix: what stands before this backbone's own names in it.
         """
-        raise NotImplementedError(f'{type(self).__name__} does not define layer depths')
+        if not self.embeddings:
+            raise NotImplementedError(f'{type(self).__name__} does not define layer depths')
+        blocks = [name for name, _ in self.named_modules() if re.search(r'\bblocks\.\d+$', name)]
+        last = len(blocks) + 1
+        name = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix):
+            return last, last + 1
+        if name.startswith(self.embeddings):
+            return 0, last + 1
+        for depth, block in enumerate(blocks, 1):
+            stage = block[: block.rindex('blocks.')]  # '' where a backbone has no stages
+            is_beside = stage and name.startswith(stage) and not name.startswith(f'{stage}blocks.')
+            if is_beside or name.startswith(f'{block}.'):
+                return depth, last + 1
+        return last, last + 1

@@ -10,13 +10,7 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..kernels import biased_attention
-from ..layers import (
-    DropPath,
-    PairBias,
-    build_norm,
-    fold_into_next,
-    fold_into_previous,
-)
+from ..layers import DropPath, PairBias, build_norm, fold_into_next, fold_into_previous
 from .arch import Arch, option, per_stage
 from .base import Backbone
 
@@ -382,6 +376,7 @@ class CMT(Backbone):
         ),
     }  # fmt: skip
     pretrained_parts = {'cmt': ''}
+    embeddings = ('stem.', 'stages.0.patch_embed.')
 
     def __init__(
         self,
@@ -459,21 +454,6 @@ class CMT(Backbone):
             if self.stem is not None:
                 frozen.append(self.stem)
         return frozen
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for stem and first patch embedding, then one depth a block, then all that follows.
-
-        A stage's patch embedding and bias are at the depth of its first block.
-        """
-        count = sum(self.depths) + 2
-        stage, *rest = param_name.removeprefix(f'{prefix}stages.').split('.')
-        if param_name.startswith(f'{prefix}stages.'):
-            stage = int(stage)
-            if stage == 0 and rest[0] == 'patch_embed':
-                return 0, count
-            block = int(rest[1]) if rest[0] == 'blocks' else 0
-            return sum(self.depths[:stage]) + block + 1, count
-        return (0 if param_name.startswith(f'{prefix}stem.') else count - 1), count
 
     # Building
 

@@ -183,6 +183,7 @@ class ConvStemViT(Backbone):
         **{f'{name}_4gf': SIZES['4gf'] | stem | dict(depth=11) for name, stem in STEMS.items()},
     }
     pretrained_parts = {'conv_stem_vit': ''}
+    embeddings = ('stem.', 'pos_embed', 'cls_token')
 
     def __init__(
         self,
@@ -204,12 +205,7 @@ class ConvStemViT(Backbone):
         self.position_grid = (side, side)
         self.num_prefix_tokens = self.num_prefix_positions = int(arch.class_token)
         self.final_norm = final_norm
-        windows = window_per_block(windows, arch.depth)
-        if any(windows) and arch.class_token:
-            raise ValueError(
-                'window attention has no place for the class token; set class_token=False, or '
-                'windows=0'
-            )
+        windows = window_per_block(windows, arch.depth, self.num_prefix_tokens)
 
         self.stem = ConvStem(
             self.in_channels,
@@ -228,14 +224,8 @@ class ConvStemViT(Backbone):
                 arch.num_heads,
                 int(dims * arch.mlp_ratio),
                 window=window,
-                qkv_bias=True,
-                mask_key_bias=False,
-                layer_scale=None,
-                ffn='mlp',
                 norm_cfg=arch.norm_cfg,
                 drop_path_rate=drop_path_rate * i / max(arch.depth - 1, 1),
-                relative_grid=None,
-                relative_class_token=False,
             )
             for i, window in enumerate(windows)
         )
@@ -311,14 +301,3 @@ class ConvStemViT(Backbone):
             frozen += [self.stem, self.pos_embed, *self.blocks[: self.frozen_stages]]
             frozen += [] if self.cls_token is None else [self.cls_token]
         return frozen
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for stem and positions, ``i + 1`` for block i, ``depth + 1`` for all that follows."""
-        count = self.depth + 2
-        name = param_name.removeprefix(prefix)
-        if param_name.startswith(prefix):
-            if name.startswith('blocks.'):
-                return int(name.split('.')[1]) + 1, count
-            if name.startswith(('stem.', 'pos_embed', 'cls_token')):
-                return 0, count
-        return count - 1, count

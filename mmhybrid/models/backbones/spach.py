@@ -8,13 +8,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import (
-    Attention,
-    DropPath,
-    LayerScale,
-    Mlp,
-    build_norm,
-)
+from ..layers import Attention, DropPath, LayerScale, Mlp, build_norm
 from .arch import Arch, option
 from .base import Backbone
 
@@ -281,6 +275,7 @@ class SPACH(Backbone):
         's_mlp': _single_stage(512, 3, _stages('mlp', [24])),
     }
     pretrained_parts = {'spach': ''}
+    embeddings = ('stem.',)
 
     def __init__(
         self,
@@ -345,20 +340,6 @@ class SPACH(Backbone):
         if self.frozen_stages >= 0:
             frozen += [self.stem, *self.stages[: self.frozen_stages]]
         return frozen
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for the stem, ``i + 1`` for block i of all stages, the last for the head.
-
-        A downsampling goes with the first block after it.
-        """
-        counts = [len(stage.blocks) for stage in self.stages]
-        last = sum(counts) + 1
-        if param_name.startswith(f'{prefix}stem.'):
-            return 0, last + 1
-        if not param_name.startswith(f'{prefix}stages.'):
-            return last, last + 1
-        _, stage, part, index, *_ = param_name.removeprefix(prefix).split('.')
-        return sum(counts[: int(stage)]) + (int(index) if part == 'blocks' else 0) + 1, last + 1
 
     # Building
 

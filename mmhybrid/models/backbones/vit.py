@@ -50,9 +50,10 @@ class Block(nn.Module):
 
     Args:
         hidden_dims: hidden width of the feed-forward network.
+        window, qkv_bias, mask_key_bias: see :class:`Attention`.
         layer_scale: initial value of LayerScale, None for none.
         relative_grid: training grid of BEiT's relative position bias, None for no bias.
-        relative_class_token: whether that bias knows a class token.
+        relative_class_token: give that bias entries for a class token.
     """
 
     def __init__(
@@ -62,14 +63,14 @@ class Block(nn.Module):
         hidden_dims: int,
         *,
         window: int,
-        qkv_bias: bool,
-        mask_key_bias: bool,
-        layer_scale: float | None,
-        ffn: Literal['mlp', 'swiglu'],
         norm_cfg: dict,
         drop_path_rate: float,
-        relative_grid: Grid | None,
-        relative_class_token: bool,
+        qkv_bias: bool = True,
+        mask_key_bias: bool = False,
+        layer_scale: float | None = None,
+        ffn: Literal['mlp', 'swiglu'] = 'mlp',
+        relative_grid: Grid | None = None,
+        relative_class_token: bool = False,
     ):
         super().__init__()
         self.norm1 = build_norm(norm_cfg, embed_dims)
@@ -213,6 +214,7 @@ class ViT(Backbone):
         'dinov3_splus': SIZES['s'] | DINOV3 | dict(ffn='swiglu', mlp_ratio=6),
     }
     pretrained_parts = {'vit': ''}
+    embeddings = ('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')
 
     def __init__(
         self,
@@ -235,15 +237,9 @@ class ViT(Backbone):
         self.interpolate = dict(
             offset=arch.interpolate_offset, antialias=arch.interpolate_antialias
         )
-        self.windows = window_per_block(windows, arch.depth)
         self.num_prefix_positions = int(arch.class_token) + int(arch.dist_token)
         self.num_prefix_tokens = self.num_prefix_positions + arch.num_registers
-        if any(self.windows) and self.num_prefix_tokens:
-            raise ValueError(
-                f'window attention has no place for the {self.num_prefix_tokens} class, '
-                'distillation or register tokens; set class_token=False, dist_token=False and '
-                'num_registers=0, or windows=0'
-            )
+        self.windows = window_per_block(windows, arch.depth, self.num_prefix_tokens)
 
         self.patch_embed = PatchEmbed(self.in_channels, dims, arch.patch_size)
         self.cls_token = _token(1, dims) if arch.class_token else None
@@ -337,17 +333,6 @@ class ViT(Backbone):
             frozen += self.blocks[: self.frozen_stages]
         return frozen
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for the embeddings, ``i + 1`` for block i, ``depth + 1`` for all that follows."""
-        count = self.depth + 2
-        name = param_name.removeprefix(prefix)
-        if param_name.startswith(prefix):
-            if name.startswith('blocks.'):
-                return int(name.split('.')[1]) + 1, count
-            if name.startswith(('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')):
-                return 0, count
-        return count - 1, count
-
     # Building
 
     def _relative_grid(self, window: int) -> Grid | None:
@@ -356,11 +341,13 @@ class ViT(Backbone):
         return (window, window) if window else self.position_grid
 
 
-def window_per_block(windows: int | Sequence[int | None], depth: int) -> tuple[int, ...]:
-    """Side of the attention windows of each block, 0 for global attention.
+def window_per_block(
+    windows: int | Sequence[int | None], depth: int, num_prefix_tokens: int
+) -> tuple[int, ...]:
+    """Return the side of the attention windows of each block, 0 for global attention.
 
     Raises:
-        ValueError: a sequence that has not one entry a block.
+        ValueError: a sequence that has not one entry a block, or windows beside prefix tokens.
     """
     if isinstance(windows, int):
         windows = (windows,) * depth
@@ -368,6 +355,12 @@ def window_per_block(windows: int | Sequence[int | None], depth: int) -> tuple[i
         raise ValueError(
             f'windows has {len(windows)} entries for {depth} blocks; give one a block, or a single '
             'number'
+        )
+    if any(windows) and num_prefix_tokens:
+        raise ValueError(
+            f'window attention has no place for the {num_prefix_tokens} class, distillation or '
+            'register tokens; set class_token=False, and dist_token=False and num_registers=0 '
+            'where the model has them, or windows=0'
         )
     return tuple(window or 0 for window in windows)
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..kernels import Shapes, join_levels, reference_points
+from ..kernels import Shapes, reference_points
 from ..layers import ConvFFN, DropPath, MSDeformAttention, build_norm
 from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
 from .arch import option
@@ -154,10 +154,7 @@ class ViTAdapter(Adapter):
         size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
 
-        finest, *maps = self.cnn(image)
-        shapes = [tuple(m.shape[2:]) for m in maps]
-        level_embed = self.level_embed[:, :, None, None]
-        pyramid = join_levels([m + e for m, e in zip(maps, level_embed, strict=True)])
+        finest, pyramid, shapes = self.embed_pyramid(image)
 
         tokens, grid = self.vit.embed(image)
         count = self.vit.num_prefix_tokens

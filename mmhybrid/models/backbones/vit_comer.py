@@ -10,13 +10,7 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..kernels import Shapes, join_levels, reference_points, resize_map, split_levels
-from ..layers import (
-    ConvFFN,
-    DropPath,
-    MSDeformAttention,
-    build_norm,
-    fold_into_previous,
-)
+from ..layers import ConvFFN, DropPath, MSDeformAttention, build_norm, fold_into_previous
 from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
 from .arch import option, per_stage
 from .vit import SIZES
@@ -294,11 +288,8 @@ class ViTCoMer(Adapter):
         size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
 
-        finest, *maps = self.cnn(image)
-        shapes = [tuple(m.shape[2:]) for m in maps]
+        finest, pyramid, shapes = self.embed_pyramid(image)
         points = reference_points(shapes, image.device)
-        level_embed = self.level_embed[:, :, None, None]
-        pyramid = join_levels([m + e for m, e in zip(maps, level_embed, strict=True)])
 
         tokens, grid = self.vit.embed(image)
         count = self.vit.num_prefix_tokens
