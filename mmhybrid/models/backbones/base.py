@@ -1,4 +1,4 @@
-"""What every backbone of mmhybrid has and promises."""
+"""The base of all backbones: arguments, checks, padding, freezing and the strict load."""
 
 import copy
 import inspect
@@ -126,9 +126,9 @@ class Backbone(BaseModule):
 
     @classmethod
     def resolve_arch(cls, arch: str | Mapping, **options: Any) -> Arch:
-        """The record of an architecture: the named or given settings, then the options.
+        """Make the record of an architecture from named or given settings and the options.
 
-        Nothing of it is shared with ``arch`` or the options, which are a caller's.
+        It shares nothing with ``arch`` and the options, which are the caller's.
 
         Args:
             arch: a name in ``arch_settings``, with or without the family's, or a dict.
@@ -160,7 +160,7 @@ class Backbone(BaseModule):
         return cls.arch_type(**copy.deepcopy(settings))
 
     def resolve_indices(self, count: int) -> tuple[int, ...]:
-        """``out_indices`` from 0 to ``count - 1``, ascending; all of them where it is None."""
+        """Return ``out_indices`` ascending, as 0 to ``count - 1``; all of them if it is None."""
         if self.out_indices is None:
             self.out_indices = tuple(range(count))
         indices = tuple(sorted(i + count if i < 0 else i for i in self.out_indices))
@@ -227,7 +227,7 @@ class Backbone(BaseModule):
         return level.contiguous()
 
     def run(self, module: nn.Module, *args) -> Tensor:
-        """Run a part of the backbone; with ``with_cp`` its activations are recomputed, not kept."""
+        """Run a part of the backbone; with ``with_cp``, recompute its activations."""
         if self.with_cp and self.training:
             return recompute(module, *args, light=self.with_cp == 'light')
         return module(*args)
@@ -235,7 +235,7 @@ class Backbone(BaseModule):
     # Weights
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; published weights are loaded strictly, and reported."""
+        """Initialise as ``init_cfg`` says; load published weights strictly and log the report."""
         if self.is_init:
             return
         init_cfg = self.init_cfg
@@ -258,11 +258,11 @@ class Backbone(BaseModule):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        """The modules and parameters that ``frozen_stages`` freezes."""
+        """Return the modules and parameters that ``frozen_stages`` freezes."""
         return []
 
     def freeze(self) -> None:
-        """Stop gradients of the frozen parts, and keep them in evaluation mode; ``norm_eval``."""
+        """Stop gradients of frozen parts; keep these, and norms by ``norm_eval``, in evaluation."""
         for part in self.frozen_modules():
             part.requires_grad_(False)
             if isinstance(part, nn.Module):
@@ -273,9 +273,9 @@ class Backbone(BaseModule):
                     module.eval()
 
     def fuse(self):
-        """Fold batch norms into the layers beside them, for inference; in place, and returned.
+        """Fold batch norms into the layers beside them, in place, and return the backbone.
 
-        Outputs stay the same up to rounding. Load weights first: the parameters are others then.
+        For inference: outputs stay the same up to rounding. Load weights first, it changes them.
         """
         fuse_norms(self.eval())
         self.is_fused = True
@@ -301,7 +301,7 @@ class Backbone(BaseModule):
 
         Args:
             param_name: full name of the parameter.
-            prefix: what stands before this backbone's own names in it.
+            prefix: precedes this backbone's own names in it.
         """
         if not self.embeddings:
             raise NotImplementedError(f'{type(self).__name__} does not define layer depths')

@@ -19,10 +19,10 @@ Grid = tuple[int, int]
 
 
 class ConvStem(nn.Module):
-    """Convolutions, each with a norm and ReLU, then a plain one to ``embed_dims``.
+    """Convolutions, each with a norm and ReLU, then one without either to ``embed_dims``.
 
-    The last one takes what stride is left to ``patch_size``, without overlap: a 1x1 convolution
-    in the paper's convolutional stem, the whole patch where there is nothing before it (patchify).
+    The last one has the stride that is left to ``patch_size``, without overlap: a 1x1 convolution
+    in the paper's convolutional stem, the whole patch where no other stands before it (patchify).
 
     Args:
         channels, kernels, strides: of the convolutions before the last. One whose kernel equals its
@@ -57,7 +57,7 @@ class ConvStem(nn.Module):
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """``(N, C, H, W)`` to tokens ``(N, h * w, D)`` and their grid."""
+        """Embed images ``(N, C, H, W)`` as tokens ``(N, h * w, D)``, returned with their grid."""
         for layer in self.layers:
             x = layer(x)
         x = self.proj(x)
@@ -144,8 +144,8 @@ class ConvStemViT(Backbone):
     ViT_C replaces the 16x16 patch convolution by a few 3x3 ones, and has one block fewer than
     ViT_P. Differences from the original: other image sizes, with resized positions.
 
-    Like the plain :class:`ViT` it answers what an adapter asks: :meth:`embed`, :meth:`run_blocks`,
-    and its widths (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
+    It has what an adapter asks of a :class:`ViT`: :meth:`embed`, :meth:`run_blocks`, and its widths
+    (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
 
     Args:
         arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, the paper's stem
@@ -240,7 +240,7 @@ class ConvStemViT(Backbone):
         self.freeze()
 
     def reset_parameters(self) -> None:
-        """The original's initialisation; the stem does its own."""
+        """Initialise as the original does; the stem initialises itself."""
         nn.init.normal_(self.pos_embed, std=0.02)
         for block in self.blocks:
             nn.init.xavier_uniform_(block.attn.qkv.weight)
@@ -272,12 +272,12 @@ class ConvStemViT(Backbone):
             outs.append(self.head(pooled))
         return tuple(outs)
 
-    # What an adapter asks for
+    # For adapters
 
     def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
-        """Tokens ``(N, num_prefix_tokens + h * w, C)`` with positions, and their grid ``(h, w)``.
+        """Embed an image as tokens ``(N, num_prefix_tokens + h * w, C)`` with positions.
 
-        Both sides of the image must be multiples of ``patch_size``.
+        Return them with their grid ``(h, w)``. ``patch_size`` has to divide the image's sides.
         """
         tokens, grid = self.stem(image)
         prefix, positions = self.pos_embed.tensor_split((self.num_prefix_tokens,), dim=1)
@@ -288,7 +288,7 @@ class ConvStemViT(Backbone):
         return tokens, grid
 
     def run_blocks(self, tokens: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
-        """Tokens after blocks ``start`` to ``stop - 1``."""
+        """Run blocks ``start`` to ``stop - 1`` on tokens and return these."""
         for block in self.blocks[start:stop]:
             tokens = self.run(block, tokens, grid, None)
         return tokens

@@ -47,7 +47,7 @@ class ConvEmbed(nn.Module):
         self.norm = build_norm(norm_cfg, embed_dims)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """Tokens ``(N, h * w, D)`` and their grid."""
+        """Embed maps ``(N, C, H, W)`` as tokens ``(N, h * w, D)``, returned with their grid."""
         x = self.proj(Backbone.pad_image(x, self.stride))
         grid = (x.shape[2], x.shape[3])
         return self.norm(x.flatten(2).transpose(1, 2)), grid  # (N, D, h, w) -> (N, h w, D)
@@ -56,7 +56,7 @@ class ConvEmbed(nn.Module):
 def conv_projection(
     method: str, channels: int, kernel: int, stride: int, norm_cfg: dict
 ) -> nn.Module:
-    """What stands before the linear projection of queries, keys or values."""
+    """Build the layer before the linear projection of queries, keys or values."""
     if method == 'dw_bn':
         conv = nn.Conv2d(
             channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False
@@ -155,8 +155,6 @@ class Stage(nn.Module):
 
     Args:
         settings: those of the stage, see :meth:`CvTArch.stage`.
-        proj_norm_cfg: norms of the convolutional projections.
-        norm_cfg: the layer norms.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
     """
 
@@ -239,7 +237,7 @@ class CvTArch(Arch):
                 )
 
     def stage(self, index: int) -> SimpleNamespace:
-        """The settings of one stage."""
+        """Return the settings of one stage."""
         names = [it.name for it in fields(self) if it.name != 'norm_cfg']
         return SimpleNamespace(**{name: getattr(self, name)[index] for name in names})
 

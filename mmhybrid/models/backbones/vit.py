@@ -52,7 +52,8 @@ class Block(nn.Module):
         hidden_dims: hidden width of the feed-forward network.
         window, qkv_bias, mask_key_bias: see :class:`Attention`.
         layer_scale: initial value of LayerScale, None for none.
-        relative_grid: training grid of BEiT's relative position bias, None for no bias.
+        relative_grid: training grid of BEiT's relative position bias, which windows replace by
+            their own; None for no bias.
         relative_class_token: give that bias entries for a class token.
     """
 
@@ -85,8 +86,9 @@ class Block(nn.Module):
         )
         self.relative_bias = None
         if relative_grid is not None:
+            bias_grid = (window, window) if window else relative_grid
             self.relative_bias = RelativePositionBias(
-                relative_grid, num_heads, class_token=relative_class_token
+                bias_grid, num_heads, class_token=relative_class_token
             )
         self.norm2 = build_norm(norm_cfg, embed_dims)
         self.mlp = {'mlp': Mlp, 'swiglu': SwiGLU}[ffn](embed_dims, hidden_dims)
@@ -172,7 +174,7 @@ class ViT(Backbone):
     published weights, which load into it as they are: DeiT (``facebookresearch/deit``), AugReg
     (timm), MAE, BEiT and BEiTv2, DINOv2 and DINOv3; differences from each: none.
 
-    It is also what the adapters wrap. They ask it for three things: :meth:`embed`,
+    Adapters wrap it, and ask it for three things: :meth:`embed`,
     :meth:`run_blocks`, and its widths (``embed_dims``, ``depth``, ``patch_size``,
     ``num_prefix_tokens``).
 
@@ -261,7 +263,7 @@ class ViT(Backbone):
                 ffn=arch.ffn,
                 norm_cfg=arch.norm_cfg,
                 drop_path_rate=drop_path_rate * i / max(arch.depth - 1, 1),
-                relative_grid=self._relative_grid(window),
+                relative_grid=self.position_grid if arch.position == 'relative' else None,
                 relative_class_token=arch.class_token,
             )
             for i, window in enumerate(self.windows)
@@ -291,12 +293,12 @@ class ViT(Backbone):
             outs.append(self.crop_map(out, size, self.patch_size))
         return tuple(outs)
 
-    # What an adapter asks for
+    # For adapters
 
     def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
-        """Tokens ``(N, num_prefix_tokens + h * w, C)`` with positions, and their grid ``(h, w)``.
+        """Embed an image as tokens ``(N, num_prefix_tokens + h * w, C)`` with positions.
 
-        Both sides of the image must be multiples of ``patch_size``.
+        Return them with their grid ``(h, w)``. ``patch_size`` has to divide the image's sides.
         """
         tokens, grid = self.patch_embed(image)
         prefix = [token for token in (self.cls_token, self.dist_token) if token is not None]
@@ -314,7 +316,7 @@ class ViT(Backbone):
         return tokens, grid
 
     def run_blocks(self, tokens: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
-        """Tokens after blocks ``start`` to ``stop - 1``."""
+        """Run blocks ``start`` to ``stop - 1`` on tokens and return these."""
         rope = None
         if self.position == 'rope':
             dims = self.embed_dims // self.num_heads
@@ -332,13 +334,6 @@ class ViT(Backbone):
             frozen += [self.patch_embed, *(token for token in tokens if token is not None)]
             frozen += self.blocks[: self.frozen_stages]
         return frozen
-
-    # Building
-
-    def _relative_grid(self, window: int) -> Grid | None:
-        if self.position != 'relative':
-            return None
-        return (window, window) if window else self.position_grid
 
 
 def window_per_block(

@@ -53,7 +53,7 @@ class MRFP(nn.Module):
 
 
 class CTIToViT(nn.Module):
-    """CTI from the CNN to the ViT: makes of the pyramid what the patch tokens get added.
+    """CTI from the CNN to the ViT: the pyramid's addition to the patch tokens.
 
     The pyramid attends to itself over all levels (the attention has no residual connection), passes
     a feed-forward network, and its levels are resized to the ViT's grid and summed. The learned
@@ -73,7 +73,7 @@ class CTIToViT(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(embed_dims))
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
-        """``(N, S, C)`` pyramid to ``(N, h * w, C)``, to be added to the patch tokens."""
+        """Return what to add to the patch tokens ``(N, h * w, C)``, of a pyramid ``(N, S, C)``."""
         x = self.attn(self.query_norm(pyramid), points, self.value_norm(pyramid), shapes)
         x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
         return self.gamma * sum_levels(x, shapes)
@@ -114,7 +114,7 @@ class CTIToCNN(nn.Module):
     Args:
         ffn_dims: hidden width of the feed-forward networks, 0 for none.
         own_ffn: a feed-forward network of its own after the addition (the extra CTI blocks).
-        interaction: whether the pyramid then attends to itself.
+        interaction: let the pyramid then attend to itself.
     """
 
     def __init__(
