@@ -1,4 +1,4 @@
-"""What train.py, test.py and infer.py share: arguments, the config and its checks, the runner.
+"""Common parts of train.py, test.py and infer.py: arguments, the config and its checks, runners.
 
 Paths. A config, a checkpoint, and the relative paths inside a config are looked up in the current
 directory first, then in the repository. ``--cfg-options data_root=PATH`` moves every path that the

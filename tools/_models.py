@@ -1,4 +1,4 @@
-"""What a NAME on the command line of visualize.py and analyze.py stands for: a model to look into.
+"""Models for visualize.py and analyze.py, by a NAME on the command line.
 
 vitcomer_s,vit=dict(pretrain_size=592)   one of mmhybrid.list_backbones(), with arguments
 timm:resnet50                            a backbone of timm

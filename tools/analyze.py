@@ -1,4 +1,4 @@
-"""What a model costs, part by part, and how a config would train it.
+"""Measure the costs of a model, part by part, and how a config would train it.
 
     python tools/analyze.py NAME [--checkpoint FILE] [--size H W] [--depth N] [--out DIR]
 
@@ -364,7 +364,7 @@ def load_report(looked, checkpoint):
 
 
 def foreign_report(backbone, checkpoint, prefix=''):
-    """What of a checkpoint would fill a host's backbone; the hosts load what fits, silently."""
+    """List the keys of a checkpoint that fill a host's backbone; hosts load what fits, silently."""
     from mmhybrid.checkpoints import locate, read
     from mmhybrid.checkpoints.report import listing, table
 

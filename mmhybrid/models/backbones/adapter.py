@@ -214,7 +214,7 @@ def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
 
     Args:
         adapter: its ``arch``, ``in_channels``, ``with_cp`` and ``frozen_stages`` are the ViT's too.
-        overrides: what the caller wants otherwise, arguments of :class:`ViT`.
+        overrides: the caller's arguments of :class:`ViT`, which replace these.
         drop_path_rate: of the last block.
     """
     arch = adapter.arch
