@@ -350,10 +350,10 @@ def load_report(looked, checkpoint):
             return foreign_report(backbone, checkpoint)
         return str(load_pretrained(backbone, checkpoint, parts=parts))
 
-    from mmhybrid.engine import load_weights
+    from mmhybrid.engine import load_trained
 
     path = find(checkpoint, 'checkpoint')
-    meta = load_weights(looked.model, path)
+    meta = load_trained(looked.model, path)
     known = [f'{key} {meta[key]}' for key in ('epoch', 'iter', 'time', 'mmengine_version')
              if meta.get(key) is not None]  # fmt: skip
     count = len(looked.model.state_dict())

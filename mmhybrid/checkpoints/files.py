@@ -37,8 +37,8 @@ class Bookkeeping:
         pass
 
 
-# Objects that the training loops around the supported models keep beside the weights. A pickle that names
-# one of these gets a Bookkeeping; a pickle that names anything else but tensors is refused.
+# Objects that the training loops around the supported models keep beside the weights. A pickle
+# that names one of these gets a Bookkeeping; one that names anything else but tensors is refused.
 BOOKKEEPING = (
     'argparse.Namespace',
     'builtins.getattr',

@@ -263,7 +263,7 @@ class AdaptivePool(nn.Module):
 
     @staticmethod
     def _means(old: int, new: int, like: Tensor) -> Tensor:
-        """Return a matrix ``(new, old)``; row i is the mean from i old / new to (i + 1) old / new."""
+        """Return a matrix ``(new, old)``; row i is the mean of i old / new to (i + 1) old / new."""
         target = torch.arange(new, device=like.device).unsqueeze(1)
         source = torch.arange(old, device=like.device)
         inside = (source >= target * old // new) & (source * new < (target + 1) * old)

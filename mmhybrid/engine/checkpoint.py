@@ -217,7 +217,7 @@ def read_checkpoint(path: str | Path) -> dict:
     return dict(state_dict=weights, meta=content.get('meta', {}))
 
 
-def load_weights(model: nn.Module, path: str | Path) -> dict:
+def load_trained(model: nn.Module, path: str | Path) -> dict:
     """Load the weights of a trained model into ``model``, every one of them.
 
     Returns:
@@ -238,7 +238,7 @@ def check_weights(model: nn.Module, path: str | Path) -> tuple[dict, dict]:
         tuple: the state dict and the checkpoint's ``meta``.
 
     Raises:
-        CheckpointError: as :func:`load_weights`.
+        CheckpointError: as :func:`load_trained`.
     """
     checkpoint = read_checkpoint(path)
     given = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}

@@ -102,10 +102,9 @@ class Backbone(BaseModule):
         super().__init__(init_cfg)
         self.arch = self.resolve_arch(arch, **options)
         self.in_channels = in_channels
-        if out_indices is not None:
-            is_one = isinstance(out_indices, int)
-            out_indices = (out_indices,) if is_one else tuple(out_indices)
-        self.out_indices = out_indices
+        if isinstance(out_indices, int):
+            out_indices = (out_indices,)
+        self.out_indices = None if out_indices is None else tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         if with_cp not in (False, True, 'light'):
@@ -164,11 +163,8 @@ class Backbone(BaseModule):
         if self.out_indices is None:
             self.out_indices = tuple(range(count))
         indices = tuple(sorted(i + count if i < 0 else i for i in self.out_indices))
-        if (
-            not indices
-            or len(set(indices)) < len(indices)
-            or not 0 <= indices[0] <= indices[-1] < count
-        ):
+        are_distinct = len(set(indices)) == len(indices)
+        if not (indices and are_distinct and 0 <= indices[0] <= indices[-1] < count):
             raise ValueError(
                 f'out_indices={self.out_indices} of {type(self).__name__}: expected distinct '
                 f'levels between 0 and {count - 1}'

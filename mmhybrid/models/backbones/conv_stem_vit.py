@@ -205,7 +205,7 @@ class ConvStemViT(Backbone):
         self.position_grid = (side, side)
         self.num_prefix_tokens = self.num_prefix_positions = int(arch.class_token)
         self.final_norm = final_norm
-        windows = window_per_block(windows, arch.depth, self.num_prefix_tokens)
+        windows = window_per_block(windows, arch.depth, class_token=arch.class_token)
 
         self.stem = ConvStem(
             self.in_channels,

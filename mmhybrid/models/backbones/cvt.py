@@ -1,5 +1,6 @@
 """CvT: a Transformer with convolutional token embeddings and convolutional projections."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -313,11 +314,9 @@ class CvT(Backbone):
 
         self.levels = self.resolve_indices(self.num_stages)
         self.num_run = self.num_stages if num_classes else self.levels[-1] + 1
-        strides = [settings[0].patch_strides]
-        for stage in settings[1:]:
-            strides.append(strides[-1] * stage.patch_strides)
         self.out_channels = tuple(settings[level].embed_dims for level in self.levels)
-        self.out_strides = tuple(strides[level] for level in self.levels)
+        strides = arch.patch_strides
+        self.out_strides = tuple(math.prod(strides[: level + 1]) for level in self.levels)
         self.freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:

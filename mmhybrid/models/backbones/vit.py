@@ -174,9 +174,8 @@ class ViT(Backbone):
     published weights, which load into it as they are: DeiT (``facebookresearch/deit``), AugReg
     (timm), MAE, BEiT and BEiTv2, DINOv2 and DINOv3; differences from each: none.
 
-    Adapters wrap it, and ask it for three things: :meth:`embed`,
-    :meth:`run_blocks`, and its widths (``embed_dims``, ``depth``, ``patch_size``,
-    ``num_prefix_tokens``).
+    Adapters wrap it, and ask it for three things: :meth:`embed`, :meth:`run_blocks`, and its widths
+    (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
 
     Args:
         arch: name of an architecture, or a dict. ``'t' 's' 'b' 'l' 'g'`` are DeiT, AugReg and MAE;
@@ -241,7 +240,9 @@ class ViT(Backbone):
         )
         self.num_prefix_positions = int(arch.class_token) + int(arch.dist_token)
         self.num_prefix_tokens = self.num_prefix_positions + arch.num_registers
-        self.windows = window_per_block(windows, arch.depth, self.num_prefix_tokens)
+        names = ('class_token', 'dist_token', 'num_registers')
+        prefix = {name: getattr(arch, name) for name in names}
+        self.windows = window_per_block(windows, arch.depth, **prefix)
 
         self.patch_embed = PatchEmbed(self.in_channels, dims, arch.patch_size)
         self.cls_token = _token(1, dims) if arch.class_token else None
@@ -337,9 +338,12 @@ class ViT(Backbone):
 
 
 def window_per_block(
-    windows: int | Sequence[int | None], depth: int, num_prefix_tokens: int
+    windows: int | Sequence[int | None], depth: int, **prefix: int
 ) -> tuple[int, ...]:
     """Return the side of the attention windows of each block, 0 for global attention.
+
+    Args:
+        prefix: arguments that put tokens before the patches, 0 or False for none.
 
     Raises:
         ValueError: a sequence that has not one entry a block, or windows beside prefix tokens.
@@ -351,12 +355,11 @@ def window_per_block(
             f'windows has {len(windows)} entries for {depth} blocks; give one a block, or a single '
             'number'
         )
-    if any(windows) and num_prefix_tokens:
-        raise ValueError(
-            f'window attention has no place for the {num_prefix_tokens} class, distillation or '
-            'register tokens; set class_token=False, and dist_token=False and num_registers=0 '
-            'where the model has them, or windows=0'
-        )
+    present = {name: value for name, value in prefix.items() if value}
+    if any(windows) and present:
+        given = ', '.join(f'{name}={value}' for name, value in present.items())
+        without = ', '.join(f'{name}={type(value)(0)}' for name, value in present.items())
+        raise ValueError(f'window attention has no place for {given}; set {without}, or windows=0')
     return tuple(window or 0 for window in windows)
 
 
