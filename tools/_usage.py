@@ -1,4 +1,4 @@
-"""How every tool ends: a user's mistake is a message, and a file is written whole or not at all."""
+"""The end of every tool: a user's mistake is a message, and a file is written whole or not at all."""
 
 import argparse
 import contextlib

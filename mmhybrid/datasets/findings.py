@@ -83,7 +83,7 @@ class Split:
 
 @dataclass
 class Reading:
-    """How images are read: all or ``sample`` of a split; ``progress(name, done, total)``."""
+    """The way to read images: all or ``sample`` of a split; ``progress(name, done, total)``."""
 
     sample: int | None = None
     progress: Callable[[str, int, int], None] = lambda name, done, total: None

@@ -26,7 +26,7 @@ SIZES = ((64, 64), (75, 110), (224, 160))
 
 @dataclass
 class Agreement:
-    """How far a file's outputs on one batch are from the model's, in each output's deviation."""
+    """The distance of a file's outputs on one batch from the model's, in each one's deviation."""
 
     path: Path
     shape: tuple[int, ...]
