@@ -1,4 +1,4 @@
-"""What is installed here, what is broken, and the command that mends it.
+"""The doctor: lists what is installed and what is broken, and the command that mends it.
 
 ``python -m mmhybrid.doctor`` prints it for people, ``--json`` for programs. The exit code is 1
 when the main job, training a Mask R-CNN with ViT-CoMer, cannot run.
@@ -171,7 +171,7 @@ def raised_by(error: BaseException) -> str:
 
 
 def state(name: str, facts: Facts) -> str:
-    """What there is to say about one library beside its version."""
+    """Describe one library beside its version."""
     details = facts.probes[name]
     if 'error' in details:
         library = name.partition('.')[0]

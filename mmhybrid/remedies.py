@@ -1,4 +1,4 @@
-"""What lies behind a failed import, and the commands that mend it.
+"""Causes of failed imports, and the commands that mend them.
 
 Pure functions of what the doctor found (:class:`Facts`); nothing is run or imported here. Only
 the standard library is used.
@@ -41,7 +41,7 @@ TRANSFORMERS = {'onedl': 'transformers<5', 'openmmlab': 'transformers<4.52'}  # 
 
 @dataclass
 class Facts:
-    """What was found, before any judgement."""
+    """The findings, before any judgement."""
 
     distributions: dict[str, str]  # name -> version
     probes: dict[str, dict] = field(default_factory=dict)  # import name -> version or error, ...
@@ -155,7 +155,7 @@ def reinstall(distribution: str, facts: Facts) -> list[str]:
 
 
 def judge(module: str, message: str, facts: Facts) -> Problem:
-    """What lies behind the failure to import `module` with `message`."""
+    """Find the cause of the failure to import `module` with `message`."""
     if re.search(r'lib(GL|gthread|SM|X|xcb)\S*\.so\S*: cannot open', message):
         return opencv_without_libraries(facts)
     if (

@@ -1,4 +1,4 @@
-"""What train.py, test.py and infer.py share: arguments, the config and its checks, the runner.
+"""Common parts of train.py, test.py and infer.py: arguments, the config and its checks, runners.
 
 Paths. A config, a checkpoint, and the relative paths inside a config are looked up in the current
 directory first, then in the repository. ``--cfg-options data_root=PATH`` moves every path that the
@@ -477,13 +477,13 @@ def load_model(model, path):
     """
     from mmhybrid.deploy import load_exported, run_exported
     from mmhybrid.deploy.errors import FORMATS
-    from mmhybrid.engine import load_weights
+    from mmhybrid.engine import load_trained
 
     if path.suffix in FORMATS:
         exported = load_exported(path)
         run_exported(model, exported)
         return {'classes': exported.meta['classes']}
-    meta = load_weights(model, path).get('dataset_meta') or {}
+    meta = load_trained(model, path).get('dataset_meta') or {}
     return {key.lower(): value for key, value in meta.items()}
 
 

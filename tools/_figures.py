@@ -1,4 +1,4 @@
-"""What the pictures of visualize.py and analyze.py share: colours, panels, how they are saved."""
+"""The common parts of the pictures of visualize.py and analyze.py: colours, panels, saving."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a NAME on the command line of visualize.py and analyze.py stands for: a model to look into.
+"""Models for visualize.py and analyze.py, by a NAME on the command line.
 
 vitcomer_s,vit=dict(pretrain_size=592)   one of mmhybrid.list_backbones(), with arguments
 timm:resnet50                            a backbone of timm
@@ -104,7 +104,7 @@ def build_config_model(cfg, pretrained=False):
 
 
 def _open_config(name, weights, cfg_options):
-    from mmhybrid.engine import load_weights
+    from mmhybrid.engine import load_trained
 
     cfg = read_config(name, cfg_options)
     model = build_config_model(cfg, pretrained=weights == PRETRAINED)
@@ -113,7 +113,7 @@ def _open_config(name, weights, cfg_options):
     said = 'its pretrained weights' if weights == PRETRAINED else 'random weights'
     if weights and weights != PRETRAINED:
         path = find(weights, 'checkpoint')
-        load_weights(model, path)
+        load_trained(model, path)
         said = path.name
     given = cfg.model.get('data_preprocessor') or {}
     mean, std = (tuple(given.get(key) or IMAGENET[key]) for key in ('mean', 'std'))

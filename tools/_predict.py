@@ -94,7 +94,7 @@ class Predictor:
         return found
 
     def _as_read(self, image):
-        """What LoadImageFromFile would give."""
+        """Return the result that LoadImageFromFile would give."""
         bgr = image[..., ::-1].copy()
         size = image.shape[:2]
         return dict(

@@ -1,4 +1,4 @@
-"""How every tool ends: a user's mistake is a message, and a file is written whole or not at all."""
+"""The end of every tool: a user's mistake is a message, and a file is written whole or not at all."""
 
 import argparse
 import contextlib
@@ -55,7 +55,7 @@ def run(main):
 
 
 def _came_from_registry(error):
-    """Whether it ended mmengine's building of something from its config."""
+    """Return True if mmengine's building of an object from its config raised the error."""
     place = ('mmengine', 'registry', 'build_functions.py')
     frames = traceback.extract_tb(error.__traceback__)
     return any(Path(frame.filename).parts[-3:] == place for frame in frames)
@@ -72,7 +72,7 @@ def explain(error):
 
 @contextlib.contextmanager
 def reading(what):
-    """What fails within is a mistake in ``what``, a config or its options: a UsageError."""
+    """Turn errors within into a UsageError: a mistake in ``what``, a config or its options."""
     from mmhybrid.checkpoints import CheckpointError
     from mmhybrid.datasets.coco import DataError
 

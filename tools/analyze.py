@@ -1,4 +1,4 @@
-"""What a model costs, part by part, and how a config would train it.
+"""Measure the costs of a model, part by part, and how a config would train it.
 
     python tools/analyze.py NAME [--checkpoint FILE] [--size H W] [--depth N] [--out DIR]
 
@@ -363,10 +363,10 @@ def load_report(looked, checkpoint):
             return foreign_report(backbone, checkpoint)
         return str(load_pretrained(backbone, checkpoint, parts=parts))
 
-    from mmhybrid.engine import load_weights
+    from mmhybrid.engine import load_trained
 
     path = find(checkpoint, 'checkpoint')
-    meta = load_weights(looked.model, path)
+    meta = load_trained(looked.model, path)
     known = [f'{key} {meta[key]}' for key in ('epoch', 'iter', 'time', 'mmengine_version')
              if meta.get(key) is not None]  # fmt: skip
     count = len(looked.model.state_dict())
@@ -377,7 +377,7 @@ def load_report(looked, checkpoint):
 
 
 def foreign_report(backbone, checkpoint, prefix=''):
-    """What of a checkpoint would fill a host's backbone; the hosts load what fits, silently."""
+    """List the keys of a checkpoint that fill a host's backbone; hosts load what fits, silently."""
     from mmhybrid.checkpoints import locate, read
     from mmhybrid.checkpoints.report import listing, table
 

@@ -140,7 +140,7 @@ def config_graphs(args):
     from mmengine.registry import MODELS, init_default_scope
 
     from mmhybrid import deploy
-    from mmhybrid.engine import load_weights
+    from mmhybrid.engine import load_trained
 
     args.config, args.work_dir = args.model, None
     cfg = load_config(args)
@@ -148,7 +148,7 @@ def config_graphs(args):
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
     meta = {}
     if args.checkpoint:
-        meta = load_weights(model, args.checkpoint).get('dataset_meta') or {}
+        meta = load_trained(model, args.checkpoint).get('dataset_meta') or {}
     else:
         model.init_weights()
     classes = {key.lower(): value for key, value in meta.items()}.get('classes')

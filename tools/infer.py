@@ -165,7 +165,7 @@ def progress(count):
 
 
 class Clock:
-    """Where the time goes."""
+    """Seconds spent, by part of the work."""
 
     def __init__(self):
         self.begin = time.monotonic()
@@ -254,7 +254,7 @@ def to_rgb(image):
 
 
 def open_source(text, most=None):
-    """Where the images come from.
+    """Open the source of images.
 
     Raises:
         UsageError: it is missing, holds no images, or cannot be opened.

@@ -85,7 +85,7 @@ class Environment:
 
     @property
     def site_packages(self) -> Path:
-        """Where packages are; a folder that is not there where none are."""
+        """The folder of packages; one that does not exist where there are none."""
         return next(iter(self.path.glob('lib/python3*/site-packages')), self.path / 'lib')
 
     @property
@@ -103,18 +103,18 @@ class Environment:
         return 'unknown'
 
     def holds(self, requirement: str) -> bool:
-        """Whether exactly this `name==version` is installed."""
+        """Return True if exactly this `name==version` is installed."""
         name, _, version = requirement.partition('==')
         return self.distributions.get(name, '').partition('+')[0] == version
 
     def key(self) -> str:
-        """What the stamp depends on: the requirement files and the Python version."""
+        """Hash what the stamp depends on: the requirement files and the Python version."""
         files = [*sorted((REQUIREMENTS / self.stack).glob('*.txt')), TESTS, LINT]
         text = [self.python_version, *(f'{file.name}\n{file.read_text("utf-8")}' for file in files)]
         return hashlib.sha256('\n'.join(text).encode()).hexdigest()
 
     def is_stamped(self) -> bool:
-        """Whether a set-up with this stack and these requirements was finished."""
+        """Return True if a set-up with this stack and these requirements was finished."""
         with contextlib.suppress(OSError, ValueError):
             return json.loads(self.stamp.read_text()) == self.key()
         return False
@@ -126,7 +126,7 @@ class Environment:
         new.replace(self.stamp)
 
     def has_checkout(self) -> bool:
-        """Whether its mmhybrid is this checkout: environments are shared between checkouts."""
+        """Return True if its mmhybrid is this checkout: checkouts share environments."""
         for file in self.site_packages.glob('mmhybrid-*.dist-info/direct_url.json'):
             return json.loads(file.read_text()).get('url') == ROOT.as_uri()
         return False
@@ -230,7 +230,7 @@ class Runner:
             raise SetupError(f'{shlex.join(command)} failed:\n{process.stdout}{process.stderr}')
 
     def venv_works(self) -> bool:
-        """Whether the environment has a Python that starts and has pip."""
+        """Return True if the environment has a Python that starts and has pip."""
         command = [str(self.environment.python), '-I', '-c', 'import pip']
         with contextlib.suppress(OSError):
             return subprocess.run(command, capture_output=True).returncode == 0
@@ -250,7 +250,7 @@ def clock(seconds: float) -> str:
 
 
 def activity(environment: Environment) -> str:
-    """What the running command is at: files compiled, else the last line of its output."""
+    """Describe the running command's progress: files compiled, else its last line of output."""
     for plan in environment.temporary.glob('pip-*/*/build/temp*/build.ninja'):
         with contextlib.suppress(OSError):
             total = plan.read_text().count(': compile ') + plan.read_text().count(': cuda_compile ')

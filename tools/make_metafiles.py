@@ -215,7 +215,7 @@ def describe(name, about, counted, printed):
 
 
 def weights(cfg):
-    """What the backbone begins with: a name, a file's name, or none."""
+    """Return the backbone's pretrained weights: a name, a file's name, or none."""
     checkpoint = (cfg.model.get('backbone', {}).get('init_cfg') or {}).get('checkpoint')
     return checkpoint.split('/')[-1].removesuffix('.pth') if checkpoint else 'none'
 
@@ -230,7 +230,7 @@ def leaf_dataset(dataset):
 
 
 def read_counts():
-    """What the metafiles say: name of a config -> (parameters, multiply-adds)."""
+    """Read the metafiles: name of a config -> (parameters, multiply-adds)."""
     import yaml
 
     counts = {}

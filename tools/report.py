@@ -34,7 +34,7 @@ def parse_args(argv):
 
 def main(argv=None):
     """Evaluate and write; return the path of the page."""
-    from mmhybrid.engine import load_weights
+    from mmhybrid.engine import load_trained
 
     args = parse_args(argv)
     work_dir = find(args.work_dir, 'work dir')
@@ -58,7 +58,7 @@ def main(argv=None):
     cfg.load_from, cfg.resume = None, False
     before = out.stat().st_mtime_ns if out.exists() else None
     runner = build_runner(cfg)
-    load_weights(runner.model, checkpoint)
+    load_trained(runner.model, checkpoint)
     runner.test()
     if not out.exists() or out.stat().st_mtime_ns == before:
         raise UsageError(f'{out} was not written: the log above says why')

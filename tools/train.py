@@ -186,7 +186,7 @@ def _take_seed(args, cfg):
 
 
 def _explain(error, runner):
-    """What a failure of other processes means; None for all others. torch raises plain errors."""
+    """Explain an error that another process caused; None for others. torch has no class for it."""
     import torch
 
     first = str(error).strip().partition('\n')[0].rstrip('. ')

@@ -1,4 +1,4 @@
-"""Where the tokens of a model look."""
+"""Attention maps: the weights that a model's tokens give to places of the image."""
 
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ MAX_PREFIX = 8
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """What one token attends to in one attention module.
+    """One token's attention in one attention module.
 
     Attributes:
         name: of the module.
@@ -36,12 +36,12 @@ class AttentionMap:
 def attention_maps(
     model: nn.Module, image: Tensor, at: tuple[float, float] = (0.5, 0.5)
 ) -> list[AttentionMap]:
-    """What the token at a place of the image attends to, in every attention of a model.
+    """Compute where the token at a place of the image attends, in every attention of a model.
 
     Fused attention gives no weights. They are computed again, for this token alone, from the
     queries, keys and biases that torch's ``scaled_dot_product_attention`` is called with, so models
-    of any library that call it can be looked into. What calls it in windows is placed on the image
-    for mmhybrid's own modules only.
+    of any library that call it can be looked into. Windows are placed on the image for mmhybrid's
+    own modules only.
 
     Args:
         image: ``(1, C, H, W)``; of sides that the model pads, places are those of the padded image.
@@ -129,7 +129,7 @@ class _Recorder(TorchFunctionMode):
         self.maps.append(AttentionMap(call.name, patches, weights[:, :prefix], grid, cell))
 
     def _place_window(self, call, side, query, key, mask, scale):
-        """mmhybrid's windows: row by row from the top left, padded at the right and bottom."""
+        """Place mmhybrid's windows: by rows from the top left, padded at the right and bottom."""
         h, w = call.grid
         y, x = self._cell(call.grid)
         index = y // side * -(-w // side) + x // side
@@ -154,7 +154,7 @@ class _Recorder(TorchFunctionMode):
 def attention_row(
     query: Tensor, key: Tensor, mask: Tensor | None, scale: float | None, row: int
 ) -> Tensor:
-    """Weights ``(N, heads, keys)`` of one query, as torch's fused attention has them."""
+    """Compute the weights ``(N, heads, keys)`` of one query as torch's fused attention does."""
     scale = query.shape[-1] ** -0.5 if scale is None else scale
     scores = (query[..., row : row + 1, :].float() * scale) @ key.float().transpose(-2, -1)
     if mask is not None:
@@ -166,7 +166,7 @@ def attention_row(
 
 
 def _told_grid(values: list) -> Grid | None:
-    """The grid among a module's arguments: a pair of ints, else the sides of a map."""
+    """Return the grid among a module's arguments: a pair of ints, else the sides of a map."""
     for value in values:
         if isinstance(value, (tuple, list)) and len(value) == 2:
             if all(isinstance(side, int) for side in value):
@@ -177,7 +177,7 @@ def _told_grid(values: list) -> Grid | None:
 
 
 def guess_grid(tokens: int, image_size: Grid) -> tuple[Grid | None, int]:
-    """The grid that so many tokens are of an image, and the number of tokens before it.
+    """Guess the grid that so many tokens of an image make, and the number of tokens before it.
 
     ``(None, 0)`` where no grid has cells that are about square.
     """
@@ -191,7 +191,7 @@ def guess_grid(tokens: int, image_size: Grid) -> tuple[Grid | None, int]:
 
 
 def key_grid(tokens: int, grid: Grid) -> Grid | None:
-    """The grid of keys: that of the queries, or smaller by a whole number; None if neither."""
+    """Return the keys' grid: that of the queries, or smaller by a whole number; else None."""
     for factor in range(1, max(grid) + 1):
         for h, w in (
             (-(-grid[0] // factor), -(-grid[1] // factor)),

@@ -19,7 +19,7 @@ from mmhybrid.engine.flops import formulas
 
 @dataclass
 class Cost:
-    """What a module and all within it cost.
+    """The costs of a module and all within it.
 
     Attributes:
         name: its own, without its parents'.
@@ -43,13 +43,13 @@ class Cost:
     children: list['Cost'] = field(default_factory=list)
 
     def walk(self, path: str = '') -> Iterator[tuple[str, 'Cost']]:
-        """This and all costs within, with their full names; a parent before its children."""
+        """Yield this and all costs within, with their full names; a parent before its children."""
         yield path, self
         for child in self.children:
             yield from child.walk(f'{path}.{child.name}' if path else child.name)
 
     def as_dict(self) -> dict:
-        """Itself and its children, for JSON."""
+        """Return itself and its children, for JSON."""
         numbers = {key: getattr(self, key) for key in NUMBERS}
         children = [child.as_dict() for child in self.children]
         return dict(name=self.name, kind=self.kind, **numbers, children=children)
@@ -61,9 +61,9 @@ NUMBERS = ('params', 'frozen', 'macs', 'activations', 'kept')
 def measure_costs(
     model: nn.Module, infer: Callable[[], object], loss: Callable[[], object] | None = None
 ) -> Cost:
-    """Cost of a model, measured on one inference and the forward pass of one training step.
+    """Measure a model on one inference and the forward pass of one training step.
 
-    What is computed outside of any submodule's forward counts for the module that computes it.
+    Operations outside of any submodule's forward count for the module that runs them.
 
     Args:
         infer: runs the model once; it is in evaluation mode then.
@@ -93,7 +93,7 @@ def measure_costs(
 def _own_shares(
     model: nn.Module, run: Callable[[], object], totals: Callable[[], tuple[int, ...]]
 ) -> list[dict[str, int]]:
-    """How much running totals grow in each module's own part of a run: name -> growth."""
+    """Compute the growth of running totals in each module's own part of a run: name -> growth."""
     shares: list[dict[str, int]] = [{} for _ in totals()]
     names, last = [''], list(totals())
 

@@ -1,4 +1,4 @@
-"""What a plain ViT and the pyramid beside it give to each other."""
+"""The exchange between a plain ViT and the pyramid beside it."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -38,7 +38,7 @@ class Exchange:
 
 
 def exchanges(model: nn.Module, image: Tensor) -> list[Exchange]:
-    """What each part of an adapter does to each stream, in the order it happens.
+    """Measure each part's change of each stream of an adapter, in the order it happens.
 
     Args:
         model: a ``ViTCoMer`` or a ``ViTAdapter``.
@@ -93,7 +93,7 @@ class _Stage:
             self.add(part, f'pyramid, stride {stride}', *maps)
 
     def pyramid(self, part: str) -> Callable:
-        """A part that takes the pyramid first and the shapes of its levels last."""
+        """Make the hook of a part that takes the pyramid first and its levels' shapes last."""
 
         def hook(module, args, output):
             self.add_levels(part, args[0], output, args[-1])
@@ -102,7 +102,7 @@ class _Stage:
         return hook
 
     def takes_patches(self, part: str) -> Callable:
-        """The same of ViT-CoMer, which adds the patch tokens to the middle level before."""
+        """Make the hook of such a part that adds the patch tokens to the middle level first."""
 
         def hook(module, args, output):
             pyramid, patches, *_, shapes = args
@@ -114,7 +114,7 @@ class _Stage:
         return hook
 
     def to_vit(self, part: str) -> Callable:
-        """A part whose output is added to the patch tokens.
+        """Make the hook of a part whose output is added to the patch tokens.
 
         That of ViT-CoMer is given a pyramid to which the patch tokens were added, and leaves it so.
         """
@@ -144,7 +144,7 @@ class _Stage:
 
 
 def _parts(stage: nn.Module, record: _Stage):
-    """Name, module and kind of hook of each part of a stage."""
+    """Yield name, module and kind of hook of each part of a stage."""
     if hasattr(stage, 'injector'):
         parts = [('injector', stage.injector, record.to_vit)]
         parts += [('extractor', stage.extractor, record.pyramid)]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 
 def feature_maps(model: nn.Module, image: Tensor) -> list[Tensor]:
-    """The maps ``(C, h, w)`` that a backbone gives for one image ``(1, C, H, W)``.
+    """Compute the maps ``(C, h, w)`` that a backbone gives for one image ``(1, C, H, W)``.
 
     Outputs that are no maps, such as class logits, are left out.
 
@@ -19,7 +19,7 @@ def feature_maps(model: nn.Module, image: Tensor) -> list[Tensor]:
 
 
 def as_maps(outputs) -> list[Tensor]:
-    """The tensors ``(N, C, h, w)`` among a model's outputs, in their order."""
+    """Return the tensors ``(N, C, h, w)`` among a model's outputs, in their order."""
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     maps = [out for out in outputs if isinstance(out, Tensor) and out.ndim == 4]
     if not maps:
@@ -29,7 +29,7 @@ def as_maps(outputs) -> list[Tensor]:
 
 
 def pca_colors(level: Tensor) -> tuple[np.ndarray, float]:
-    """A map's three main directions as red, green and blue.
+    """Colour a map by its three main directions as red, green and blue.
 
     Places of like colour have like features. Each direction is stretched from its 1st to its 99th
     percentile; its sign, which PCA leaves open, makes the largest loading positive.

@@ -10,7 +10,7 @@ from mmhybrid.analysis.features import as_maps
 def receptive_fields(
     model: nn.Module, images: Tensor, at: tuple[float, float] = (0.5, 0.5)
 ) -> list[np.ndarray]:
-    """Mean absolute gradient of one place of each map to the image's pixels.
+    """Compute the mean absolute gradient of a place of each map to the image's pixels.
 
     As in Understanding the Effective Receptive Field, arXiv 1701.04128, but of the features in a
     random direction (of a fixed seed), not of their sum over channels: behind a layer norm that sum
@@ -46,7 +46,7 @@ def receptive_fields(
 
 
 def central_side(field: np.ndarray, share: float, at: tuple[float, float] = (0.5, 0.5)) -> int:
-    """Side in pixels of the smallest square around a place that holds a share of a field."""
+    """Measure the side in pixels of the smallest square around a place with a share of a field."""
     height, width = field.shape
     y, x = min(int(at[1] * height), height - 1), min(int(at[0] * width), width - 1)
     rows, columns = np.indices(field.shape)
@@ -56,6 +56,6 @@ def central_side(field: np.ndarray, share: float, at: tuple[float, float] = (0.5
 
 
 def _place(level: Tensor, at: tuple[float, float]) -> Tensor:
-    """The features ``(C,)`` of a map's place."""
+    """Return the features ``(C,)`` of a map's place."""
     h, w = level.shape[2:]
     return level[0, :, min(int(at[1] * h), h - 1), min(int(at[0] * w), w - 1)]

@@ -33,7 +33,7 @@ class SamplingPoints:
 def sampling_points(
     model: nn.Module, image: Tensor, at: tuple[float, float] = (0.5, 0.5), level: int = 1
 ) -> list[SamplingPoints]:
-    """The points that the query nearest to a place samples, in each deformable attention.
+    """Find the points that the query nearest to a place samples in each deformable attention.
 
     Args:
         image: ``(1, C, H, W)``; of sides that the model pads, places are those of the padded image.
@@ -93,7 +93,7 @@ class _Recorder:
 
 
 def _nearest(points: Tensor, at: tuple[float, float], level: int) -> int:
-    """The reference point ``(S, 2)`` of a level that is nearest to a place.
+    """Return the reference point ``(S, 2)`` of a level that is nearest to a place.
 
     Levels follow one another, each row by row, so a new one begins where y falls.
     """

@@ -1,4 +1,4 @@
-"""What the published adapters have in common: the wrapped ViT, the convolutions, the last norms."""
+"""Names that the published adapters share: the wrapped ViT, the convolutions, the last norms."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -20,7 +20,7 @@ RULES = (
 def convert_adapter(
     state_dict: Mapping[str, Tensor], stage_rules: Sequence[tuple[str, str | Callable]]
 ) -> dict[str, Tensor]:
-    """Names of mmhybrid's adapters for those of an original that began as ViT-Adapter did.
+    """Convert names of an original that began as ViT-Adapter did to those of mmhybrid's adapters.
 
     The wrapped ViT comes out under ``vit.`` with the names of a plain ViT, and without the row that
     the original's position embedding keeps for a class token it does not have.

@@ -29,12 +29,12 @@ RULES = (
 
 
 def is_cmt(keys: frozenset[str]) -> bool:
-    """Whether these are the keys of CMT."""
+    """Return True for the keys of CMT."""
     return any_key(keys, r'relative_pos_[a-d]$') and any_key(keys, r'stem_conv1\.')
 
 
 def convert_cmt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of :class:`mmhybrid.models.backbones.CMT` for the original's.
+    """Convert the original's names to those of :class:`mmhybrid.models.backbones.CMT`.
 
     The 1x1 convolutions' weights ``(O, I, 1, 1)`` become those of linear layers, ``(O, I)``.
     """

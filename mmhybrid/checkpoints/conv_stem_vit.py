@@ -23,12 +23,12 @@ RULES = (
 
 
 def is_conv_stem_vit(keys: frozenset[str]) -> bool:
-    """Whether these are the keys of a ViT_C or ViT_P of pycls."""
+    """Return True for the keys of a ViT_C or ViT_P of pycls."""
     return any_key(keys, r'encoder\.block_\d+\.self_attention\.block\.in_proj_weight$')
 
 
 def convert_conv_stem_vit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of :class:`mmhybrid.models.backbones.ConvStemViT` for the original's.
+    """Convert the original's names to those of :class:`mmhybrid.models.backbones.ConvStemViT`.
 
     The original's tokens, and so its positions ``(L, 1, C)``, have the batch second.
     """

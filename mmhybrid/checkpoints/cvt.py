@@ -9,12 +9,12 @@ from .plain_vit import any_key
 
 
 def is_cvt(keys: frozenset[str]) -> bool:
-    """Whether these are the keys of CvT."""
+    """Return True for the keys of CvT."""
     return any_key(keys, r'stage\d+\.blocks\.\d+\.attn\.proj_q\.weight$')
 
 
 def convert_cvt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of :class:`mmhybrid.models.backbones.CvT` for the original's."""
+    """Convert the original's names to those of :class:`mmhybrid.models.backbones.CvT`."""
     converted = {}
     for key, value in state_dict.items():
         key = re.sub(r'^stage(\d+)\.', r'stages.\1.', key)

@@ -37,8 +37,8 @@ class Bookkeeping:
         pass
 
 
-# What the training loops around the supported models keep beside the weights. A pickle that names
-# one of these gets a Bookkeeping; a pickle that names anything else but tensors is refused.
+# Objects that the training loops around the supported models keep beside the weights. A pickle
+# that names one of these gets a Bookkeeping; one that names anything else but tensors is refused.
 BOOKKEEPING = (
     'argparse.Namespace',
     'builtins.getattr',
@@ -65,7 +65,7 @@ STAND_INS = [_stand_in(name) for name in BOOKKEEPING]
 
 
 def cache_folder():
-    """Where downloads are kept: ``torch.hub.get_dir()``/checkpoints, as torch.hub does."""
+    """Return the folder of downloads, torch.hub's own: ``torch.hub.get_dir()``/checkpoints."""
     return Path(torch.hub.get_dir()) / 'checkpoints'
 
 
@@ -166,7 +166,7 @@ def read(path, *, trust=False):
         trust: read a pickle by running what it names. Only for a file whose author you trust.
 
     Returns:
-        What the file holds, tensors on the CPU; for .safetensors and .npz a state dict.
+        The content of the file, tensors on the CPU; for .safetensors and .npz a state dict.
 
     Raises:
         CheckpointError: empty, truncated, of another kind, compressed, or a pickle that needs
@@ -225,7 +225,7 @@ def _check_archive(path):
 
 
 def _what_it_needs(text, whole):
-    """What a pickle names or uses beyond plain data, by torch's message; None if it is damaged."""
+    """Return what a pickle needs beyond data, by torch's message; None if it is damaged."""
     if match := re.search(r'(?i)unsupported global(?:: global)? ([\w.]+)', text):
         return match[1].rstrip('.')
     if 'unrecognized function' in text:

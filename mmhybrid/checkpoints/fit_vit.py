@@ -20,7 +20,7 @@ from .resize import (
     split_relative_positions,
 )
 
-# What a ViT may be built without though its checkpoint has it, and the option that leaves it out.
+# Parts that a ViT may be built without though its checkpoint has them, and the options for it.
 OPTIONAL = {
     'cls_token': 'class_token=False',
     'dist_token': 'dist_token=False',
@@ -78,7 +78,7 @@ class Fitted:
 
 
 def find_vits(module):
-    """The plain ViTs inside a module: prefix of their names -> ViT."""
+    """Find the plain ViTs inside a module: prefix of their names -> ViT."""
     return {
         f'{name}.' if name else '': vit
         for name, vit in module.named_modules()
@@ -93,10 +93,10 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None,
         fitted: the weights; changed in place. Tensors of an unexpected shape are left as they
             are, for the strict comparison to name.
         vit: the ViT, of which shapes and attributes are read.
-        prefix: what stands before its names.
+        prefix: precedes its names.
         patch_resize: see :func:`resize_patch_embed`.
         position_grid: (h, w) of the file's positions, where they are no square.
-        in_adapter: whether the file is that of an adapter, which was trained with all its tokens.
+        in_adapter: True for the file of an adapter, which was trained with all its tokens.
     """
     state_dict, wanted = fitted.state_dict, vit.state_dict()
     file_tokens = sum(prefix + token in state_dict for token in ('cls_token', 'dist_token'))
@@ -195,7 +195,7 @@ def _first_convolutions(state_dict, wanted, in_channels):
 
 @dataclass(frozen=True)
 class ViTLooks:
-    """What a plain ViT's weights say about its architecture."""
+    """The facts about a plain ViT's architecture that its weights tell."""
 
     width: int
     depth: int
@@ -213,7 +213,7 @@ class ViTLooks:
 
 
 def describe_vit(state_dict, prefix=''):
-    """The ViTLooks of weights in mmhybrid's names under a prefix, None if they are no ViT's."""
+    """Describe the ViT whose weights, in mmhybrid's names, are under a prefix; None if none are."""
     weight = state_dict.get(f'{prefix}patch_embed.proj.weight')
     depth = len(block_indexes(state_dict, prefix))
     if weight is None or weight.ndim != 4 or not depth:
@@ -224,7 +224,7 @@ def describe_vit(state_dict, prefix=''):
 
 
 def advise_vit(missing, unexpected, prefix=''):
-    """The options of a ViT that account for names in one of model and file alone."""
+    """List the options of a ViT that account for names in one of model and file alone."""
     advice = []
     for names, hints in ((missing, IF_MISSING), (unexpected, IF_UNEXPECTED)):
         for pattern, option in hints.items():
@@ -235,7 +235,7 @@ def advise_vit(missing, unexpected, prefix=''):
 
 
 def _check_rope(fitted, vit, prefix):
-    """RoPE's periods are computed by the model; those in the file must be the same."""
+    """Compare RoPE's periods in the file with those that the model computes."""
     periods = fitted.state_dict.pop(f'{prefix}rope_embed.periods', None)
     if periods is None:
         return
@@ -251,7 +251,7 @@ def _check_rope(fitted, vit, prefix):
 
 
 def _position_note(num_rows, grid, vit):
-    """What becomes of a position embedding ('': nothing), and how to keep a finer grid."""
+    """Say how a position embedding is resized ('': not at all), and how to keep a finer grid."""
     split = split_positions(num_rows, grid)
     if split is None:
         return 'not understood'

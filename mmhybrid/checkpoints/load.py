@@ -15,7 +15,7 @@ from .sources import convert, find_weights
 
 
 def pretrained_options(init_cfg):
-    """What :func:`load_pretrained` is given by one of mmengine's ``init_cfg``; None for others.
+    """Return the arguments of :func:`load_pretrained` in an ``init_cfg``; None if it has none.
 
     Its type may be the name, with a scope or a module before it, or the class.
     """
@@ -78,9 +78,9 @@ def load_weights(
         model: the module to fill.
         checkpoint: a state dict in its authors' form, or the training state that holds it.
         parts: as in :func:`load_pretrained`.
-        file: what to call it in the report and in errors.
+        file: its name in the report and in errors.
         entry: the entry of the file that holds the weights, where it has several.
-        prefix: what stands before the backbone's names in the file; found by trying otherwise.
+        prefix: precedes the backbone's names in the file; found by trying otherwise.
         patch_resize: 'bilinear' or 'pseudo_inverse', see :func:`resize_patch_embed`.
         position_grid: (h, w) of the file's positions, where they are no square.
         rgb_channels: for each image channel of the file, the model's channel that its filters go
@@ -201,7 +201,7 @@ def _leave_fresh(fitted, wanted, pattern):
 
 
 def _count_batches_anew(state_dict, wanted):
-    """Batch norms of old files have not counted their batches, which few training runs ask for."""
+    """Add the counts of batches that batch norms of old files lack, which few trainings need."""
     counts = [name for name in wanted if name.endswith('.num_batches_tracked')]
     if any(name in state_dict for name in counts):
         return ()
@@ -280,7 +280,7 @@ def _compare(file, source, model, fitted, wanted, state_dict, vits):
 
 
 def _advise_shapes(shapes):
-    """What to do where all that differs are the shapes of a classifier or of position biases."""
+    """Advise where all that differs are the shapes of a classifier or of position biases."""
     owners = {name.rpartition('.')[0] for name in shapes}
     if len(owners) == 1 and (owner := owners.pop()).startswith('head'):
         pattern = re.escape(f'{owner}.')

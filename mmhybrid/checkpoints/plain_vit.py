@@ -1,7 +1,7 @@
 """Plain ViTs as their authors published them, in mmhybrid's names.
 
-One pure function a source: state dict in, state dict out, tensors untouched unless said. What a
-function does not know passes through unchanged; the strict load names it.
+One pure function a source: state dict in, state dict out, tensors untouched unless said. Names
+that a function does not know pass through unchanged; the strict load lists them.
 """
 
 import re
@@ -11,7 +11,7 @@ import torch
 
 
 def convert_timm(state_dict):
-    """DeiT, AugReg and every ViT in timm's names; also MAE's encoder.
+    """Convert DeiT, AugReg and every ViT in timm's names; also MAE's encoder.
 
     SwiGLU's fc1 is our w12, its fc2 our w3. Register tokens have no positions in ours: some of
     timm's models give them rows of the position embedding, after the class token's, which are
@@ -39,14 +39,14 @@ def convert_timm(state_dict):
 
 
 def _is_gated(first, second):
-    """Whether of two weights of an MLP the first makes twice the width that the second takes."""
+    """Return True if the first of an MLP's weights makes twice the width that the second takes."""
     if first is None or second is None or first.ndim != 2 or second.ndim != 2:
         return False
     return first.shape[0] == 2 * second.shape[1]
 
 
 def convert_dinov2(state_dict):
-    """DINOv2, with and without registers, MLP or SwiGLU.
+    """Convert DINOv2, with and without registers, MLP or SwiGLU.
 
     Training files keep blocks in chunks, 'blocks.CHUNK.BLOCK.'; BLOCK counts through all chunks.
     ViT-Adapter's and ViT-CoMer's converted files call LayerScale gamma1 and gamma2.
@@ -59,7 +59,7 @@ def convert_dinov2(state_dict):
 
 
 def convert_dinov3(state_dict):
-    """DINOv3: storage tokens are registers, SwiGLU's w1 and w2 are one matrix, biases are masked.
+    """Convert DINOv3: name storage tokens registers, join SwiGLU's w1 and w2, mask biases.
 
     'attn.qkv.bias_mask' is applied to 'attn.qkv.bias': its key part is zero, whatever the file
     holds there.
@@ -83,7 +83,7 @@ def convert_dinov3(state_dict):
 
 
 def convert_beit(state_dict):
-    """BEiT and BEiTv2, the authors' files and timm's.
+    """Convert BEiT and BEiTv2, the authors' files and timm's.
 
     Queries and values have a bias, keys have none: ours is one bias with zeros for the keys.
     Pre-training files share one table of relative positions: each block gets a copy, as in the
@@ -108,7 +108,7 @@ def convert_beit(state_dict):
 
 
 def convert_timm_dinov3(state_dict):
-    """DINOv3 as timm has it: the names of its BEiT, registers, and SwiGLU in two matrices."""
+    """Convert DINOv3 from timm: names of its BEiT, registers, and SwiGLU in two matrices."""
     converted = convert_beit(state_dict)
     for key in [key for key in converted if '.mlp.fc1_g.' in key]:
         start, _, kind = key.partition('fc1_g.')
@@ -141,7 +141,7 @@ AUGREG_RULES = (
 
 
 def convert_augreg(state_dict):
-    """AugReg as Google publishes it, in Flax's names: of a kernel what comes out is last.
+    """Convert Google's AugReg, in Flax's names: a kernel's last dimension is that of its output.
 
     Queries, keys and values, of each head in Flax, become one matrix.
     """
@@ -167,37 +167,37 @@ def convert_augreg(state_dict):
 
 
 def block_indexes(keys, prefix=''):
-    """The sorted indexes I of the keys '{prefix}blocks.I....'."""
+    """Return the sorted indexes I of the keys '{prefix}blocks.I....'."""
     pattern = re.compile(re.escape(prefix) + r'blocks\.(\d+)\.')
     return sorted({int(match[1]) for match in map(pattern.match, keys) if match})
 
 
 def any_key(keys, pattern):
-    """Whether a key matches the regular expression from its start."""
+    """Return True if a key matches the regular expression from its start."""
     return any(re.match(pattern, key) for key in keys)
 
 
 def is_plain_vit(keys):
-    """A ViT's blocks at the root, and no adapter and no stem of another kind beside them."""
+    """Return True for a ViT's blocks at the root without an adapter or another kind of stem."""
     return any_key(keys, r'blocks\.(\d+\.)+attn\.qkv\.weight') and not any_key(
         keys, r'(spm|interactions|stem)\.'
     )
 
 
 def is_beit(keys):
-    """A plain ViT with the biases of BEiT."""
+    """Return True for a plain ViT with the biases of BEiT."""
     return is_plain_vit(keys) and any_key(
         keys, r'(.*\.attn\.q_bias|.*relative_position_bias_table)$'
     )
 
 
 def is_deit3(keys):
-    """A plain ViT with learned positions and LayerScale as DeiT III's authors name it."""
+    """Return True for a plain ViT with learned positions and LayerScale by DeiT III's names."""
     return is_timm(keys) and any_key(keys, r'.*\.gamma_1$') and not is_beit(keys)
 
 
 def is_timm_dinov3(keys):
-    """A plain ViT with registers and LayerScale as timm names those of DINOv3, no positions."""
+    """Return True for a plain ViT with DINOv3's registers and LayerScale in timm's names."""
     return (
         is_plain_vit(keys)
         and 'reg_token' in keys
@@ -207,29 +207,29 @@ def is_timm_dinov3(keys):
 
 
 def is_augreg(keys):
-    """A plain ViT in Flax's names."""
+    """Return True for a plain ViT in Flax's names."""
     return 'embedding/kernel' in keys and any_key(keys, r'Transformer/encoderblock_\d+/')
 
 
 def is_dinov3(keys):
-    """A plain ViT with the tokens or the masks of DINOv3."""
+    """Return True for a plain ViT with the tokens or the masks of DINOv3."""
     return is_plain_vit(keys) and any_key(
         keys, r'(storage_tokens|rope_embed\.|.*\.qkv\.bias_mask|.*\.mlp\.w1\.)'
     )
 
 
 def is_mae(keys):
-    """A plain ViT with the decoder of MAE."""
+    """Return True for a plain ViT with the decoder of MAE."""
     return is_plain_vit(keys) and any_key(keys, r'decoder_')
 
 
 def is_dinov2(keys):
-    """A plain ViT with the tokens, LayerScale or SwiGLU of DINOv2."""
+    """Return True for a plain ViT with the tokens, LayerScale or SwiGLU of DINOv2."""
     return is_plain_vit(keys) and any_key(
         keys, r'(mask_token|register_tokens|.*\.gamma[12]$|blocks\.\d+\.\d+\.|.*\.mlp\.w12\.)'
     )
 
 
 def is_timm(keys):
-    """A plain ViT with learned positions, as timm names it, and DeiT."""
+    """Return True for a plain ViT with learned positions in timm's names, such as DeiT."""
     return is_plain_vit(keys) and 'pos_embed' in keys

@@ -1,4 +1,4 @@
-"""What a load did, in one table."""
+"""The report of a load, in one table."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ LISTED = 4  # names shown of each kind
 
 @dataclass(frozen=True)
 class LoadReport:
-    """What became of every key of a file and of every name of a model.
+    """The fate of every key of a file and of every name of a model.
 
     Attributes:
         file: the path, or what was given in its place.
         source: the published form it was recognised as.
-        weights: what it looks like, such as 's/14: 384 wide, 12 blocks'.
+        weights: its architecture, such as 's/14: 384 wide, 12 blocks'.
         model: the model's class; ``part``: the prefix of the submodule that was filled.
         found: where in the file the weights were: entry and prefix.
         others: other entries of the file that may hold weights.
@@ -70,13 +70,13 @@ class LoadReport:
 
 
 def table(title, rows):
-    """A title, and a line for each (label, text)."""
+    """Format a title, and a line for each (label, text)."""
     width = max(len(label) for label, _ in rows)
     return '\n'.join([title, *(f'  {label:<{width}}  {text}' for label, text in rows)])
 
 
 def listing(names, count=LISTED):
-    """'12: a, b, c, d, ...', or '0'."""
+    """Format names as '12: a, b, c, d, ...', or '0'."""
     names = list(names)
     if not names:
         return '0'
@@ -84,7 +84,7 @@ def listing(names, count=LISTED):
 
 
 def notes(by_name):
-    """Names and their notes, the same note once: 'a and 2 more: note; b: other', or '0'."""
+    """Format names and notes, each note once: 'a and 2 more: note; b: other', or '0'."""
     names = {}
     for name, note in by_name.items():
         names.setdefault(note, []).append(name)

@@ -86,8 +86,8 @@ def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
     Args:
         pos_embed: (1, T + h * w, C), T rows for the class and distillation tokens first.
         size: the new (h, w).
-        num_tokens: token rows to keep, from the first. Where the file has none at all, zeros are
-            put in (timm adds the class position to the class token itself in such files).
+        num_tokens: token rows to keep, from the first. They are zeros if the file has none
+            at all (timm adds the class position to the class token itself in such files).
         file_tokens: class and distillation tokens that come with ``pos_embed``. With both T is 2,
             else 0 or 1: files without a class token may have kept its row.
         grid: (h, w) of ``pos_embed``; without it the grid is taken to be square.
@@ -118,7 +118,7 @@ def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
 
 
 def split_relative_positions(num_rows):
-    """Rows of a square relative position table: (side of the window, 0 or 3 class-token rows).
+    """Split a relative position table: (side of its square window, 0 or 3 class-token rows).
 
     None where the rows are neither (2 s - 1)^2 nor (2 s - 1)^2 + 3. No number is both: two odd
     squares never differ by 3.

@@ -18,9 +18,9 @@ class Source:
     """One published form of weights.
 
     Attributes:
-        name: what the report calls it.
+        name: its name in the report.
         family: the kind of model its weights fill; a backbone says under which prefix it has one.
-        matches: whether a set of keys is of this form.
+        matches: return True for a set of keys of this form.
         convert: pure function, the authors' state dict to mmhybrid's names.
         unused: regular expression of the keys that are known and belong to no backbone
             (heads, decoders, mask tokens). Any other key must find its place.
@@ -156,7 +156,7 @@ def find_weights(
         checkpoint: the file's content: a state dict, or a training state that holds one.
         own_names: family -> names of mmhybrid's own form, to recognise our own files too.
         entry: the entry that holds the weights, where the file has several ('state_dict_ema').
-        prefix: what stands before the backbone's names ('backbone'); found by trying otherwise.
+        prefix: precedes the backbone's names ('backbone'); found by trying otherwise.
 
     Raises:
         CheckpointError: no state dict in it, or none of a known source.
@@ -217,7 +217,7 @@ def convert(found: Found) -> tuple[dict, dict, tuple[str, ...]]:
 
 
 def _own_source(family, names):
-    """mmhybrid's own form of a family: half of all names, the file's and the model's, are common.
+    """Find mmhybrid's own form of a family, by half of all names in common.
 
     A file of twice the depth is still recognised, a ViT with another adapter beside it is not.
     """
@@ -272,7 +272,7 @@ def _holds_tensors(value):
 
 
 def _candidate_prefixes(keys):
-    """'' and every chain of known prefixes that the keys have, shortest first."""
+    """List '' and every chain of known prefixes that the keys have, shortest first."""
     chains = ['']
     for chain in chains:
         if chain.count('.') < 4:
@@ -285,7 +285,7 @@ def _candidate_prefixes(keys):
 
 
 def _first(keys, count=5):
-    """The first few keys, for a message."""
+    """Return the first few keys, for a message."""
     if not isinstance(keys, Mapping):
         return 'no entries'
     names = [str(key) for key in keys]

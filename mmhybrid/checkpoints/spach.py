@@ -24,12 +24,12 @@ RULES = (
 
 
 def is_spach(keys: frozenset[str]) -> bool:
-    """Whether these are the keys of SPACH."""
+    """Return True for the keys of SPACH."""
     return any_key(keys, r'(layer\d\.\d+|blocks\.\d+)\.channel_func\.fc1\.weight$')
 
 
 def convert_spach(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of :class:`mmhybrid.models.backbones.SPACH` for the original's."""
+    """Convert the original's names to those of :class:`mmhybrid.models.backbones.SPACH`."""
     converted = {}
     for key, value in state_dict.items():
         if key.endswith('.gamma_1'):

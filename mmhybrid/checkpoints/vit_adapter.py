@@ -15,10 +15,10 @@ STAGE_RULES = (
 
 
 def convert_vit_adapter(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of :class:`mmhybrid.models.backbones.ViTAdapter` for the original's."""
+    """Convert the original's names to those of :class:`mmhybrid.models.backbones.ViTAdapter`."""
     return convert_adapter(state_dict, STAGE_RULES)
 
 
 def is_vit_adapter(keys):
-    """Whether these are the keys of ViT-Adapter."""
+    """Return True for the keys of ViT-Adapter."""
     return any_key(keys, r'spm\.') and any_key(keys, r'interactions\.\d+\.(injector|extractor)\.')

@@ -23,7 +23,7 @@ STAGE_RULES = (
 
 
 def convert_vit_comer(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Names of :class:`mmhybrid.models.backbones.ViTCoMer` for the original's.
+    """Convert the original's names to those of :class:`mmhybrid.models.backbones.ViTCoMer`.
 
     Parameters that the original never uses are left out: the norms around a CNN-branch interaction
     that is not there, and the MRFP of a stage without CTI to the ViT.

@@ -1,4 +1,4 @@
-"""What is wrong with a data folder, found before a training: ``tools/check_data.py`` prints it.
+"""Checks of data folders before a training: ``tools/check_data.py`` prints it.
 
 A check reads every file of a split and returns a ``Split``: counts, and findings. An error is what
 stops a training or spoils it; a warning is what deserves a look. Files may be hostile: nothing
@@ -44,9 +44,9 @@ def check_coco(
         annotations: the JSON file.
         root: the folder below which its images lie.
         classes: class names of the config; those of the file if None.
-        masks: whether every box needs a mask.
+        masks: True if every box needs a mask.
         reading: how images are read.
-        evaluated: whether AP is computed on it, which takes more than a training does.
+        evaluated: True if AP is computed on it, which takes more than a training does.
         lvis: as LVIS has it: images by their ``coco_url``, nothing that says what is a crowd.
     """
     split = Split(name, f'{annotations}, images in {root}', 'boxes')
@@ -183,7 +183,7 @@ def _numbers(values):
 
 
 def _check_entry(findings, row, evaluated, lvis):
-    """What MMDetection and pycocotools read of an annotation, beside its box and its mask."""
+    """Check what MMDetection and pycocotools read of an annotation beside box and mask."""
     where = f'image {shown(row["image_id"])}'
     if 'id' not in row:
         findings.error('annotations without "id": number them from 1', where)

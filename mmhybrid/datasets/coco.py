@@ -1,4 +1,4 @@
-"""What must be known of a COCO annotation file before a training starts."""
+"""Facts of a COCO annotation file that a training needs before it starts."""
 
 import json
 import re

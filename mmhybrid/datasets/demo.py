@@ -113,7 +113,7 @@ def draw_demo(
         progress: called with a line of text now and then.
 
     Returns:
-        Whether anything was drawn.
+        True if anything was drawn.
 
     Raises:
         ValueError: an argument out of range.
@@ -147,7 +147,7 @@ def draw_demo(
 
 
 def read_record(root: str | Path) -> dict:
-    """What ``draw_demo`` noted in ``root``: dict(code, arguments, content), empty if nothing."""
+    """Read ``draw_demo``'s note in ``root``: dict(code, arguments, content), empty without one."""
     path = Path(root) / RECORD
     return json.loads(path.read_text()) if path.is_file() else {}
 

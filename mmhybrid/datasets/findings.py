@@ -1,4 +1,4 @@
-"""What the checks of data folders share: findings, what a split holds, images read by threads."""
+"""The common parts of data checks: findings, contents of a split, images read by threads."""
 
 import hashlib
 import io
@@ -58,7 +58,7 @@ class Findings:
 
 @dataclass
 class Split:
-    """What was found in a split.
+    """The contents and the findings of a split.
 
     Attributes:
         name, source: of the split, and what was read.
@@ -83,7 +83,7 @@ class Split:
 
 @dataclass
 class Reading:
-    """How images are read: all or ``sample`` of a split; ``progress(name, done, total)``."""
+    """The way to read images: all or ``sample`` of a split; ``progress(name, done, total)``."""
 
     sample: int | None = None
     progress: Callable[[str, int, int], None] = lambda name, done, total: None
@@ -177,7 +177,7 @@ def _size_in_opencv(data):
 
 
 def try_to_read(path, whole=False):
-    """What ``read_pixels`` gives, or the error's text."""
+    """Return the result of ``read_pixels``, or the error's text."""
     try:
         return read_pixels(path, whole)
     except (DataError, OSError) as error:

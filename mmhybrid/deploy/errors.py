@@ -1,4 +1,4 @@
-"""What can go wrong with an exported file, and the packages that ONNX needs."""
+"""Errors of exporting and of exported files, and the packages that ONNX needs."""
 
 from importlib import import_module
 from pathlib import Path
@@ -12,7 +12,7 @@ class ExportError(ValueError):
 
 
 def need(*names: str) -> list[ModuleType]:
-    """The named packages, or an error that says how to install them."""
+    """Import the named packages, or raise an error that says how to install them."""
     try:
         return [import_module(name) for name in names]
     except ImportError as error:
@@ -23,7 +23,7 @@ def need(*names: str) -> list[ModuleType]:
 
 
 def check_format(path: Path) -> str:
-    """The suffix of a path, one of ``FORMATS``."""
+    """Return the suffix of a path, one of ``FORMATS``."""
     if path.suffix not in FORMATS:
         raise ExportError(
             f'{path} has the suffix {path.suffix!r}; expected .onnx (ONNX) or .pt2 (torch.export)'

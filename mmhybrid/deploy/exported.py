@@ -22,7 +22,7 @@ class Exported:
 
     Attributes:
         path: its file.
-        meta: what it is: ``kind``, ``name``, ``classes``, ``outputs``, ``mean``, ``std``,
+        meta: its description: ``kind``, ``name``, ``classes``, ``outputs``, ``mean``, ``std``,
             ``channel_order``, ``preprocessing``, ``strides``, ``size`` (None: any) and others.
         input, outputs: names.
     """
@@ -34,13 +34,13 @@ class Exported:
         self.outputs: list[str] = meta['outputs']
 
     def __call__(self, batch: Tensor) -> list[Tensor]:
-        """The outputs, in the order of their names, on the batch's device."""
+        """Return the outputs, in the order of their names, on the batch's device."""
         self.check(batch)
         outs = self.run(batch.detach().cpu().float().contiguous())
         return [out.to(batch.device) for out in outs]
 
     def named(self, batch: Tensor) -> dict[str, Tensor]:
-        """The outputs by name."""
+        """Return the outputs by name."""
         return dict(zip(self.outputs, self(batch), strict=True))
 
     @cached_property
@@ -63,7 +63,7 @@ class Exported:
             )
 
     def run(self, batch: Tensor) -> list[Tensor]:
-        """The outputs of a checked batch on the CPU."""
+        """Return the outputs of a checked batch on the CPU."""
         raise NotImplementedError
 
 
@@ -85,7 +85,7 @@ class OnnxFile(Exported):
         super().__init__(path, _read_meta(text, path))
 
     def run(self, batch: Tensor) -> list[Tensor]:
-        """By onnxruntime."""
+        """Run onnxruntime."""
         return [
             torch.from_numpy(out) for out in self.session.run(None, {self.input: batch.numpy()})
         ]
@@ -103,7 +103,7 @@ class Pt2File(Exported):
         super().__init__(path, _read_meta(extra[f'{META}.json'], path))
 
     def run(self, batch: Tensor) -> list[Tensor]:
-        """By torch."""
+        """Run the exported program with torch."""
         try:
             with torch.no_grad():
                 return list(self.module(batch))
@@ -128,12 +128,12 @@ def load_exported(path: str | Path) -> Exported:
 
 
 def part_path(path: Path, name: str) -> Path:
-    """Where a part of the model is: ``det.onnx`` has its box head in ``det.box.onnx``."""
+    """Return the path of a part of the model: ``det.onnx`` has its box head in ``det.box.onnx``."""
     return path.with_suffix(f'.{name}{path.suffix}') if name else path
 
 
 def unflatten(outs: Sequence[Tensor], layout: Sequence[int]) -> tuple[list[Tensor], ...]:
-    """A detector's outputs as its head gives them: a list of levels for each."""
+    """Group a detector's outputs as its head gives them: a list of levels for each."""
     outs = iter(outs)
     return tuple([next(outs) for _ in range(n)] for n in layout)
 

@@ -26,7 +26,7 @@ SIZES = ((64, 64), (75, 110), (224, 160))
 
 @dataclass
 class Agreement:
-    """How far a file's outputs on one batch are from the model's, in each output's deviation."""
+    """The distance of a file's outputs on one batch from the model's, in each one's deviation."""
 
     path: Path
     shape: tuple[int, ...]
@@ -60,12 +60,12 @@ def export(
         path: ``.onnx`` or ``.pt2``.
         deform: form of deformable sampling, ``'grid_sample'`` or ``'gather'``.
         opset: of ONNX's standard operators.
-        sizes, batches: what each file is run back on.
+        sizes, batches: of the images that each file is compared on.
         tolerance: largest difference allowed, in standard deviations of the output.
         report: is told what happens.
 
     Returns:
-        What was compared.
+        The agreement of each file with its model.
 
     Raises:
         ExportError: the model cannot be exported, or a file disagrees; nothing is left then.
@@ -96,7 +96,7 @@ def export(
 
 
 def capture(module: nn.Module, graph: Graph) -> ExportedProgram:
-    """The program of a graph's prepared module."""
+    """Capture the program of a graph's prepared module."""
     dims = dict.fromkeys(graph.free, Dim.DYNAMIC)
     try:
         with torch.no_grad(), _any_size():
@@ -171,7 +171,7 @@ def _agreement(
 
 
 def _unit(want: Tensor) -> float:
-    """What an output's errors are measured in: its standard deviation.
+    """Return the unit of an output's errors: its standard deviation.
 
     Of one value, such as the centerness of a map of one pixel, its size.
     """
@@ -211,7 +211,7 @@ def _allow_one(program: ExportedProgram, graph: Graph) -> None:
 
 @contextmanager
 def _any_size() -> Iterator[None]:
-    """Settings of torch for sizes that are symbols.
+    """Set torch up for sizes that are symbols.
 
     Nothing is concluded from what the example happens to be, such as a batch that is not 1. And no
     cache of traced operators, which is slower than tracing them again when sizes are expressions.

@@ -1,4 +1,4 @@
-"""What is exported: the graphs of a backbone, a segmentor, a classifier or a detector.
+"""The graphs to export: of a backbone, a segmentor, a classifier or a detector.
 
 A graph is a module of one tensor in and a flat tuple of named tensors out. Most models are one
 graph. A two-stage detector is several: one from the image to the maps of its neck and the raw
@@ -34,7 +34,7 @@ class Graph:
         example: an input; its batch is not 1 and its sides are odd where they are free.
         free: names of the dimensions of the input that are free, by index.
         name: ``''`` for the graph that takes the image, else the part of the model.
-        meta: what is written into the file.
+        meta: entries to write into the file.
         size: (H, W) where the image's size is fixed.
     """
 
@@ -55,11 +55,11 @@ class Graph:
 def backbone_graph(
     backbone: nn.Module, *, size: tuple[int, int] | None = None, name: str | None = None
 ) -> Graph:
-    """The graph of a backbone alone; outputs ``map_0`` and so on, fine to coarse, and ``logits``.
+    """Make the graph of a backbone alone: ``map_0`` and so on, fine to coarse, and ``logits``.
 
     Args:
         size: (H, W) of the images, None for any.
-        name: what the file says it is.
+        name: the name in the file.
     """
     size = _fixed_size(backbone, size)
     outputs = [f'map_{i}' for i in range(len(backbone.out_channels))]
@@ -77,11 +77,11 @@ def config_graphs(
     with_preprocessing: bool = False,
     size: tuple[int, int] | None = None,
 ) -> list[Graph]:
-    """The graphs of a host's model, the one that takes the image first.
+    """Make the graphs of a host's model, the one that takes the image first.
 
     Args:
         model: a detector, segmentor or classifier, built.
-        name: what the files say they are.
+        name: the name in the files.
         classes: names that are written into them.
         with_preprocessing: take RGB images of values 0 to 255 and normalise them inside; else they
             come normalised, as the model's ``data_preprocessor`` would.
@@ -126,7 +126,7 @@ def config_graphs(
 
 
 def prepare(graph: Graph, deform: str) -> nn.Module:
-    """A copy of the graph's module in which everything has an equal in the standard operators."""
+    """Copy the graph's module with everything replaced that no standard operator equals."""
     if deform not in DEFORM:
         raise ExportError(f'unknown form of deformable sampling {deform!r}; use one of {DEFORM}')
     for name, parameter in graph.module.named_parameters():
@@ -190,16 +190,16 @@ class SingleStage(nn.Module):
 
     @staticmethod
     def dense_head(model: nn.Module) -> nn.Module:
-        """The head that takes the maps."""
+        """Return the head that takes the maps."""
         return model.bbox_head
 
     def maps(self, image: Tensor) -> Sequence[Tensor]:
-        """The neck's maps, or the backbone's."""
+        """Return the neck's maps, or the backbone's."""
         maps = self.backbone(image)
         return maps if self.neck is None else self.neck(maps)
 
     def outputs(self, image: Tensor) -> tuple[Sequence[Tensor], ...]:
-        """For each of the head's outputs its levels."""
+        """Return the levels of each of the head's outputs."""
         return self.head(self.maps(image))
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -211,11 +211,11 @@ class TwoStage(SingleStage):
 
     @staticmethod
     def dense_head(model: nn.Module) -> nn.Module:
-        """The RPN's."""
+        """Return the RPN's head."""
         return model.rpn_head
 
     def outputs(self, image: Tensor) -> tuple[Sequence[Tensor], ...]:
-        """The maps, then for each of the RPN's outputs its levels."""
+        """Return the maps, then the levels of each of the RPN's outputs."""
         maps = self.maps(image)
         return (maps, *self.head(maps))
 
@@ -263,7 +263,7 @@ class AdaptivePool(nn.Module):
 
     @staticmethod
     def _means(old: int, new: int, like: Tensor) -> Tensor:
-        """Matrix ``(new, old)``; row i is the mean from i old / new to (i + 1) old / new."""
+        """Return a matrix ``(new, old)``; row i is the mean of i old / new to (i + 1) old / new."""
         target = torch.arange(new, device=like.device).unsqueeze(1)
         source = torch.arange(old, device=like.device)
         inside = (source >= target * old // new) & (source * new < (target + 1) * old)
@@ -271,7 +271,7 @@ class AdaptivePool(nn.Module):
         return inside / inside.sum(1, keepdim=True)
 
 
-# What a graph needs to know
+# Facts that a graph needs
 
 
 def _check_takes_maps(head: nn.Module) -> None:
@@ -324,7 +324,7 @@ def _roi_graphs(model: nn.Module) -> list[Graph]:
 
 
 def _layout(module: SingleStage, size: tuple[int, int] | None) -> list[int]:
-    """How many levels each output of a detector has."""
+    """Count the levels of each output of a detector."""
     image = torch.zeros(1, getattr(module.backbone, 'in_channels', 3), *(size or (64, 64)))
     module.eval()
     with torch.no_grad():
@@ -371,7 +371,7 @@ def _meta(kind: str, backbone: nn.Module, name: str) -> dict:
 
 
 def _normalisation(model: nn.Module, wanted: bool) -> dict:
-    """Mean, deviation and order of channels that the model was trained with."""
+    """Return mean, deviation and order of channels that the model was trained with."""
     preprocessor = getattr(model, 'data_preprocessor', None)
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
     if mean is None or std is None:

@@ -31,7 +31,7 @@ def quantize_int8(
         sizes, batches: what the result is compared on.
 
     Returns:
-        How far it is from the model. What that costs in accuracy only data can tell.
+        How far it is from the model. Only data can tell the cost in accuracy.
     """
     source, target = Path(source), Path(target)
     if check_format(source) != '.onnx' or check_format(target) != '.onnx':
@@ -60,7 +60,7 @@ def quantize_int8(
 
 @contextmanager
 def _without_advice() -> Iterator[None]:
-    """onnxruntime recommends a preprocessing that the exporter has done."""
+    """Silence the advice of onnxruntime to do a preprocessing that the exporter has done."""
 
     def is_other(record: logging.LogRecord) -> bool:
         return 'pre-process' not in record.getMessage()

@@ -5,7 +5,7 @@ from mmhybrid.engine.checkpoint import (
     AtomicCheckpointHook,
     check_weights,
     latest_checkpoint,
-    load_weights,
+    load_trained,
     read_checkpoint,
 )
 from mmhybrid.engine.health import FiniteLossHook, TrainingError
@@ -27,7 +27,7 @@ __all__ = [
     'TrainingError',
     'check_weights',
     'latest_checkpoint',
-    'load_weights',
+    'load_trained',
     'read_checkpoint',
     'safe_loading',
 ]

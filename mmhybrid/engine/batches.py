@@ -134,7 +134,7 @@ class SeededDataset(Dataset):
 
 
 def name_of(dataset: Dataset, index: int) -> str:
-    """How a user knows a sample: by the path of its image, else by its index."""
+    """Name a sample for its user: by the path of its image, else by its index."""
     try:
         return str(dataset.get_data_info(index)['img_path'])
     except (AttributeError, KeyError, TypeError, IndexError):
@@ -253,7 +253,7 @@ class EndlessBatches:
         sampler.round, sampler.skip = (0, start) if endless else divmod(start, len(sampler))
 
     def skip_iter(self, count: int) -> None:
-        """Nothing: the loop asks for what was done when this object was made."""
+        """Do nothing: batches were skipped when this object was made."""
 
     def __iter__(self):
         return self

@@ -140,8 +140,10 @@ class AtomicCheckpointHook(CheckpointHook):
 
 
 def _waiting_gradients(runner) -> dict[str, torch.Tensor]:
-    """Gradients of an accumulation that is not complete, for the process that writes them; of
-    several processes their mean."""
+    """Return the gradients of an incomplete accumulation in the process that writes them.
+
+    Of several processes it is their mean.
+    """
     wrapper, gradients = runner.optim_wrapper, {}
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return gradients
@@ -167,12 +169,12 @@ def _unwrapped(model: nn.Module) -> nn.Module:
 
 
 def _local(tensor: torch.Tensor) -> torch.Tensor:
-    """This process's part of a tensor that is spread over several."""
+    """Return this process's part of a tensor that is spread over several."""
     return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
 
 
 def latest_checkpoint(work_dir: str | Path, report: Callable[[str], None] = print) -> Path | None:
-    """The newest readable ``[stopped_]epoch_N.pth`` or ``..iter_N.pth`` of a training, or None.
+    """Find the newest readable ``[stopped_]epoch_N.pth`` or ``..iter_N.pth``; None without any.
 
     Unreadable ones (left by a program that writes in place) are skipped and reported.
     """
@@ -215,7 +217,7 @@ def read_checkpoint(path: str | Path) -> dict:
     return dict(state_dict=weights, meta=content.get('meta', {}))
 
 
-def load_weights(model: nn.Module, path: str | Path) -> dict:
+def load_trained(model: nn.Module, path: str | Path) -> dict:
     """Load the weights of a trained model into ``model``, every one of them.
 
     Returns:
@@ -236,7 +238,7 @@ def check_weights(model: nn.Module, path: str | Path) -> tuple[dict, dict]:
         tuple: the state dict and the checkpoint's ``meta``.
 
     Raises:
-        CheckpointError: as :func:`load_weights`.
+        CheckpointError: as :func:`load_trained`.
     """
     checkpoint = read_checkpoint(path)
     given = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}

@@ -27,7 +27,7 @@ def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> in
 
 
 def _fused_attention(query, key, value, *args, out_shape=None, **kwargs) -> int:
-    """FLOPs of the two products of attention, ``(N, heads, L, D)``."""
+    """Count the FLOPs of the two products of attention, ``(N, heads, L, D)``."""
     *batch, length, dims = query
     return 2 * prod(batch) * length * key[-2] * (dims + value[-1])
 
@@ -37,7 +37,7 @@ def _biased_attention(q, k, v, *args, out_shape=None, **kwargs) -> int:
 
 
 def _bilinear_samples(value, weights) -> int:
-    """FLOPs of weighted sums of bilinear samples, of four pixels each."""
+    """Count the FLOPs of weighted sums of bilinear samples, of four pixels each."""
     heads = weights[2]
     return 2 * 4 * prod(weights) * (value[2] // heads if len(value) == 3 else value[3])
 
@@ -51,7 +51,7 @@ def _deformable_sample(value, locations, weights, *args, out_shape=None, **kwarg
 
 
 def _grid_sample(maps, grid, *args, out_shape=None, **kwargs) -> int:
-    """FLOPs of bilinear samples of four pixels each."""
+    """Count the FLOPs of bilinear samples of four pixels each."""
     return 2 * 4 * maps[0] * maps[1] * prod(grid[1:-1])
 
 

@@ -58,7 +58,7 @@ class FiniteLossHook(Hook):
 
 
 def image_names(batch) -> list[str]:
-    """Paths of the images of a batch as a data loader gives it, those that are known."""
+    """Return the known paths of the images in a data loader's batch."""
     samples = batch.get('data_samples') if isinstance(batch, dict) else None
     if not isinstance(samples, (list, tuple)):
         return []

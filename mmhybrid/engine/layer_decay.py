@@ -63,7 +63,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
 
 def _backbones(model):
-    """Every ``backbone`` by what stands before its names; without any, the model is one."""
+    """Find every ``backbone`` by the prefix of its names; without any, the model is one."""
     found = {}
     for name, module in model.named_modules():  # deep in a model for semi-supervised detection
         if name.rpartition('.')[2] == 'backbone' and not name.startswith(tuple(found)):

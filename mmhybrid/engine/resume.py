@@ -88,7 +88,7 @@ class ExactResumeHook(Hook):
         )
 
     def _batches_done(self, runner) -> int:
-        """Batches of this training's size that hold the samples used before the checkpoint."""
+        """Count the batches, of this training's size, of the samples used before the checkpoint."""
         order = self._order()
         if runner.iter == 0 or self.past is None or self.past == order:
             return runner.iter
@@ -108,7 +108,7 @@ def _words(order: dict) -> str:
 
 
 def _rewind(loader, runner) -> None:
-    """A sampler as it was before anything was taken from it, with the seed of the checkpoint.
+    """Return a sampler before anything was taken from it, with the seed of the checkpoint.
 
     mmengine builds it before it knows that seed, and before 0.10.12 takes the first batches from
     it before it knows where to begin.

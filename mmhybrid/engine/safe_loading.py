@@ -13,7 +13,7 @@ from mmengine.logging import HistoryBuffer
 
 @contextlib.contextmanager
 def safe_loading() -> Iterator[None]:
-    """Within it a plain ``torch.load`` reads what mmengine's runner saves, and refuses the rest.
+    """Let a bare ``torch.load`` within read what mmengine's runner saves, and refuse the rest.
 
     To resume, mmengine calls ``torch.load`` with a path alone. Since torch 2.6 that refuses the
     runner's bookkeeping: mmengine 0.10.7 stops there, onedl-mmengine reads the file again in the
@@ -24,14 +24,14 @@ def safe_loading() -> Iterator[None]:
 
 
 def _statistic(owner: object, name: str) -> Callable:
-    """Stands for ``getattr``: a HistoryBuffer is saved with its statistics, methods by name."""
+    """Replace ``getattr``: a HistoryBuffer is saved with its statistics, methods by name."""
     if owner is HistoryBuffer and not name.startswith('_') and callable(vars(owner).get(name)):
         return vars(owner)[name]
     raise pickle.UnpicklingError(f'getattr({owner!r}, {name!r}) is not what a runner saves')
 
 
 def _named(function: Callable, module: str, name: str) -> Callable:
-    """A function under the name by which a pickle calls it."""
+    """Give a function the name by which a pickle calls it."""
 
     def call(*args):
         return function(*args)

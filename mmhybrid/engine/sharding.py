@@ -124,12 +124,12 @@ def shard(model: nn.Module, min_block: int) -> None:
 
 
 def whole(tensor: Tensor) -> Tensor:
-    """All of a tensor, on the CPU; in every process at once."""
+    """Gather all of a tensor on the CPU; call it in every process at once."""
     return (tensor.full_tensor() if isinstance(tensor, DTensor) else tensor).cpu()
 
 
 def part_like(tensor: Tensor, example: Tensor) -> Tensor:
-    """This process's part of a whole tensor, spread as ``example`` is."""
+    """Return this process's part of a whole tensor, spread as ``example`` is."""
     if not isinstance(example, DTensor):
         return tensor.to(example.device)
     tensor = tensor.to(device=example.device, dtype=tensor.dtype)

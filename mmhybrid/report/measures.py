@@ -1,4 +1,4 @@
-"""What a report says of its records: scores by class and size, confusions, scores of images."""
+"""The measures of a report's records: scores by class and size, confusions, scores of images."""
 
 import contextlib
 import io
@@ -14,7 +14,7 @@ IGNORED = 255
 
 @dataclass
 class Measures:
-    """What is shown of an evaluation.
+    """The measures that a report shows of an evaluation.
 
     Attributes:
         classes: their names.

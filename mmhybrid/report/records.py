@@ -1,4 +1,4 @@
-"""What a report keeps of each evaluated image, as plain values, from a host's data sample."""
+"""The record of each evaluated image in a report, of simple values, from a host's data sample."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ class Recorder:
         self._infos = None
 
     def _info(self, sample) -> Mapping:
-        """What the data set knows of a sample's image; the boxes of a pipeline may be resized."""
+        """Return the data set's facts about a sample's image; pipelines may resize its boxes."""
         if self._infos is None:
             infos = (self.dataset.get_data_info(i) for i in range(len(self.dataset)))
             self._infos = {info['img_id']: info for info in infos}

@@ -34,7 +34,7 @@ class Comparison:
     mean_error: float = float('nan')
 
     def passes(self, max_error=1e-4, mean_error=1e-5):
-        """Whether the output is there and near enough; NaN is not near."""
+        """Return True if the output is there and near enough; NaN is not near."""
         return self.max_error <= max_error and self.mean_error <= mean_error
 
 

@@ -8,7 +8,7 @@ import torch
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner.checkpoint import save_checkpoint
 
-from mmhybrid.engine import load_weights
+from mmhybrid.engine import load_trained
 from mmhybrid.testing.tasks import ConfigTask
 from tools._zoo import CONFIGS, NAME, config_names
 
@@ -136,6 +136,6 @@ def test_one_step(pair, tmp_path):
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-    assert load_weights(model, path) == dict(iter=1)
+    assert load_trained(model, path) == dict(iter=1)
     loaded = model.state_dict()
     assert all(torch.equal(loaded[key], value) for key, value in saved.items())

@@ -13,7 +13,7 @@ from mmhybrid.engine import (
     AtomicCheckpointHook,
     TrainingError,
     latest_checkpoint,
-    load_weights,
+    load_trained,
 )
 from mmhybrid.engine.checkpoint import AtomicBackend
 from mmhybrid.engine.sharding import shard
@@ -66,16 +66,16 @@ def test_weights_load_all_or_not(tmp_path):
     model = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
     path = save(model, tmp_path / 'a.pth')
     other = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
-    assert load_weights(other, path)['epoch'] == 1
+    assert load_trained(other, path)['epoch'] == 1
     torch.testing.assert_close(other[0].weight, model[0].weight)
 
     with pytest.raises(CheckpointError, match=r'5 missing: 1\.weight, .*\(5 in all\)') as error:
-        load_weights(other, save(nn.Sequential(nn.Linear(2, 3)), tmp_path / 'b.pth'))
+        load_trained(other, save(nn.Sequential(nn.Linear(2, 3)), tmp_path / 'b.pth'))
     assert 'unexpected' not in str(error.value)
     with pytest.raises(CheckpointError, match=r'1 unexpected: 1\.weight'):
-        load_weights(nn.Sequential(nn.Linear(2, 3), nn.Identity()), one_more(tmp_path))
+        load_trained(nn.Sequential(nn.Linear(2, 3), nn.Identity()), one_more(tmp_path))
     with pytest.raises(CheckpointError, match=r'0\.weight \(4, 2\) for \(3, 2\)'):
-        load_weights(nn.Sequential(nn.Linear(2, 3)), wider(tmp_path))
+        load_trained(nn.Sequential(nn.Linear(2, 3)), wider(tmp_path))
 
 
 def one_more(folder):
@@ -91,14 +91,14 @@ def wider(folder):
 def test_files_that_are_no_checkpoint(tmp_path):
     model = nn.Linear(2, 3)
     with pytest.raises(CheckpointError, match='not found: .*nothing.pth'):
-        load_weights(model, tmp_path / 'nothing.pth')
+        load_trained(model, tmp_path / 'nothing.pth')
     path = save(model, tmp_path / 'cut.pth')
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(CheckpointError, match='cut.pth'):
-        load_weights(model, path)
+        load_trained(model, path)
     torch.save(dict(a=1), tmp_path / 'settings.pth')
     with pytest.raises(CheckpointError, match='no state dict, but keys a'):
-        load_weights(model, tmp_path / 'settings.pth')
+        load_trained(model, tmp_path / 'settings.pth')
 
 
 def runner_of(model, **others):

@@ -14,7 +14,7 @@ from .arch import option
 from .base import Backbone
 from .vit import ViT, ViTSize
 
-# What the published detection models of wide ViTs, and the segmentation models, have in common.
+# Settings that published detection models of wide ViTs, and all segmentation models, share.
 WIDE = dict(deform_heads=12, deform_ratio=0.5)
 SEGMENTATION = dict(windows=0, vit_features='stages')
 
@@ -79,7 +79,8 @@ class Adapter(Backbone):
 
     An adapter is one file: a record of its architecture, which extends :class:`AdapterArch`, the
     modules of its stages, and a subclass of this class that declares what :class:`Backbone` asks
-    for, and has :meth:`build_stages` and ``forward``, which ends in :meth:`output_maps`.
+    for, and has :meth:`build_stages` and ``forward``, from :meth:`embed_pyramid` to
+    :meth:`output_maps`.
 
     Args:
         vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
@@ -208,7 +209,7 @@ class Adapter(Backbone):
         return [self.vit] if self.frozen_part == 'vit' else []
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Those of the ViT; the adapter is at the last depth."""
+        """Return the depth that the ViT gives; the adapter is at the last depth."""
         return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
 
 
@@ -217,7 +218,7 @@ def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
 
     Args:
         adapter: its ``arch``, ``in_channels``, ``with_cp`` and ``frozen_stages`` are the ViT's too.
-        overrides: what the caller wants otherwise, arguments of :class:`ViT`.
+        overrides: the caller's arguments of :class:`ViT`, which replace these.
         drop_path_rate: of the last block.
     """
     arch = adapter.arch
@@ -255,7 +256,7 @@ def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
 def group_blocks(
     depth: int, interaction_indexes: Sequence[Sequence[int]] | None
 ) -> tuple[tuple[int, int], ...]:
-    """First and last block of each stage: as given, or four equal groups."""
+    """Return the first and last block of each stage: as given, or four equal groups."""
     groups = interaction_indexes
     if groups is None:
         if depth % 4:
@@ -278,7 +279,7 @@ def group_blocks(
 
 
 def init_layer(module: nn.Module) -> None:
-    """Initial values of one layer of an adapter, as in ViT-Adapter; for ``Module.apply``."""
+    """Initialise one layer of an adapter as ViT-Adapter does; for ``Module.apply``."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         nn.init.zeros_(module.bias)

@@ -12,7 +12,7 @@ KEYWORD_ONLY = inspect.Parameter.KEYWORD_ONLY
 
 
 def option(doc: str, default: Any) -> Any:
-    """A field of an :class:`Arch` that the backbone also takes as an argument of that name.
+    """Make a field of an :class:`Arch` that the backbone also takes as an argument.
 
     Args:
         doc: the argument's documentation, without a full stop; the default is added to it.
@@ -47,12 +47,12 @@ class Arch:
 
     @classmethod
     def options(cls) -> dict[str, Field]:
-        """The fields that are arguments of the backbone, by name."""
+        """Return the fields that are arguments of the backbone, by name."""
         return {it.name: it for it in fields(cls) if 'doc' in it.metadata}
 
     @classmethod
     def required(cls) -> list[str]:
-        """Names of the fields that every architecture has to set."""
+        """Return the names of the fields that every architecture has to set."""
         return [it.name for it in fields(cls) if _default(it) is MISSING]
 
     def _set(self, **values: Any) -> None:
@@ -62,7 +62,7 @@ class Arch:
 
 
 def per_stage(name: str, value: Any, count: int) -> tuple:
-    """One value for each of ``count`` stages, of a sequence or of one value for all.
+    """Return one value for each of ``count`` stages, from a sequence or one value for all.
 
     Raises:
         ValueError: a sequence of another length.
@@ -78,7 +78,7 @@ def per_stage(name: str, value: Any, count: int) -> tuple:
 
 
 def complete_signature(backbone: type[Any]) -> inspect.Signature:
-    """The signature of a backbone's constructor, with what it hands on as ``**kwargs``.
+    """Return the signature of a constructor, with the arguments it hands on as ``**kwargs``.
 
     Its own parameters come first, then the options of its ``arch_type``, all None by default, then
     the parameters of the next constructor, as long as there is ``**kwargs``.
@@ -97,17 +97,15 @@ def complete_signature(backbone: type[Any]) -> inspect.Signature:
         if VAR_KEYWORD in kinds or base is not backbone:
             hints = get_type_hints(backbone.arch_type)
             for name in backbone.arch_type.options():
-                one = inspect.Parameter(
-                    name, KEYWORD_ONLY, default=None, annotation=hints[name] | None
-                )
-                found.setdefault(name, one)
+                given = dict(default=None, annotation=hints[name] | None)
+                found.setdefault(name, inspect.Parameter(name, KEYWORD_ONLY, **given))
         if VAR_KEYWORD not in kinds:
             break
     return inspect.Signature(sorted(found.values(), key=lambda one: one.kind))
 
 
 def complete_doc(backbone: type[Any], root: type) -> str | None:
-    """The docstring of a backbone, with every parameter of its signature in the section Args.
+    """Return the docstring of a backbone, with all parameters of its signature under Args.
 
     The text is that of the class itself, of the option, or of the nearest base up to ``root``. A
     docstring without a section Args stays as it is.
@@ -146,7 +144,7 @@ def complete_doc(backbone: type[Any], root: type) -> str | None:
 
 
 def _split(doc: str) -> tuple[list[str], list[str], list[str]]:
-    """Lines before the section Args of a docstring, its lines, and those after it."""
+    """Split a docstring into the lines before the section Args, its lines, and those after."""
     lines = inspect.cleandoc(doc).splitlines()
     start = lines.index('Args:') if 'Args:' in lines else len(lines)
     stop = start + 1
@@ -156,7 +154,7 @@ def _split(doc: str) -> tuple[list[str], list[str], list[str]]:
 
 
 def _entries(doc: str | None) -> dict[str, str]:
-    """Text by parameter, or by parameters as in ``x, y: text``, of the section Args."""
+    """Read the section Args: texts by parameter, or by parameters as in ``x, y: text``."""
     entries: dict[str, str] = {}
     for line in _split(doc or '')[1][1:]:
         begins = re.fullmatch(r' {4}(\w[\w, ]*): (.*)', line)
@@ -169,7 +167,7 @@ def _entries(doc: str | None) -> dict[str, str]:
 
 
 def _spoken_arch(record: type[Arch]) -> str:
-    """The sentence about ``arch`` as a dict."""
+    """Write the sentence about ``arch`` as a dict."""
     alone = [it for it in fields(record) if it.name not in record.options()]
     names = [it.name if _default(it) is MISSING else f'{it.name}={_default(it)!r}' for it in alone]
     marked = ', to which any of the arguments marked * can be added' if record.options() else ''
@@ -177,7 +175,7 @@ def _spoken_arch(record: type[Arch]) -> str:
 
 
 def _spoken_default(value: Any) -> str:
-    """The end of an option's sentence; nothing for None, which its text explains."""
+    """Write the end of an option's sentence; '' for None, which its text explains."""
     if value is None:
         return ''
     if isinstance(value, dict):
@@ -191,7 +189,7 @@ def _default(it: Field) -> Any:
 
 
 def _choices(annotation: Any) -> tuple:
-    """The values of the ``Literal`` that an annotation is or contains; () without one."""
+    """Return the values of the ``Literal`` that an annotation is or contains, () without."""
     if get_origin(annotation) is Literal:
         return get_args(annotation)
     return next(filter(None, map(_choices, get_args(annotation))), ())

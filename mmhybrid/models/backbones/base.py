@@ -1,7 +1,8 @@
-"""What every backbone of mmhybrid has and promises."""
+"""The base of all backbones: arguments, checks, padding, freezing and the strict load."""
 
 import copy
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -36,7 +37,7 @@ class Backbone(BaseModule):
     A subclass declares ``family``, ``arch_type``, ``arch_settings`` and ``pretrained_parts``. Its
     constructor takes what is its own, hands everything else on as ``**kwargs``, finds its
     architecture in ``self.arch``, and sets ``out_channels`` and ``out_strides``. It overrides
-    :meth:`frozen_modules` and :meth:`get_layer_depth` as far as they have something to say.
+    :meth:`frozen_modules`, and declares ``embeddings`` or overrides :meth:`get_layer_depth`.
 
     Signature and documentation of a subclass are completed: the options of its ``arch_type`` and
     the arguments below appear in them without being repeated there.
@@ -69,6 +70,9 @@ class Backbone(BaseModule):
     pretrained_parts: ClassVar[Mapping[str, str]]
     """For each kind of checkpoint that fits, the prefix of the parameters it fills."""
 
+    embeddings: ClassVar[tuple[str, ...]] = ()
+    """Beginnings of the names of stem, embeddings and positions, see :meth:`get_layer_depth`."""
+
     out_channels: tuple[int, ...]
     out_strides: tuple[int, ...]
 
@@ -98,10 +102,9 @@ class Backbone(BaseModule):
         super().__init__(init_cfg)
         self.arch = self.resolve_arch(arch, **options)
         self.in_channels = in_channels
-        if out_indices is not None:
-            is_one = isinstance(out_indices, int)
-            out_indices = (out_indices,) if is_one else tuple(out_indices)
-        self.out_indices = out_indices
+        if isinstance(out_indices, int):
+            out_indices = (out_indices,)
+        self.out_indices = None if out_indices is None else tuple(out_indices)
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         if with_cp not in (False, True, 'light'):
@@ -122,9 +125,9 @@ class Backbone(BaseModule):
 
     @classmethod
     def resolve_arch(cls, arch: str | Mapping, **options: Any) -> Arch:
-        """The record of an architecture: the named or given settings, then the options.
+        """Make the record of an architecture from named or given settings and the options.
 
-        Nothing of it is shared with ``arch`` or the options, which are a caller's.
+        It shares nothing with ``arch`` and the options, which are the caller's.
 
         Args:
             arch: a name in ``arch_settings``, with or without the family's, or a dict.
@@ -156,15 +159,12 @@ class Backbone(BaseModule):
         return cls.arch_type(**copy.deepcopy(settings))
 
     def resolve_indices(self, count: int) -> tuple[int, ...]:
-        """``out_indices`` from 0 to ``count - 1``, ascending; all of them where it is None."""
+        """Return ``out_indices`` ascending, as 0 to ``count - 1``; all of them if it is None."""
         if self.out_indices is None:
             self.out_indices = tuple(range(count))
         indices = tuple(sorted(i + count if i < 0 else i for i in self.out_indices))
-        if (
-            not indices
-            or len(set(indices)) < len(indices)
-            or not 0 <= indices[0] <= indices[-1] < count
-        ):
+        are_distinct = len(set(indices)) == len(indices)
+        if not (indices and are_distinct and 0 <= indices[0] <= indices[-1] < count):
             raise ValueError(
                 f'out_indices={self.out_indices} of {type(self).__name__}: expected distinct '
                 f'levels between 0 and {count - 1}'
@@ -223,7 +223,7 @@ class Backbone(BaseModule):
         return level.contiguous()
 
     def run(self, module: nn.Module, *args) -> Tensor:
-        """Run a part of the backbone; with ``with_cp`` its activations are recomputed, not kept."""
+        """Run a part of the backbone; with ``with_cp``, recompute its activations."""
         if self.with_cp and self.training:
             return recompute(module, *args, light=self.with_cp == 'light')
         return module(*args)
@@ -231,7 +231,7 @@ class Backbone(BaseModule):
     # Weights
 
     def init_weights(self) -> None:
-        """Initialise as ``init_cfg`` says; published weights are loaded strictly, and reported."""
+        """Initialise as ``init_cfg`` says; load published weights strictly and log the report."""
         if self.is_init:
             return
         init_cfg = self.init_cfg
@@ -247,22 +247,18 @@ class Backbone(BaseModule):
             if isinstance(child, Backbone):
                 child.init_weights()
         for options in pretrained:
-            load_pretrained(
-                self,
-                parts=self.pretrained_parts,
-                logger=MMLogger.get_current_instance(),
-                **options,
-            )
+            logger = MMLogger.get_current_instance()
+            load_pretrained(self, parts=self.pretrained_parts, logger=logger, **options)
         self.is_init = True
 
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        """The modules and parameters that ``frozen_stages`` freezes."""
+        """Return the modules and parameters that ``frozen_stages`` freezes."""
         return []
 
     def freeze(self) -> None:
-        """Stop gradients of the frozen parts, and keep them in evaluation mode; ``norm_eval``."""
+        """Stop gradients of frozen parts; keep these, and norms by ``norm_eval``, in evaluation."""
         for part in self.frozen_modules():
             part.requires_grad_(False)
             if isinstance(part, nn.Module):
@@ -273,9 +269,9 @@ class Backbone(BaseModule):
                     module.eval()
 
     def fuse(self):
-        """Fold batch norms into the layers beside them, for inference; in place, and returned.
+        """Fold batch norms into the layers beside them, in place, and return the backbone.
 
-        Outputs stay the same up to rounding. Load weights first: the parameters are others then.
+        For inference: outputs stay the same up to rounding. Load weights first, it changes them.
         """
         fuse_norms(self.eval())
         self.is_fused = True
@@ -293,12 +289,28 @@ class Backbone(BaseModule):
         return self
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Depth of a parameter for layer-wise learning rates, and the number of depths.
+        """Return the depth of a parameter for layer-wise learning rates, and the number of depths.
 
-        The form that mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for.
+        Parameters that ``embeddings`` names are at depth 0, block i of all stages at ``i + 1``, the
+        other parameters of a stage at the depth of its first block, and all that follows is last.
+        mmpretrain's ``LearningRateDecayOptimWrapperConstructor`` asks for this form.
 
         Args:
             param_name: full name of the parameter.
-            prefix: what stands before this backbone's own names in it.
+            prefix: precedes this backbone's own names in it.
         """
-        raise NotImplementedError(f'{type(self).__name__} does not define layer depths')
+        if not self.embeddings:
+            raise NotImplementedError(f'{type(self).__name__} does not define layer depths')
+        blocks = [name for name, _ in self.named_modules() if re.search(r'\bblocks\.\d+$', name)]
+        last = len(blocks) + 1
+        name = param_name.removeprefix(prefix)
+        if not param_name.startswith(prefix):
+            return last, last + 1
+        if name.startswith(self.embeddings):
+            return 0, last + 1
+        for depth, block in enumerate(blocks, 1):
+            stage = block[: block.rindex('blocks.')]  # '' where a backbone has no stages
+            is_beside = stage and name.startswith(stage) and not name.startswith(f'{stage}blocks.')
+            if is_beside or name.startswith(f'{block}.'):
+                return depth, last + 1
+        return last, last + 1

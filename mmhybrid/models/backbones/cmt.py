@@ -10,13 +10,7 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..kernels import biased_attention
-from ..layers import (
-    DropPath,
-    PairBias,
-    build_norm,
-    fold_into_next,
-    fold_into_previous,
-)
+from ..layers import DropPath, PairBias, build_norm, fold_into_next, fold_into_previous
 from .arch import Arch, option, per_stage
 from .base import Backbone
 
@@ -55,7 +49,7 @@ class LMHSA(nn.Module):
         dims: C.
         num_heads: must divide C.
         sr_ratio: k, the reduction of each side; 1 for none.
-        qkv_bias: whether the projections to queries, keys and values have a bias.
+        qkv_bias: give the projections to queries, keys and values a bias.
         qk_dims: width of queries and keys.
         scale: factor of the products.
         norm_cfg: norm of the reduced map.
@@ -87,7 +81,7 @@ class LMHSA(nn.Module):
         self.proj = nn.Linear(dims, dims)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
-        """``(N, C, H, W)`` in and out, with the bias ``(heads, H * W, h * w)`` of a reduced map."""
+        """Attend over a map ``(N, C, H, W)``, in and out, with a bias ``(heads, H * W, h * w)``."""
         size = x.shape[2:]
         source = x if self.reduce is None else self.reduce(x)
         # (N, C, H, W) -> (N, H W, C)
@@ -126,8 +120,8 @@ class IRFFN(nn.Module):
         x = self.act(self.expand(x.permute(0, 2, 3, 1)))  # (N, C, H, W) -> (N, H, W, C)
         x = self.expand_norm(x.permute(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
         x = self.dw_norm(self.act(self.dwconv(x)))
-        x = self.project(x.permute(0, 2, 3, 1))
-        return self.project_norm(x.permute(0, 3, 1, 2))
+        x = self.project(x.permute(0, 2, 3, 1))  # (N, C, H, W) -> (N, H, W, C)
+        return self.project_norm(x.permute(0, 3, 1, 2))  # (N, H, W, C) -> (N, C, H, W)
 
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`. The first norm stays: the convolution after it pads."""
@@ -236,7 +230,7 @@ class Head(nn.Module):
 
 
 def scale_arch(phi: float, base: str = 's') -> dict[str, Any]:
-    """Architecture of another size by the paper's compound scaling (Eq. 17).
+    """Scale an architecture to another size by the paper's compound scaling (Eq. 17).
 
     Depths grow by 1.2, widths by 1.3 and the training resolution by 1.15 to the power of phi, so
     that FLOPs grow about 2.5-fold for each unit. Depths are rounded, at least 1; the first width is
@@ -329,9 +323,9 @@ class CMTArch(Arch):
 class CMT(Backbone):
     """CMT: Convolutional Neural Networks Meet Vision Transformers, arXiv 2107.06263.
 
-    Original: ``ggjy/CMT.pytorch``; what differs: images of any size are taken, where the original
-    asserts the training size. Norms, and the one bias that a stage's blocks share, are where the
-    original code has them, not where the paper draws them.
+    Original: ``ggjy/CMT.pytorch``, which asserts that images have the training size; here any size
+    will do. Norms, and the one bias that a stage's blocks share, are where the original code has
+    them, not where the paper draws them.
 
     Image ``(N, in_channels, H, W)`` in; maps ``(N, C_i, ceil(H / s_i), ceil(W / s_i))`` out, of
     strides ``s = 4, 8, 16, 32`` for the published sizes, and with ``num_classes`` the class logits
@@ -340,8 +334,8 @@ class CMT(Backbone):
 
     Args:
         arch: ``'ti' 'xs' 's' 'b'``, ``'s_single'`` (one stage of DeiT-S's size at stride 16, the
-            paper's single-stage ablation), what :func:`scale_arch` returns, or a dict with one
-            of each a stage, ``stem_channels`` aside.
+            paper's single-stage ablation), a dict that :func:`scale_arch` returns, or a dict with
+            one of each a stage, ``stem_channels`` aside.
         out_indices: the stages whose maps come out; all of them if None. Stages after the last of
             them are not run, unless for the head, and not trained.
         bias_resize: ``'separable'`` or ``'flat'``, see :class:`mmhybrid.models.layers.PairBias`.
@@ -382,6 +376,7 @@ class CMT(Backbone):
         ),
     }  # fmt: skip
     pretrained_parts = {'cmt': ''}
+    embeddings = ('stem.', 'stages.0.patch_embed.')
 
     def __init__(
         self,
@@ -459,21 +454,6 @@ class CMT(Backbone):
             if self.stem is not None:
                 frozen.append(self.stem)
         return frozen
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for stem and first patch embedding, then one depth a block, then all that follows.
-
-        A stage's patch embedding and bias are at the depth of its first block.
-        """
-        count = sum(self.depths) + 2
-        stage, *rest = param_name.removeprefix(f'{prefix}stages.').split('.')
-        if param_name.startswith(f'{prefix}stages.'):
-            stage = int(stage)
-            if stage == 0 and rest[0] == 'patch_embed':
-                return 0, count
-            block = int(rest[1]) if rest[0] == 'blocks' else 0
-            return sum(self.depths[:stage]) + block + 1, count
-        return (0 if param_name.startswith(f'{prefix}stem.') else count - 1), count
 
     # Building
 

@@ -19,10 +19,10 @@ Grid = tuple[int, int]
 
 
 class ConvStem(nn.Module):
-    """Convolutions, each with a norm and ReLU, then a plain one to ``embed_dims``.
+    """Convolutions, each with a norm and ReLU, then one without either to ``embed_dims``.
 
-    The last one takes what stride is left to ``patch_size``, without overlap: a 1x1 convolution
-    in the paper's convolutional stem, the whole patch where there is nothing before it (patchify).
+    The last one has the stride that is left to ``patch_size``, without overlap: a 1x1 convolution
+    in the paper's convolutional stem, the whole patch where no other stands before it (patchify).
 
     Args:
         channels, kernels, strides: of the convolutions before the last. One whose kernel equals its
@@ -57,7 +57,7 @@ class ConvStem(nn.Module):
         nn.init.zeros_(self.proj.bias)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """``(N, C, H, W)`` to tokens ``(N, h * w, D)`` and their grid."""
+        """Embed images ``(N, C, H, W)`` as tokens ``(N, h * w, D)``, returned with their grid."""
         for layer in self.layers:
             x = layer(x)
         x = self.proj(x)
@@ -144,8 +144,8 @@ class ConvStemViT(Backbone):
     ViT_C replaces the 16x16 patch convolution by a few 3x3 ones, and has one block fewer than
     ViT_P. Differences from the original: other image sizes, with resized positions.
 
-    Like the plain :class:`ViT` it answers what an adapter asks: :meth:`embed`, :meth:`run_blocks`,
-    and its widths (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
+    It has what an adapter asks of a :class:`ViT`: :meth:`embed`, :meth:`run_blocks`, and its widths
+    (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
 
     Args:
         arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, the paper's stem
@@ -183,6 +183,7 @@ class ConvStemViT(Backbone):
         **{f'{name}_4gf': SIZES['4gf'] | stem | dict(depth=11) for name, stem in STEMS.items()},
     }
     pretrained_parts = {'conv_stem_vit': ''}
+    embeddings = ('stem.', 'pos_embed', 'cls_token')
 
     def __init__(
         self,
@@ -204,12 +205,7 @@ class ConvStemViT(Backbone):
         self.position_grid = (side, side)
         self.num_prefix_tokens = self.num_prefix_positions = int(arch.class_token)
         self.final_norm = final_norm
-        windows = window_per_block(windows, arch.depth)
-        if any(windows) and arch.class_token:
-            raise ValueError(
-                'window attention has no place for the class token; set class_token=False, or '
-                'windows=0'
-            )
+        windows = window_per_block(windows, arch.depth, class_token=arch.class_token)
 
         self.stem = ConvStem(
             self.in_channels,
@@ -228,14 +224,8 @@ class ConvStemViT(Backbone):
                 arch.num_heads,
                 int(dims * arch.mlp_ratio),
                 window=window,
-                qkv_bias=True,
-                mask_key_bias=False,
-                layer_scale=None,
-                ffn='mlp',
                 norm_cfg=arch.norm_cfg,
                 drop_path_rate=drop_path_rate * i / max(arch.depth - 1, 1),
-                relative_grid=None,
-                relative_class_token=False,
             )
             for i, window in enumerate(windows)
         )
@@ -250,7 +240,7 @@ class ConvStemViT(Backbone):
         self.freeze()
 
     def reset_parameters(self) -> None:
-        """The original's initialisation; the stem does its own."""
+        """Initialise as the original does; the stem initialises itself."""
         nn.init.normal_(self.pos_embed, std=0.02)
         for block in self.blocks:
             nn.init.xavier_uniform_(block.attn.qkv.weight)
@@ -282,12 +272,12 @@ class ConvStemViT(Backbone):
             outs.append(self.head(pooled))
         return tuple(outs)
 
-    # What an adapter asks for
+    # For adapters
 
     def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
-        """Tokens ``(N, num_prefix_tokens + h * w, C)`` with positions, and their grid ``(h, w)``.
+        """Embed an image as tokens ``(N, num_prefix_tokens + h * w, C)`` with positions.
 
-        Both sides of the image must be multiples of ``patch_size``.
+        Return them with their grid ``(h, w)``. ``patch_size`` has to divide the image's sides.
         """
         tokens, grid = self.stem(image)
         prefix, positions = self.pos_embed.tensor_split((self.num_prefix_tokens,), dim=1)
@@ -298,7 +288,7 @@ class ConvStemViT(Backbone):
         return tokens, grid
 
     def run_blocks(self, tokens: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
-        """Tokens after blocks ``start`` to ``stop - 1``."""
+        """Run blocks ``start`` to ``stop - 1`` on tokens and return these."""
         for block in self.blocks[start:stop]:
             tokens = self.run(block, tokens, grid, None)
         return tokens
@@ -311,14 +301,3 @@ class ConvStemViT(Backbone):
             frozen += [self.stem, self.pos_embed, *self.blocks[: self.frozen_stages]]
             frozen += [] if self.cls_token is None else [self.cls_token]
         return frozen
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for stem and positions, ``i + 1`` for block i, ``depth + 1`` for all that follows."""
-        count = self.depth + 2
-        name = param_name.removeprefix(prefix)
-        if param_name.startswith(prefix):
-            if name.startswith('blocks.'):
-                return int(name.split('.')[1]) + 1, count
-            if name.startswith(('stem.', 'pos_embed', 'cls_token')):
-                return 0, count
-        return count - 1, count

@@ -1,5 +1,6 @@
 """CvT: a Transformer with convolutional token embeddings and convolutional projections."""
 
+import math
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import DropPath, build_norm
+from ..layers import DropPath, Mlp, build_norm
 from .arch import Arch, option, per_stage
 from .base import Backbone
 
@@ -47,7 +48,7 @@ class ConvEmbed(nn.Module):
         self.norm = build_norm(norm_cfg, embed_dims)
 
     def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
-        """Tokens ``(N, h * w, D)`` and their grid."""
+        """Embed maps ``(N, C, H, W)`` as tokens ``(N, h * w, D)``, returned with their grid."""
         x = self.proj(Backbone.pad_image(x, self.stride))
         grid = (x.shape[2], x.shape[3])
         return self.norm(x.flatten(2).transpose(1, 2)), grid  # (N, D, h, w) -> (N, h w, D)
@@ -56,7 +57,7 @@ class ConvEmbed(nn.Module):
 def conv_projection(
     method: str, channels: int, kernel: int, stride: int, norm_cfg: dict
 ) -> nn.Module:
-    """What stands before the linear projection of queries, keys or values."""
+    """Build the layer before the linear projection of queries, keys or values."""
     if method == 'dw_bn':
         conv = nn.Conv2d(
             channels, channels, kernel, stride, kernel // 2, groups=channels, bias=False
@@ -126,19 +127,6 @@ class QuickGELU(nn.Module):
         return x * torch.sigmoid(1.702 * x)
 
 
-class Mlp(nn.Module):
-    """Two linear layers with QuickGELU between them."""
-
-    def __init__(self, embed_dims: int, hidden_dims: int):
-        super().__init__()
-        self.fc1 = nn.Linear(embed_dims, hidden_dims)
-        self.act = QuickGELU()
-        self.fc2 = nn.Linear(hidden_dims, embed_dims)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.fc2(self.act(self.fc1(x)))
-
-
 class Block(nn.Module):
     """Convolutional Transformer block: pre-norm attention and feed-forward network."""
 
@@ -155,7 +143,7 @@ class Block(nn.Module):
         self.norm1 = build_norm(norm_cfg, embed_dims)
         self.attn = ConvAttention(embed_dims, **attention)
         self.norm2 = build_norm(norm_cfg, embed_dims)
-        self.mlp = Mlp(embed_dims, hidden_dims)
+        self.mlp = Mlp(embed_dims, hidden_dims, QuickGELU())
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -164,16 +152,47 @@ class Block(nn.Module):
 
 
 class Stage(nn.Module):
-    """A token embedding, a class token or None, and blocks; :class:`CvT` runs them."""
+    """A token embedding, a class token or None, and blocks; :class:`CvT` runs them.
 
-    def __init__(self, patch_embed: ConvEmbed, class_token: bool, blocks: list[Block]):
+    Args:
+        settings: those of the stage, see :meth:`CvTArch.stage`.
+        drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        settings: SimpleNamespace,
+        *,
+        proj_norm_cfg: dict,
+        norm_cfg: dict,
+        drop_path_rate: float,
+    ):
         super().__init__()
-        self.patch_embed = patch_embed
+        dims, depth = settings.embed_dims, settings.depths
+        patches = settings.patch_sizes, settings.patch_strides, settings.patch_paddings
+        self.patch_embed = ConvEmbed(in_channels, dims, *patches, norm_cfg)
         self.cls_token = None
-        if class_token:
-            dims = patch_embed.proj.out_channels
+        if settings.class_token:
             self.cls_token = nn.Parameter(nn.init.trunc_normal_(torch.empty(1, 1, dims), std=0.02))
-        self.blocks = nn.ModuleList(blocks)
+        attention = dict(
+            num_heads=settings.num_heads,
+            method=settings.projection,
+            kernel=settings.qkv_kernel,
+            kv_stride=settings.kv_stride,
+            qkv_bias=settings.qkv_bias,
+            norm_cfg=proj_norm_cfg,
+        )
+        self.blocks = nn.ModuleList(
+            Block(
+                dims,
+                int(dims * settings.mlp_ratio),
+                attention=attention,
+                norm_cfg=norm_cfg,
+                drop_path_rate=drop_path_rate * i / max(depth - 1, 1),
+            )
+            for i in range(depth)
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -219,7 +238,7 @@ class CvTArch(Arch):
                 )
 
     def stage(self, index: int) -> SimpleNamespace:
-        """The settings of one stage."""
+        """Return the settings of one stage."""
         names = [it.name for it in fields(self) if it.name != 'norm_cfg']
         return SimpleNamespace(**{name: getattr(self, name)[index] for name in names})
 
@@ -259,6 +278,7 @@ class CvT(Backbone):
         'w24': dict(embed_dims=(192, 768, 1024), depths=(2, 2, 20), num_heads=(3, 12, 16)),
     }
     pretrained_parts = {'cvt': ''}
+    embeddings = ('stages.0.patch_embed.', 'stages.0.cls_token')
 
     def __init__(
         self,
@@ -277,11 +297,12 @@ class CvT(Backbone):
         settings = [arch.stage(i) for i in range(self.num_stages)]
 
         proj_norm_cfg = dict(type='BN') if proj_norm_cfg is None else proj_norm_cfg
+        norms = dict(proj_norm_cfg=proj_norm_cfg, norm_cfg=arch.norm_cfg)
         self.stages = nn.ModuleList()
         channels = self.in_channels
         for i, stage in enumerate(settings):
             rate = drop_path_rate if i == self.num_stages - 1 else 0.0
-            self.stages.append(_build_stage(channels, stage, proj_norm_cfg, arch.norm_cfg, rate))
+            self.stages.append(Stage(channels, stage, drop_path_rate=rate, **norms))
             channels = stage.embed_dims
         self.norm = build_norm(arch.norm_cfg, channels) if num_classes else None
         self.head = nn.Linear(channels, num_classes) if num_classes else None
@@ -293,11 +314,9 @@ class CvT(Backbone):
 
         self.levels = self.resolve_indices(self.num_stages)
         self.num_run = self.num_stages if num_classes else self.levels[-1] + 1
-        strides = [settings[0].patch_strides]
-        for stage in settings[1:]:
-            strides.append(strides[-1] * stage.patch_strides)
         self.out_channels = tuple(settings[level].embed_dims for level in self.levels)
-        self.out_strides = tuple(strides[level] for level in self.levels)
+        strides = arch.patch_strides
+        self.out_strides = tuple(math.prod(strides[: level + 1]) for level in self.levels)
         self.freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -326,54 +345,3 @@ class CvT(Backbone):
         if self.frozen_stages >= 0:
             frozen += [self.stages[0].patch_embed, *self.stages[: self.frozen_stages]]
         return frozen
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for the first embedding, ``i + 1`` for block i of all stages, the last for the head.
-
-        The embedding and the class token of a later stage go with its first block.
-        """
-        counts = [len(stage.blocks) for stage in self.stages]
-        last = sum(counts) + 1
-        if not param_name.startswith(f'{prefix}stages.'):
-            return last, last + 1
-        _, stage, part, index, *_ = f'{param_name.removeprefix(prefix)}.'.split('.')
-        before = sum(counts[: int(stage)])
-        if part == 'blocks':
-            return before + int(index) + 1, last + 1
-        return before + 1 if before else 0, last + 1
-
-
-def _build_stage(
-    in_channels: int,
-    stage: SimpleNamespace,
-    proj_norm_cfg: dict,
-    norm_cfg: dict,
-    drop_path_rate: float,
-) -> Stage:
-    embed = ConvEmbed(
-        in_channels,
-        stage.embed_dims,
-        stage.patch_sizes,
-        stage.patch_strides,
-        stage.patch_paddings,
-        norm_cfg,
-    )
-    attention = dict(
-        num_heads=stage.num_heads,
-        method=stage.projection,
-        kernel=stage.qkv_kernel,
-        kv_stride=stage.kv_stride,
-        qkv_bias=stage.qkv_bias,
-        norm_cfg=proj_norm_cfg,
-    )
-    blocks = [
-        Block(
-            stage.embed_dims,
-            int(stage.embed_dims * stage.mlp_ratio),
-            attention=attention,
-            norm_cfg=norm_cfg,
-            drop_path_rate=drop_path_rate * i / max(stage.depths - 1, 1),
-        )
-        for i in range(stage.depths)
-    ]
-    return Stage(embed, stage.class_token, blocks)

@@ -8,13 +8,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import (
-    Attention,
-    DropPath,
-    LayerScale,
-    Mlp,
-    build_norm,
-)
+from ..layers import Attention, DropPath, LayerScale, Mlp, build_norm
 from .arch import Arch, option
 from .base import Backbone
 
@@ -43,19 +37,12 @@ class Stem(nn.Module):
         if kind == 'patch':
             self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
         else:
-            c, half = 64, patch_size // 2
-            self.proj = nn.Sequential(
-                nn.Conv2d(in_channels, c, 7, stride=2, padding=3, bias=False),
-                build_norm(conv_norm_cfg, c),
-                nn.ReLU(),
-                nn.Conv2d(c, c, 3, padding=1, bias=False),
-                build_norm(conv_norm_cfg, c),
-                nn.ReLU(),
-                nn.Conv2d(c, c, 3, padding=1, bias=False),
-                build_norm(conv_norm_cfg, c),
-                nn.ReLU(),
-                nn.Conv2d(c, embed_dims, half, stride=half),
-            )
+            layers, width, half = [], in_channels, patch_size // 2
+            for kernel, stride in ((7, 2), (3, 1), (3, 1)):
+                conv = nn.Conv2d(width, 64, kernel, stride, padding=kernel // 2, bias=False)
+                layers += [conv, build_norm(conv_norm_cfg, 64), nn.ReLU()]
+                width = 64
+            self.proj = nn.Sequential(*layers, nn.Conv2d(width, embed_dims, half, stride=half))
         self.norm = build_norm(norm_cfg, embed_dims)
 
     def forward(self, image: Tensor) -> Tensor:
@@ -92,14 +79,14 @@ class SpatialMlp(nn.Module):
 class MixingBlock(nn.Module):
     """Tokens ``(N, H * W, C)`` of a grid pass a spatial mixing, then a channel MLP.
 
-    As in the original the 3x3 depth-wise convolution is a bypass beside the mixing: it reads what
-    comes in, without a norm, and is neither scaled nor dropped. It is all that a block without a
+    As in the original the 3x3 depth-wise convolution is a bypass beside the mixing: it reads the
+    input, without a norm, and is neither scaled nor dropped. It is all that a block without a
     mixing has.
 
     Args:
         mixing: module that takes tokens and grid, or None.
         layer_scale: initial value of the mixing's LayerScale, None for none.
-        conv_bypass: whether there is that convolution.
+        conv_bypass: have that convolution.
     """
 
     def __init__(
@@ -146,23 +133,20 @@ class Stage(nn.Module):
 
 
 def _stages(kind: str, depths: Sequence[int]) -> tuple:
-    """Stages of one kind of mixing; the first of several is always convolution."""
+    """Return stages of one kind of mixing; the first of several is always convolution."""
     first = kind if len(depths) == 1 else 'conv'
     return tuple(((kind if i else first, depth),) for i, depth in enumerate(depths))
 
 
-def _multi_stage(embed_dims: int, channel_ratio: int, stages: tuple) -> dict:
-    """Patches of 4 pixels, and as many heads as 32 divides the first stage's width."""
+def _sizes(embed_dims: int, channel_ratio: int, stages: tuple) -> dict:
+    """Set the heads, one for 32 channels of the first stage, and the patches' side in pixels."""
     return dict(
         embed_dims=embed_dims,
         num_heads=embed_dims // 32,
         channel_ratio=channel_ratio,
         stages=stages,
+        patch_size=4 if len(stages) > 1 else 16,
     )
-
-
-def _single_stage(embed_dims: int, channel_ratio: int, stages: tuple) -> dict:
-    return _multi_stage(embed_dims, channel_ratio, stages) | dict(patch_size=16)
 
 
 XXS, XS = (2, 2, 6, 2), (3, 4, 12, 3)
@@ -258,29 +242,30 @@ class SPACH(Backbone):
     family = 'spach'
     arch_type = SPACHArch
     arch_settings = {
-        'ms_xxs_conv': _multi_stage(64, 2, _stages('conv', XXS)),
-        'ms_xxs_attn': _multi_stage(32, 2, _stages('attn', XXS)),
-        'ms_xxs_mlp': _multi_stage(64, 2, _stages('mlp', XXS)),
-        'ms_xs_conv': _multi_stage(96, 2, _stages('conv', XS)),
-        'ms_xs_attn': _multi_stage(64, 2, _stages('attn', XS)),
-        'ms_xs_mlp': _multi_stage(96, 2, _stages('mlp', XS)),
-        'ms_xs_hybrid': _multi_stage(96, 2, HYBRID_XS),
-        'ms_s_conv': _multi_stage(128, 3, _stages('conv', XS)),
-        'ms_s_attn': _multi_stage(96, 3, _stages('attn', XS)),
-        'ms_s_mlp': _multi_stage(128, 3, _stages('mlp', XS)),
-        'ms_s_hybrid': _multi_stage(128, 3, HYBRID_S),
-        'ms_splus_hybrid': _multi_stage(128, 3, HYBRID_S) | dict(stem='conv'),
-        'xxs_conv': _single_stage(384, 2, _stages('conv', [12])),
-        'xxs_attn': _single_stage(192, 2, _stages('attn', [12])),
-        'xxs_mlp': _single_stage(384, 2, _stages('mlp', [12])),
-        'xs_conv': _single_stage(384, 2, _stages('conv', [24])),
-        'xs_attn': _single_stage(384, 2, _stages('attn', [12])),
-        'xs_mlp': _single_stage(384, 2, _stages('mlp', [24])),
-        's_conv': _single_stage(512, 3, _stages('conv', [24])),
-        's_attn': _single_stage(512, 3, _stages('attn', [12])),
-        's_mlp': _single_stage(512, 3, _stages('mlp', [24])),
+        'ms_xxs_conv': _sizes(64, 2, _stages('conv', XXS)),
+        'ms_xxs_attn': _sizes(32, 2, _stages('attn', XXS)),
+        'ms_xxs_mlp': _sizes(64, 2, _stages('mlp', XXS)),
+        'ms_xs_conv': _sizes(96, 2, _stages('conv', XS)),
+        'ms_xs_attn': _sizes(64, 2, _stages('attn', XS)),
+        'ms_xs_mlp': _sizes(96, 2, _stages('mlp', XS)),
+        'ms_xs_hybrid': _sizes(96, 2, HYBRID_XS),
+        'ms_s_conv': _sizes(128, 3, _stages('conv', XS)),
+        'ms_s_attn': _sizes(96, 3, _stages('attn', XS)),
+        'ms_s_mlp': _sizes(128, 3, _stages('mlp', XS)),
+        'ms_s_hybrid': _sizes(128, 3, HYBRID_S),
+        'ms_splus_hybrid': _sizes(128, 3, HYBRID_S) | dict(stem='conv'),
+        'xxs_conv': _sizes(384, 2, _stages('conv', [12])),
+        'xxs_attn': _sizes(192, 2, _stages('attn', [12])),
+        'xxs_mlp': _sizes(384, 2, _stages('mlp', [12])),
+        'xs_conv': _sizes(384, 2, _stages('conv', [24])),
+        'xs_attn': _sizes(384, 2, _stages('attn', [12])),
+        'xs_mlp': _sizes(384, 2, _stages('mlp', [24])),
+        's_conv': _sizes(512, 3, _stages('conv', [24])),
+        's_attn': _sizes(512, 3, _stages('attn', [12])),
+        's_mlp': _sizes(512, 3, _stages('mlp', [24])),
     }
     pretrained_parts = {'spach': ''}
+    embeddings = ('stem.',)
 
     def __init__(
         self,
@@ -346,20 +331,6 @@ class SPACH(Backbone):
             frozen += [self.stem, *self.stages[: self.frozen_stages]]
         return frozen
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for the stem, ``i + 1`` for block i of all stages, the last for the head.
-
-        A downsampling goes with the first block after it.
-        """
-        counts = [len(stage.blocks) for stage in self.stages]
-        last = sum(counts) + 1
-        if param_name.startswith(f'{prefix}stem.'):
-            return 0, last + 1
-        if not param_name.startswith(f'{prefix}stages.'):
-            return last, last + 1
-        _, stage, part, index, *_ = param_name.removeprefix(prefix).split('.')
-        return sum(counts[: int(stage)]) + (int(index) if part == 'blocks' else 0) + 1, last + 1
-
     # Building
 
     def _build_stages(
@@ -398,7 +369,7 @@ class SPACH(Backbone):
     # MLP mixing
 
     def _grid(self, size: Sequence[int]) -> Grid:
-        """Tokens of an image after the stem."""
+        """Return the grid of an image's tokens after the stem."""
         return (-(-size[0] // self.patch_size), -(-size[1] // self.patch_size))
 
     def _check_size(self, image: Tensor) -> None:

@@ -50,9 +50,11 @@ class Block(nn.Module):
 
     Args:
         hidden_dims: hidden width of the feed-forward network.
+        window, qkv_bias, mask_key_bias: see :class:`Attention`.
         layer_scale: initial value of LayerScale, None for none.
-        relative_grid: training grid of BEiT's relative position bias, None for no bias.
-        relative_class_token: whether that bias knows a class token.
+        relative_grid: training grid of BEiT's relative position bias, which windows replace by
+            their own; None for no bias.
+        relative_class_token: give that bias entries for a class token.
     """
 
     def __init__(
@@ -62,14 +64,14 @@ class Block(nn.Module):
         hidden_dims: int,
         *,
         window: int,
-        qkv_bias: bool,
-        mask_key_bias: bool,
-        layer_scale: float | None,
-        ffn: Literal['mlp', 'swiglu'],
         norm_cfg: dict,
         drop_path_rate: float,
-        relative_grid: Grid | None,
-        relative_class_token: bool,
+        qkv_bias: bool = True,
+        mask_key_bias: bool = False,
+        layer_scale: float | None = None,
+        ffn: Literal['mlp', 'swiglu'] = 'mlp',
+        relative_grid: Grid | None = None,
+        relative_class_token: bool = False,
     ):
         super().__init__()
         self.norm1 = build_norm(norm_cfg, embed_dims)
@@ -84,8 +86,9 @@ class Block(nn.Module):
         )
         self.relative_bias = None
         if relative_grid is not None:
+            bias_grid = (window, window) if window else relative_grid
             self.relative_bias = RelativePositionBias(
-                relative_grid, num_heads, class_token=relative_class_token
+                bias_grid, num_heads, class_token=relative_class_token
             )
         self.norm2 = build_norm(norm_cfg, embed_dims)
         self.mlp = {'mlp': Mlp, 'swiglu': SwiGLU}[ffn](embed_dims, hidden_dims)
@@ -171,9 +174,8 @@ class ViT(Backbone):
     published weights, which load into it as they are: DeiT (``facebookresearch/deit``), AugReg
     (timm), MAE, BEiT and BEiTv2, DINOv2 and DINOv3; differences from each: none.
 
-    It is also what the adapters wrap. They ask it for three things: :meth:`embed`,
-    :meth:`run_blocks`, and its widths (``embed_dims``, ``depth``, ``patch_size``,
-    ``num_prefix_tokens``).
+    Adapters wrap it, and ask it for three things: :meth:`embed`, :meth:`run_blocks`, and its widths
+    (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
 
     Args:
         arch: name of an architecture, or a dict. ``'t' 's' 'b' 'l' 'g'`` are DeiT, AugReg and MAE;
@@ -213,6 +215,7 @@ class ViT(Backbone):
         'dinov3_splus': SIZES['s'] | DINOV3 | dict(ffn='swiglu', mlp_ratio=6),
     }
     pretrained_parts = {'vit': ''}
+    embeddings = ('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')
 
     def __init__(
         self,
@@ -235,15 +238,11 @@ class ViT(Backbone):
         self.interpolate = dict(
             offset=arch.interpolate_offset, antialias=arch.interpolate_antialias
         )
-        self.windows = window_per_block(windows, arch.depth)
         self.num_prefix_positions = int(arch.class_token) + int(arch.dist_token)
         self.num_prefix_tokens = self.num_prefix_positions + arch.num_registers
-        if any(self.windows) and self.num_prefix_tokens:
-            raise ValueError(
-                f'window attention has no place for the {self.num_prefix_tokens} class, '
-                'distillation or register tokens; set class_token=False, dist_token=False and '
-                'num_registers=0, or windows=0'
-            )
+        names = ('class_token', 'dist_token', 'num_registers')
+        prefix = {name: getattr(arch, name) for name in names}
+        self.windows = window_per_block(windows, arch.depth, **prefix)
 
         self.patch_embed = PatchEmbed(self.in_channels, dims, arch.patch_size)
         self.cls_token = _token(1, dims) if arch.class_token else None
@@ -265,7 +264,7 @@ class ViT(Backbone):
                 ffn=arch.ffn,
                 norm_cfg=arch.norm_cfg,
                 drop_path_rate=drop_path_rate * i / max(arch.depth - 1, 1),
-                relative_grid=self._relative_grid(window),
+                relative_grid=self.position_grid if arch.position == 'relative' else None,
                 relative_class_token=arch.class_token,
             )
             for i, window in enumerate(self.windows)
@@ -295,12 +294,12 @@ class ViT(Backbone):
             outs.append(self.crop_map(out, size, self.patch_size))
         return tuple(outs)
 
-    # What an adapter asks for
+    # For adapters
 
     def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
-        """Tokens ``(N, num_prefix_tokens + h * w, C)`` with positions, and their grid ``(h, w)``.
+        """Embed an image as tokens ``(N, num_prefix_tokens + h * w, C)`` with positions.
 
-        Both sides of the image must be multiples of ``patch_size``.
+        Return them with their grid ``(h, w)``. ``patch_size`` has to divide the image's sides.
         """
         tokens, grid = self.patch_embed(image)
         prefix = [token for token in (self.cls_token, self.dist_token) if token is not None]
@@ -318,7 +317,7 @@ class ViT(Backbone):
         return tokens, grid
 
     def run_blocks(self, tokens: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
-        """Tokens after blocks ``start`` to ``stop - 1``."""
+        """Run blocks ``start`` to ``stop - 1`` on tokens and return these."""
         rope = None
         if self.position == 'rope':
             dims = self.embed_dims // self.num_heads
@@ -337,30 +336,17 @@ class ViT(Backbone):
             frozen += self.blocks[: self.frozen_stages]
         return frozen
 
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """0 for the embeddings, ``i + 1`` for block i, ``depth + 1`` for all that follows."""
-        count = self.depth + 2
-        name = param_name.removeprefix(prefix)
-        if param_name.startswith(prefix):
-            if name.startswith('blocks.'):
-                return int(name.split('.')[1]) + 1, count
-            if name.startswith(('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')):
-                return 0, count
-        return count - 1, count
 
-    # Building
+def window_per_block(
+    windows: int | Sequence[int | None], depth: int, **prefix: int
+) -> tuple[int, ...]:
+    """Return the side of the attention windows of each block, 0 for global attention.
 
-    def _relative_grid(self, window: int) -> Grid | None:
-        if self.position != 'relative':
-            return None
-        return (window, window) if window else self.position_grid
-
-
-def window_per_block(windows: int | Sequence[int | None], depth: int) -> tuple[int, ...]:
-    """Side of the attention windows of each block, 0 for global attention.
+    Args:
+        prefix: arguments that put tokens before the patches, 0 or False for none.
 
     Raises:
-        ValueError: a sequence that has not one entry a block.
+        ValueError: a sequence that has not one entry a block, or windows beside prefix tokens.
     """
     if isinstance(windows, int):
         windows = (windows,) * depth
@@ -369,6 +355,11 @@ def window_per_block(windows: int | Sequence[int | None], depth: int) -> tuple[i
             f'windows has {len(windows)} entries for {depth} blocks; give one a block, or a single '
             'number'
         )
+    present = {name: value for name, value in prefix.items() if value}
+    if any(windows) and present:
+        given = ', '.join(f'{name}={value}' for name, value in present.items())
+        without = ', '.join(f'{name}={type(value)(0)}' for name, value in present.items())
+        raise ValueError(f'window attention has no place for {given}; set {without}, or windows=0')
     return tuple(window or 0 for window in windows)
 
 

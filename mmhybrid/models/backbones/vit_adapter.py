@@ -31,7 +31,7 @@ class Injector(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(embed_dims))
 
     def forward(self, patches: Tensor, points: Tensor, pyramid: Tensor, shapes: Shapes) -> Tensor:
-        """``(N, h * w, C)``, to be added to the patch tokens, of a pyramid ``(N, S, C)``."""
+        """Return what to add to the patch tokens ``(N, h * w, C)``, of a pyramid ``(N, S, C)``."""
         x = self.attn(self.query_norm(patches), points, self.value_norm(pyramid), shapes)
         return self.gamma * x
 
@@ -60,7 +60,7 @@ class Extractor(nn.Module):
         grid: tuple[int, int],
         shapes: Shapes,
     ) -> Tensor:
-        """Pyramid ``(N, S, C)`` of the given shapes, in and out; patches ``(N, h * w, C)``."""
+        """Update a pyramid ``(N, S, C)`` of the given shapes by patches ``(N, h * w, C)``."""
         x = self.attn(self.query_norm(pyramid), points, self.value_norm(patches), [grid])
         x = pyramid + x
         if self.ffn is not None:
@@ -98,7 +98,7 @@ LARGE = SIZES['l'] | WIDE | dict(deform_heads=16, windows=(14, 14, 14, 14, 14, 0
 
 @MODELS.register_module()
 class ViTAdapter(Adapter):
-    """ViT-Adapter: a plain ViT, and a pyramid that tells it of edges and reads its features.
+    """ViT-Adapter: a plain ViT, and a pyramid that injects edges and extracts features.
 
     Vision Transformer Adapter for Dense Predictions, arXiv 2205.08534, ``czczup/ViT-Adapter``. Both
     published trees, detection and segmentation, are options of this class. Differences from them:
@@ -153,7 +153,9 @@ class ViTAdapter(Adapter):
         self.check_image(x)
         size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
+
         finest, pyramid, shapes = self.embed_pyramid(image)
+
         tokens, grid = self.vit.embed(image)
         count = self.vit.num_prefix_tokens
         patch_points = reference_points([grid], image.device)

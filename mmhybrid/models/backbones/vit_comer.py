@@ -10,13 +10,7 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..kernels import Shapes, join_levels, reference_points, resize_map, split_levels
-from ..layers import (
-    ConvFFN,
-    DropPath,
-    MSDeformAttention,
-    build_norm,
-    fold_into_previous,
-)
+from ..layers import ConvFFN, DropPath, MSDeformAttention, build_norm, fold_into_previous
 from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
 from .arch import option, per_stage
 from .vit import SIZES
@@ -59,7 +53,7 @@ class MRFP(nn.Module):
 
 
 class CTIToViT(nn.Module):
-    """CTI from the CNN to the ViT: makes of the pyramid what the patch tokens get added.
+    """CTI from the CNN to the ViT: the pyramid's addition to the patch tokens.
 
     The pyramid attends to itself over all levels (the attention has no residual connection), passes
     a feed-forward network, and its levels are resized to the ViT's grid and summed. The learned
@@ -79,7 +73,7 @@ class CTIToViT(nn.Module):
         self.gamma = nn.Parameter(torch.zeros(embed_dims))
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
-        """``(N, S, C)`` pyramid to ``(N, h * w, C)``, to be added to the patch tokens."""
+        """Return what to add to the patch tokens ``(N, h * w, C)``, of a pyramid ``(N, S, C)``."""
         x = self.attn(self.query_norm(pyramid), points, self.value_norm(pyramid), shapes)
         x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
         return self.gamma * sum_levels(x, shapes)
@@ -120,7 +114,7 @@ class CTIToCNN(nn.Module):
     Args:
         ffn_dims: hidden width of the feed-forward networks, 0 for none.
         own_ffn: a feed-forward network of its own after the addition (the extra CTI blocks).
-        interaction: whether the pyramid then attends to itself.
+        interaction: let the pyramid then attend to itself.
     """
 
     def __init__(
@@ -293,8 +287,10 @@ class ViTCoMer(Adapter):
         self.check_image(x)
         size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
+
         finest, pyramid, shapes = self.embed_pyramid(image)
         points = reference_points(shapes, image.device)
+
         tokens, grid = self.vit.embed(image)
         count = self.vit.num_prefix_tokens
         features = []

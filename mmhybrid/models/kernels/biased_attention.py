@@ -38,7 +38,7 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float
 def attend_in_aligned_heads(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
     """Pad heads of any width, such as 46 (CMT-Ti), with zeros to what CUDA's kernels take.
 
-    Those that take a bias read 16 bytes at a time; for other widths torch would turn to one that
+    Kernels that take a bias read 16 bytes at a time; for other widths torch falls back on one that
     keeps the whole matrix of all pairs.
     """
     width = q.shape[-1]
@@ -60,7 +60,7 @@ _library.define(
 
 @torch.library.impl(_library, 'biased_attention', 'CompositeExplicitAutograd')
 def _forward(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float) -> Tensor:
-    # Of a mask that needs a gradient torch would keep away from the fused kernel, even here.
+    # With a mask that needs a gradient torch would not choose the fused kernel, even here.
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias.detach()[None], scale=scale)
     return out.transpose(1, 2).contiguous().transpose(1, 2)  # as the kernel itself lays it out
 

@@ -179,6 +179,7 @@ def _sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
     # (N, Q, heads, levels, points) -> (N heads, 1, Q, levels, points)
     weights = weights.to(value.dtype).transpose(1, 2)
     weights = weights.reshape(n * heads, 1, queries, len(shapes), points)
+    # (N heads, D, Q) -> (N, heads D, Q)
     out = (samples * weights).sum((3, 4)).view(n, heads * dims, queries)
     return out.transpose(1, 2)  # (N, heads D, Q) -> (N, Q, heads D)
 
@@ -191,9 +192,9 @@ def _sample_gather(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     fraction_x, fraction_y = (position - position.floor()).unbind(-1)
     width, height = sizes.long().unsqueeze(-1).unbind(1)  # (levels, 1)
     area = width * height
-    image = torch.arange(n, device=value.device).view(-1, 1, 1, 1, 1) * tokens
+    image = torch.arange(n, device=value.device).view(-1, 1, 1, 1, 1) * tokens  # (N, 1, 1, 1, 1)
     first = image + (area.cumsum(0) - area)
-    head = torch.arange(heads, device=value.device).view(-1, 1, 1)
+    head = torch.arange(heads, device=value.device).view(-1, 1, 1)  # (heads, 1, 1)
 
     table = value.flatten(0, 2)  # (N, S, heads, D) -> (N S heads, D)
     out = 0

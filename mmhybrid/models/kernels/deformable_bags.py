@@ -80,12 +80,15 @@ def _backward(
     blocks = _query_blocks(points, offsets, weights, grad, grad_offsets, grad_weights)
     for block_points, block_offsets, block_weights, block_grad, *outs in blocks:
         pixels = _Pixels(shapes, block_points, block_offsets)
-        products = _row_products(pixels.rows(), table, block_grad.flatten(0, 2))
+        block_grad = block_grad.flatten(0, 2)  # (N, queries, heads, D) -> (N queries heads, D)
+        products = _row_products(pixels.rows(), table, block_grad)
         for out, gradient in zip(outs, pixels.gradients(products, block_weights), strict=True):
             out.copy_(gradient)
     del table
     pixels = _Pixels(shapes, points, offsets)
-    grad_value = _scatter(pixels, weights, grad.flatten(0, 2), value.shape)
+    grad = grad.flatten(0, 2)  # (N, Q, heads, D) -> (N Q heads, D)
+    grad_value = _scatter(pixels, weights, grad, value.shape)
+    # (N, S, heads, D) -> (N, S, C)
     return grad_value.flatten(2), grad_offsets, grad_weights
 
 
@@ -121,9 +124,9 @@ torch.library.register_autograd(
 class _Pixels:
     """The four pixels around each sampling point, in levels with a border of zeros.
 
-    The border spares all tests of what is inside: a point far outside is moved to where only zeros
-    are near. The samples of a query, ``S = heads * levels * points``, are one row of most tensors
-    here; a query of any image is one of ``M = N * Q``.
+    The border spares tests for points outside: those far out are clamped to where only zeros are
+    near. The samples of a query, ``S = heads * levels * points``, are one row of most tensors here;
+    ``M = N * Q`` counts the queries of all images.
     """
 
     def __init__(self, shapes: Shapes, points: Tensor, offsets: Tensor):
@@ -156,34 +159,37 @@ class _Pixels:
         top_left = (y * below).add_(first).add_(x, alpha=heads)
         rows = sum(areas) * heads
         image = torch.arange(n, device=device, dtype=torch.int32) * rows
-        top_left.view(n, queries * len(first)).add_(image.unsqueeze(1))
-        # Not a number becomes a valid row here, and stays not a number in the weights.
-        self.top_left = top_left.clamp_(0, max(n * rows - 1, 0)).view(self.per_bag)
+        top_left.view(n, queries * len(first)).add_(image.unsqueeze(1))  # (M, S) -> (N, Q S)
+        # A NaN location gets a valid row here; its weight is NaN, and so is the output.
+        top_left.clamp_(0, max(n * rows - 1, 0))
+        self.top_left = top_left.view(self.per_bag)  # (M, S) -> (M, heads, levels points)
         self.right, self.below = heads, below[: levels * per_level]
 
     def rows(self) -> Tensor:
-        """Rows of the top left, top right, bottom left and bottom right pixels in the table.
+        """Return the table's rows of the top left, top right, bottom left and bottom right pixels.
 
         They count all images', levels', pixels' and heads' values; int32 ``(M * heads, 4 * levels *
         points)``.
         """
         below, right = self.below, torch.full_like(self.below, self.right)
         corners = torch.stack((torch.zeros_like(below), right, below, below + right))
+        # (M, heads, 4, levels points) -> (M heads, 4 levels points)
         return (self.top_left.unsqueeze(2) + corners).flatten(2).flatten(0, 1)
 
     def spread(self, weights: Tensor, dtype: torch.dtype) -> Tensor:
-        """Weights of the same pixels, of the same shape."""
+        """Return the weights of the same pixels, in the same shape."""
         spread = [part.to(dtype) for part in _spread(*self._per_bag(weights))]
-        return torch.cat(spread, dim=2).flatten(0, 1)
+        return torch.cat(spread, dim=2).flatten(0, 1)  # (M, heads, L) -> (M heads, L)
 
     def sorted_weights(self, weights: Tensor, order: Tensor) -> list[Tensor]:
-        """Those of all samples in another order, ``(M * heads * levels * points)`` each."""
+        """Return those of all samples in an order, ``(M * heads * levels * points)`` each."""
         parts = self._per_bag(weights)
         return _spread(*(tensor.flatten().index_select(0, order) for tensor in parts))
 
     def gradients(self, grads: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
-        """Gradients of offsets and weights, from those of the pixels' weights."""
+        """Compute gradients of offsets and weights from those of the pixels' weights."""
         per_bag, x, y = self._per_bag(weights)
+        # (M heads, 4 levels points) -> (M, heads, 4, levels points)
         grads = grads.float().view(*per_bag.shape[:2], 4, per_bag.shape[2])
         top_left, top_right, bottom_left, bottom_right = grads.unbind(2)
         top = torch.lerp(top_left, top_right, x)
@@ -192,14 +198,15 @@ class _Pixels:
         right = torch.lerp(top_right, bottom_right, y)
         grad_weights = torch.lerp(top, bottom, y).view(weights.shape)
         slope = torch.stack((right.sub_(left), bottom.sub_(top)), dim=1)
-        slope = slope.mul_(per_bag.unsqueeze(1)).flatten(2)
-        # A point that was moved does not move its sample.
+        slope = slope.mul_(per_bag.unsqueeze(1)).flatten(2)  # (M, 2, S)
+        # Where a point was clamped, its location has no gradient.
         slope *= (self.position >= -1).logical_and_(self.position <= self.size)
         # (M, 2, S) -> (N, Q, heads, levels, points, 2)
         return slope.transpose(1, 2).reshape(*weights.shape, 2), grad_weights
 
     def _per_bag(self, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights and fractions x and y, each ``(M, heads, levels * points)``."""
+        """Return weights and fractions x and y, each ``(M, heads, levels * points)``."""
+        # (M, 2, S) -> (M, 2, heads, levels points)
         x, y = self.fraction.unflatten(2, self.per_bag[1:]).unbind(1)
         return weights.reshape(self.per_bag), x, y
 
@@ -235,18 +242,19 @@ def _query_blocks(points: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...
 
 
 def bordered_shapes(shapes: Shapes) -> list[tuple[int, int]]:
-    """Sides of the levels with their borders."""
+    """Return the sides of the levels with their borders."""
     return [(h + BORDER, w + BORDER) for h, w in shapes]
 
 
 def _levels(value: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Views ``(N, h, w, heads, D)`` of each level of ``(N, S, heads, D)``."""
+    """Split ``(N, S, heads, D)`` into a view ``(N, h, w, heads, D)`` for each level."""
     levels = value.split([h * w for h, w in shapes], dim=1)
+    # (N, h w, heads, D) -> (N, h, w, heads, D)
     return [level.unflatten(1, shape) for level, shape in zip(levels, shapes, strict=True)]
 
 
 def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
-    """``(N, S', heads, D)`` of ``(N, S, heads, D)``, each level with a border of zeros."""
+    """Put a border of zeros around each level: ``(N, S, heads, D)`` to ``(N, S', heads, D)``."""
     bordered = bordered_shapes(shapes)
     tokens = sum(h * w for h, w in bordered)
     table = value.new_empty(value.shape[0], tokens, *value.shape[2:])
@@ -262,11 +270,11 @@ def _add_border(value: Tensor, shapes: Shapes) -> Tensor:
 
 
 def _scatter(pixels: _Pixels, weights: Tensor, grad: Tensor, shape: torch.Size) -> Tensor:
-    """Gradient of the values ``(N, S, heads, D)``, a level of an image after the other.
+    """Compute the gradient of the values ``(N, S, heads, D)``, level by level of each image.
 
     It is a sum of embedding bags too, over the transposed matrix: autograd's own is several times
-    slower. One sorting by the top left pixel serves all four: each sums what it gets as if it were
-    the top left one, and the sums are shifted to their places.
+    slower. One sorting by the top left pixel serves all four: each sums its weighted gradients as
+    if it were the top left one, and the sums are shifted to their places.
     """
     n, _, heads, dims = shape
     rows, order = pixels.top_left.flatten().sort()
@@ -291,7 +299,7 @@ def _scatter(pixels: _Pixels, weights: Tensor, grad: Tensor, shape: torch.Size) 
                     mode='sum',
                     per_sample_weights=weight[samples],
                     include_last_offset=True,
-                ).view(1, *side, heads, dims)
+                ).view(1, *side, heads, dims)  # (h' w' heads, D) -> (1, h', w', heads, D)
                 top, left = BEFORE - down, BEFORE - right
                 _, h, w, _, _ = level.shape
                 level += sums[:, top : top + h, left : left + w]
@@ -299,7 +307,7 @@ def _scatter(pixels: _Pixels, weights: Tensor, grad: Tensor, shape: torch.Size) 
 
 
 def _row_products(rows: Tensor, table: Tensor, grad: Tensor) -> Tensor:
-    """Products of each bag's gradient with each of its rows, of the shape of ``rows``."""
+    """Multiply each bag's gradient with each of its rows; the result is shaped as ``rows``."""
     length = rows.shape[1]
     bag = torch.arange(len(rows), device=rows.device, dtype=rows.dtype)
     products = torch.ops.aten._embedding_bag_per_sample_weights_backward(

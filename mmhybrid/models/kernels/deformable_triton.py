@@ -5,7 +5,7 @@ at a time. A sample reads four rows of the value tensor, each of contiguous numb
 loads take; everything is summed in float32 in registers. With L levels, P points and values of D
 numbers of b bytes, a query and head moves
 
-- ``4 L P D b`` bytes of rows. Neighbouring queries look at the same rows, and an image's pyramid
+- ``4 L P D b`` bytes of rows. Neighbouring queries sample the same rows, and an image's pyramid
   fits the second-level cache: what bounds the kernels is that cache, not the device's memory;
 - ``2 D b`` bytes from and to memory, its share of values and output, and ``8 L P`` and ``4 L P``
   for its locations and weights in float32.
@@ -27,7 +27,7 @@ from torch import Tensor
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
-"""Whether Triton runs the kernels in its interpreter, on a CPU."""
+"""True if Triton runs the kernels in its interpreter, on a CPU."""
 MAX_INT32 = 2**31 - 1
 
 # TILE is queries x points x width of a program, 4 to 16 numbers a thread: the more queries, the
@@ -44,7 +44,7 @@ SIZES = ['queries', 'tokens']
 
 @triton.jit
 def _block(queries, HEADS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr):
-    """Image, head and queries of a program; which of the queries there are."""
+    """Return image, head and queries of a program, and a mask of the queries that exist."""
     query = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     head = tl.program_id(1)
     image = tl.program_id(2).to(tl.int64)
@@ -56,9 +56,9 @@ def _block(queries, HEADS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr
 
 @triton.jit
 def _place(location, size):
-    """The pixel at or before a location, how far beyond it, and whether the level has a pixel near.
+    """Return the pixel at or before a location, the distance beyond it, and a mask of those inside.
 
-    What is far outside is moved to where pixels weigh nothing. Not a number stays so.
+    Locations far outside are clamped to where pixels weigh nothing. NaN stays NaN.
     """
     position = location * size - 0.5
     is_near = (position >= -1) & (position <= size)
@@ -75,18 +75,18 @@ def _side(shapes, i: tl.constexpr):
 
 @triton.jit
 def _neighbour(x, y, h, w, RIGHT: tl.constexpr, DOWN: tl.constexpr):
-    """Whether the pixel so far right of and below (x, y) is in the level, and its number there."""
+    """Return a mask of the neighbours of (x, y) that lie in the level, and their numbers there."""
     x, y = x + RIGHT, y + DOWN
     return (x >= 0) & (x < w) & (y >= 0) & (y < h), y * w + x
 
 
 @triton.jit
 def _share(beyond_x, beyond_y, RIGHT: tl.constexpr, DOWN: tl.constexpr):
-    """That pixel's share of the bilinear sample, in x and in y."""
+    """Return that neighbour's share of the bilinear sample, in x and in y."""
     return beyond_x if RIGHT else 1 - beyond_x, beyond_y if DOWN else 1 - beyond_y
 
 
-# In the kernels, (queries, points) and (queries, points, width).
+# Tensors in the kernels are (queries, points) or (queries, points, width).
 
 
 @triton.jit(do_not_specialize=SIZES)

@@ -33,7 +33,7 @@ def tensor_of(values: Sequence[float], **options) -> Tensor:
 
 
 def pad_to_multiple(size: int, multiple: int) -> int:
-    """Return what is missing to the next multiple, in a form that exporters can reason about."""
+    """Return the padding to the next multiple, in a form that exporters can reason about."""
     return (size + multiple - 1) // multiple * multiple - size
 
 

@@ -18,7 +18,7 @@ Shapes = Sequence[tuple[int, int]]
 
 
 def split_levels(tokens: Tensor, shapes: Shapes) -> list[Tensor]:
-    """Maps ``(N, C, h, w)`` of each level of the tokens ``(N, S, C)``, as views."""
+    """Split tokens ``(N, S, C)`` into the map ``(N, C, h, w)`` of each level, as views."""
     levels = tokens.split([h * w for h, w in shapes], dim=1)
     # (N, h w, C) -> (N, C, h, w)
     return [
@@ -28,12 +28,13 @@ def split_levels(tokens: Tensor, shapes: Shapes) -> list[Tensor]:
 
 
 def join_levels(maps: Sequence[Tensor]) -> Tensor:
-    """Tokens ``(N, S, C)`` of maps ``(N, C, h, w)``."""
+    """Join maps ``(N, C, h, w)`` to tokens ``(N, S, C)``."""
+    # (N, C, h, w) -> (N, h w, C)
     return torch.cat([m.flatten(2).transpose(1, 2) for m in maps], dim=1)
 
 
 def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
-    """Centres of all pixels of all levels, ``(S, 2)`` as x, y in [0, 1], float32."""
+    """Compute the centres of all levels' pixels, ``(S, 2)`` as x, y in [0, 1], float32."""
     points = []
     for h, w in shapes:
         y = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h
@@ -44,20 +45,21 @@ def reference_points(shapes: Shapes, device: torch.device) -> Tensor:
 
 
 def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
-    """Width and height of each level, ``(levels, 2)``, float32; not to be written to.
+    """Return width and height of each level, ``(levels, 2)``, float32; never write to it.
 
-    They are kept for the last sizes: to bring numbers to a GPU each time would stop it each time,
-    and no CUDA graph may do so.
+    The last results are cached: copying numbers to a GPU makes it wait, which no CUDA graph may do.
     """
     sides = tuple(side for h, w in shapes for side in (w, h))
     # A compiler, or a mode that stands for another device, has to see how a tensor is made.
     is_seen = torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
     if is_seen or not is_known(*sides):
-        return tensor_of(sides, device=device, dtype=torch.float32).view(-1, 2)
+        sizes = tensor_of(sides, device=device, dtype=torch.float32)
+        return sizes.view(-1, 2)  # (2 levels) -> (levels, 2)
     return _kept_sizes(sides, device)
 
 
 @lru_cache(maxsize=1024)
 def _kept_sizes(sides: tuple[int, ...], device: torch.device) -> Tensor:
     with torch.inference_mode(False):  # for trainings too
-        return torch.tensor(sides, device=device, dtype=torch.float32).view(-1, 2)
+        sizes = torch.tensor(sides, device=device, dtype=torch.float32)
+        return sizes.view(-1, 2)  # (2 levels) -> (levels, 2)

@@ -1,4 +1,4 @@
-"""Activation checkpointing: what the backward pass computes again need not be kept."""
+"""Activation checkpointing: compute activations again in the backward pass, to save memory."""
 
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -55,7 +55,7 @@ def _policy(ctx, operator, *args, **kwargs) -> CheckpointPolicy:
 
 
 class _SecondRun:
-    """A context in which batch norms do as in the first run and leave their statistics alone.
+    """A context in which batch norms normalise as in the first run and keep their statistics.
 
     It is made in the first run and entered in the second, or in several: by then the model may be
     in evaluation mode.

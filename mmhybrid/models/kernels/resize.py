@@ -8,23 +8,23 @@ from .graphs import is_known, takes_operators
 
 
 def resize_map(level: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize a map ``(N, C, h, w)`` bilinearly; of the same size it stays as it is."""
+    """Resize a map ``(N, C, h, w)`` bilinearly; return one of the same size as it is."""
     if is_known(*size) and tuple(level.shape[2:]) == size:
         return level
     if level.device.type == 'cpu' and takes_operators():
-        # A graph would gather pixel by pixel, and scatter the gradients, which takes far longer.
+        # A graph would gather pixel by pixel and scatter the gradients, which takes far longer.
         rows, columns = (
             _bilinear_matrix(old, new, level)
             for old, new in zip(level.shape[2:], size, strict=True)
         )
-        out = level.permute(0, 2, 3, 1).flatten(2)  # (N, h, w C)
-        out = (rows @ out).unflatten(2, (level.shape[3], -1))
-        return (columns @ out).permute(0, 3, 1, 2)
+        out = level.permute(0, 2, 3, 1).flatten(2)  # (N, C, h, w) -> (N, h, w C)
+        out = (rows @ out).unflatten(2, (level.shape[3], -1))  # (N, h', w C) -> (N, h', w, C)
+        return (columns @ out).permute(0, 3, 1, 2)  # (N, h', w', C) -> (N, C, h', w')
     return F.interpolate(level, size=size, mode='bilinear', align_corners=False)
 
 
 def _bilinear_matrix(old: int, new: int, like: Tensor) -> Tensor:
-    """Matrix ``(new, old)`` that resizes one side."""
+    """Return the matrix ``(new, old)`` that resizes one side."""
     scale = old / torch.full((), new, device=like.device, dtype=torch.float32)
     place = ((torch.arange(new, device=like.device) + 0.5) * scale - 0.5).clamp(0, old - 1)
     source = torch.arange(old, device=like.device)
@@ -34,11 +34,11 @@ def _bilinear_matrix(old: int, new: int, like: Tensor) -> Tensor:
 def resize_bicubic(
     maps: Tensor, size: tuple[int, int], *, offset: float = 0.0, antialias: bool = False
 ) -> Tensor:
-    """``F.interpolate(mode='bicubic')`` of maps ``(N, C, h, w)``.
+    """Resize maps ``(N, C, h, w)`` as ``F.interpolate(mode='bicubic')`` does.
 
     A graph would bake the scale in, and exporters have no low-pass filter: with either, compiled
-    and exported code gets two matrix products instead. So does a GPU where algorithms have to be
-    deterministic: torch has no such gradient of a bicubic resizing.
+    and exported code uses two matrix products instead. So does a GPU where algorithms have to be
+    deterministic: torch has no deterministic gradient of a bicubic resizing.
 
     Args:
         offset: the scale is ``(size + offset) / (h, w)``, which places the samples slightly
@@ -58,7 +58,7 @@ def resize_bicubic(
 def resize_by_matrices(
     maps: Tensor, size: tuple[int, int], offset: float, antialias: bool
 ) -> Tensor:
-    """The same as two matrix products."""
+    """Resize maps as :func:`resize_bicubic` does, by two matrix products."""
     h, w = maps.shape[2:]
     new = [torch.full((), side, device=maps.device, dtype=maps.dtype) for side in size]
     if offset:  # of the same size maps stay as they are
@@ -69,7 +69,7 @@ def resize_by_matrices(
 
 
 def _bicubic_matrix(old: int, new: int, scale: Tensor, antialias: bool, like: Tensor) -> Tensor:
-    """Matrix ``(new, old)`` that resizes one side; ``scale`` is that of old to new."""
+    """Return the matrix ``(new, old)`` that resizes one side; ``scale`` is old over new."""
     options = dict(device=like.device, dtype=like.dtype)
     centre = ((torch.arange(new, **options) + 0.5) * scale).unsqueeze(1)  # (new, 1)
     source = torch.arange(old, **options)
@@ -84,7 +84,7 @@ def _bicubic_matrix(old: int, new: int, scale: Tensor, antialias: bool, like: Te
 
 
 def _cubic(x: Tensor, a: float) -> Tensor:
-    """The cubic convolution kernel (Keys, 1981)."""
+    """Evaluate the cubic convolution kernel (Keys, 1981)."""
     x = x.abs()
     near = ((a + 2) * x - (a + 3)) * x * x + 1
     far = ((x - 5) * x + 8) * x * a - 4 * a

@@ -36,8 +36,8 @@ class Attention(nn.Module):
         window: side of the square windows, 0 for global attention. Windows cover the grid from the
             top left; at the right and bottom they are padded with zeros that are *not* masked out,
             as in ViT-Adapter and ViT-CoMer. They need P = 0.
-        pad_input: pad tokens with those zeros, of which the projection makes its biases (the BEiT
-            of these adapters), instead of queries, keys and values (their plain ViT).
+        pad_input: pad tokens with those zeros, which the projection maps to its biases (the BEiT
+            of these adapters), instead of queries, keys and values (their other ViTs).
         qkv_bias: give the projection a bias.
         mask_key_bias: see :class:`QKVLinear`.
     """
@@ -66,7 +66,7 @@ class Attention(nn.Module):
         bias: Tensor | None = None,
         rope: tuple[Tensor, Tensor] | None = None,
     ) -> Tensor:
-        """Attend.
+        """Let each token attend to all, or to those of its window.
 
         Args:
             x: ``(N, P + H * W, C)``.
@@ -81,7 +81,7 @@ class Attention(nn.Module):
             qkv = self._rotate(qkv, rope)
         if self.window and not self.pad_input:
             qkv = split_windows(qkv, grid, self.window)
-        # (N, L, 3 C) -> (3, N, heads, L, C / heads), where there are windows, N counts those
+        # (N, L, 3 C) -> (3, N, heads, L, C / heads); N counts windows where there are any
         q, k, v = qkv.unflatten(2, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         bias = None if bias is None else bias.to(q.dtype)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
@@ -108,21 +108,21 @@ def split_windows(x: Tensor, grid: Grid, side: int) -> Tensor:
     """Cut tokens ``(N, H * W, C)`` into windows ``(N * windows, side * side, C)``, zero-padded."""
     n, _, dims = x.shape
     below, right = (pad_to_multiple(length, side) for length in grid)
-    x = F.pad(x.unflatten(1, grid), (0, 0, 0, right, 0, below))
+    x = F.pad(x.unflatten(1, grid), (0, 0, 0, right, 0, below))  # (N, H W, C) -> (N, H, W, C)
     rows, cols = x.shape[1] // side, x.shape[2] // side
-    # (N, rows * side, cols * side, C) -> (N, rows, cols, side, side, C)
+    # (N, rows * side, cols * side, C) -> (N, rows, cols, side, side, C) -> (N windows, side^2, C)
     x = x.view(n, rows, side, cols, side, dims).transpose(2, 3)
     x = x.clone(memory_format=torch.contiguous_format)  # see join_windows
     return x.reshape(n * rows * cols, side * side, dims)
 
 
 def join_windows(x: Tensor, grid: Grid, side: int) -> Tensor:
-    """Join windows ``(N * windows, side * side, C)`` to tokens ``(N, H * W, C)``, padding gone."""
+    """Join windows ``(N * windows, side * side, C)`` to tokens ``(N, H * W, C)``, unpadded."""
     (h, w), dims = grid, x.shape[2]
     # Not -(-h // side): exported files round negative quotients towards zero.
     rows, cols = (h + side - 1) // side, (w + side - 1) // side
     n = x.shape[0] // (rows * cols)
-    # (N, rows, cols, side, side, C) -> (N, rows * side, cols * side, C)
+    # (N windows, side^2, C) -> (N, rows, side, cols, side, C) -> (N, rows * side, cols * side, C)
     x = x.view(n, rows, cols, side, side, dims).transpose(2, 3)
     # Where sizes are symbols, reshape and contiguous would ask how x lies in memory, which binds a
     # graph to images like this one; clone does not.
@@ -131,4 +131,4 @@ def join_windows(x: Tensor, grid: Grid, side: int) -> Tensor:
     x = first_rows(first_rows(x, 1, h), 2, w)
     if not is_known(h, w):
         x = x.clone(memory_format=torch.contiguous_format)
-    return x.reshape(n, h * w, dims)
+    return x.reshape(n, h * w, dims)  # (N, H, W, C) -> (N, H W, C)

@@ -59,14 +59,14 @@ class MSDeformAttention(nn.Module):
         angle = torch.arange(self.num_heads) * (2 * math.pi / self.num_heads)
         direction = torch.stack((angle.cos(), angle.sin()), dim=-1)
         direction /= direction.abs().amax(dim=-1, keepdim=True)
-        distance = torch.arange(1, self.num_points + 1).view(-1, 1)
+        distance = torch.arange(1, self.num_points + 1).view(-1, 1)  # (points, 1)
         offsets = direction.view(-1, 1, 1, 2) * distance  # (heads, 1, points, 2)
         offsets = offsets.expand(-1, self.num_levels, -1, -1)
         with torch.no_grad():
             self.sampling_offsets.bias.copy_(offsets.flatten())
 
     def forward(self, query: Tensor, points: Tensor, tokens: Tensor, shapes: Shapes) -> Tensor:
-        """Attend.
+        """Let each query attend to the points that it samples.
 
         Args:
             query: ``(N, Q, C)``.
@@ -91,6 +91,7 @@ class MSDeformAttention(nn.Module):
             levels and points.
         """
         samples = (self.num_heads, self.num_levels, self.num_points)
+        # (N, Q, heads * ...) -> (N, Q, heads, levels, points, 2) and (N, Q, heads, levels * points)
         offsets = self.sampling_offsets(query).unflatten(2, (*samples, 2))
         logits = self.attention_weights(query).unflatten(2, (self.num_heads, -1))
         # (N, Q, heads, levels * points) -> (N, Q, heads, levels, points)

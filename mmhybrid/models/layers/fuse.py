@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class Folded(nn.Identity):
-    """Stands in the place of a norm that is folded into a layer beside it."""
+    """Replace a norm that is folded into a layer beside it, and do nothing."""
 
 
 def fuse_norms(model: nn.Module) -> None:
@@ -30,7 +30,7 @@ def fuse_norms(model: nn.Module) -> None:
 
 @torch.no_grad()
 def fold_into_previous(norm: nn.Module, *layers: nn.Conv2d | nn.Linear) -> nn.Module:
-    """Fold a norm into the layers that it normalises; return what stands in its place.
+    """Fold a norm into the layers that it normalises; return the module to put in its place.
 
     Args:
         norm: a batch norm; others are returned as they are, and so is one beside a layer that
@@ -43,6 +43,7 @@ def fold_into_previous(norm: nn.Module, *layers: nn.Conv2d | nn.Linear) -> nn.Mo
     scales, shifts = (values.split(widths) for values in _scale_and_shift(norm))
     for layer, scale, shift in zip(layers, scales, shifts, strict=True):
         bias = shift if layer.bias is None else layer.bias * scale + shift
+        # (out) -> (out, 1, ...), of as many dimensions as the weight
         layer.weight.mul_(scale.view(-1, *[1] * (layer.weight.ndim - 1)))
         layer.bias = nn.Parameter(bias, requires_grad=layer.weight.requires_grad)
     return Folded()
@@ -50,7 +51,7 @@ def fold_into_previous(norm: nn.Module, *layers: nn.Conv2d | nn.Linear) -> nn.Mo
 
 @torch.no_grad()
 def fold_into_next(norm: nn.Module, layer: nn.Linear) -> nn.Module:
-    """Fold a norm into the linear layer that follows it; return what stands in its place.
+    """Fold a norm into the linear layer that follows it; return the module for its place.
 
     Not for a convolution that pads: its zeros stand for normalised ones, which a shift would move.
     """
@@ -68,11 +69,11 @@ def _can_fold(norm: nn.Module, *layers: nn.Module) -> bool:
         isinstance(norm, _BatchNorm)
         and norm.track_running_stats
         and not norm.training
-        and all(map(_is_plain, layers))
+        and all(map(_is_bare, layers))
     )
 
 
-def _is_plain(layer: nn.Module) -> bool:
+def _is_bare(layer: nn.Module) -> bool:
     """Return True for a layer that nobody wraps or listens to."""
     hooks = (
         layer._forward_pre_hooks,

@@ -4,12 +4,12 @@ from torch import Tensor, nn
 
 
 class Mlp(nn.Module):
-    """Two linear layers with GELU between them."""
+    """Two linear layers with an activation between them, GELU where none is given."""
 
-    def __init__(self, embed_dims: int, hidden_dims: int):
+    def __init__(self, embed_dims: int, hidden_dims: int, act: nn.Module | None = None):
         super().__init__()
         self.fc1 = nn.Linear(embed_dims, hidden_dims)
-        self.act = nn.GELU()
+        self.act = nn.GELU() if act is None else act
         self.fc2 = nn.Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -15,7 +15,7 @@ class LayerNorm2d(nn.LayerNorm):
 
 
 def build_norm(cfg: dict, channels: int) -> nn.Module:
-    """Build a normalisation layer the way the MM libraries write it.
+    """Build a normalisation layer from a config in the form of the MM libraries.
 
     Args:
         cfg: ``dict(type='BN' | 'SyncBN' | 'GN' | 'LN' | 'LN2d', requires_grad=True, **arguments)``.

@@ -69,7 +69,7 @@ class PairBias(nn.Module):
 
 
 def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
-    """Matrix ``(new, old)`` that resizes one side as ``F.interpolate`` does."""
+    """Return the matrix ``(new, old)`` that resizes one side as ``F.interpolate`` does."""
     units = torch.eye(old, device=like.device, dtype=like.dtype)
     # A line of unit values a channel: (old, old) -> (1, old, old, 1) -> (1, old, new, 1)
     lines = resize_bicubic(units[None, :, :, None], (new, 1))
@@ -77,7 +77,7 @@ def _bicubic(old: int, new: int, like: Tensor) -> Tensor:
 
 
 def _bicubic_grid(old: Grid, new: Grid, like: Tensor) -> Tensor:
-    """Matrix ``(h' w', h w)`` that resizes both sides of a flattened grid."""
+    """Return the matrix ``(h' w', h w)`` that resizes both sides of a flattened grid."""
     rows, columns = (_bicubic(*sides, like) for sides in zip(old, new, strict=True))
     # (h', w', h, w), then flattened. Not torch.kron: exporters fix its sizes to the example's.
     return (rows[:, None, :, None] * columns[:, None]).flatten(2).flatten(0, 1)

@@ -46,7 +46,7 @@ class RelativePositionBias(nn.Module):
         nn.init.trunc_normal_(self.table, std=0.02)
 
     def forward(self, grid: Grid) -> Tensor:
-        """Bias of a ``H x W`` grid: ``(heads, L, L)``, L the patches and the class token if any."""
+        """Return the bias ``(heads, L, L)`` of a grid, L its patches and the class token if any."""
         h, w = (2 * self.grid[0] - 1, 2 * self.grid[1] - 1)
         offsets, rest = self.table.split((h * w, len(self.table) - h * w))
         new = (2 * grid[0] - 1, 2 * grid[1] - 1)
@@ -55,7 +55,7 @@ class RelativePositionBias(nn.Module):
         return bias.permute(2, 0, 1)  # (L, L, heads) -> (heads, L, L)
 
     def _index(self, grid: Grid, device: torch.device) -> Tensor:
-        """The table's row for each pair of tokens, ``(L, L)``."""
+        """Return the table's row for each pair of tokens, ``(L, L)``."""
         h, w = grid
         y, x = (torch.arange(side, device=device) for side in grid)
         y, x = (place.flatten() for place in torch.meshgrid(y, x, indexing='ij'))  # (h w)
@@ -68,12 +68,12 @@ class RelativePositionBias(nn.Module):
         index = F.pad(index, (1, 0, 1, 0))
         index[0, :] = count
         index[:, 0] = count + 1
-        index[:1, :1] = count + 2  # as a slice: to a single place torch copies it from the CPU
+        index[:1, :1] = count + 2  # a slice: for a single place torch would copy it from the CPU
         return index
 
 
 def rotary_positions(grid: Grid, dims: int, *, base: float, device: torch.device):
-    """Sine and cosine of DINOv3's rotary positions, each ``(H * W, dims)``, float32.
+    """Compute sine and cosine of DINOv3's rotary positions, each ``(H * W, dims)``, float32.
 
     Row and column centres are scaled to [-1, 1] each; a quarter of ``dims`` (a head's width) turns
     with each of them, at periods from 1 to ``base`` in geometric progression.
@@ -81,6 +81,7 @@ def rotary_positions(grid: Grid, dims: int, *, base: float, device: torch.device
     h, w = grid
     y = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h * 2 - 1
     x = (torch.arange(w, device=device, dtype=torch.float32) + 0.5) / w * 2 - 1
+    # (h, w, 2) -> (h w, 2, 1)
     centres = torch.stack(torch.meshgrid(y, x, indexing='ij'), dim=-1).view(h * w, 2, 1)
     quarter = dims // 4
     periods = base ** (torch.arange(quarter, device=device, dtype=torch.float32) / quarter)

@@ -79,7 +79,7 @@ class SimplePyramid(BaseModule):
         return tuple(outs)
 
     def _build_level(self, scale: float, norm_cfg: dict) -> nn.Sequential:
-        """The layers of a map that is ``scale`` times as large as the input."""
+        """Build the layers of a map that is ``scale`` times as large as the input."""
         width = self.in_channels
         layers = []
         if scale < 1:

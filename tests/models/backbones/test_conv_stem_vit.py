@@ -174,7 +174,7 @@ def test_names():
         (dict(stem_strides=(2, 2, 2, 3)), r'multiply to 24, which does not divide patch_size=16'),
         (dict(stem_kernels=(3, 3, 3, 4)), r'kernel 4 and stride 2; expected an odd kernel'),
         (dict(stem_kernels=(3, 3, 3, 1)), r'kernel 1 and stride 2; expected an odd kernel'),
-        (dict(windows=2), r'no place for the class token; set class_token=False'),
+        (dict(windows=2), r'no place for class_token=True; set class_token=False, or windows=0'),
         (dict(windows=(2, 2), class_token=False), r'windows has 2 entries for 4 blocks'),
         (dict(arch={**TINY, 'num_heads': 5}), r'num_heads=5 does not divide embed_dims=32'),
     ],

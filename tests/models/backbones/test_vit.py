@@ -75,7 +75,9 @@ def test_key_bias_stays_out_of_the_arithmetic():
 
 
 def test_prefix_tokens_do_not_fit_in_windows():
-    with pytest.raises(ValueError, match=r'no place for the 5 class.*class_token=False'):
+    with pytest.raises(
+        ValueError, match=r'class_token=True, num_registers=4; set class_token=False, num_reg'
+    ):
         ViT(TINY, windows=2, num_registers=4)
 
 
