@@ -1,0 +1,1 @@
+"""The operators of mmcv, written with torch, torchvision and mmhybrid's deformable attention."""
