@@ -2,7 +2,7 @@
 
 STACK  ?= onedl
 OPS    ?= mmhybrid
-VENV   ?= .venv$(patsubst %,-%,$(filter-out onedl mmhybrid,$(STACK) $(OPS)))
+VENV   ?= .venv$(if $(filter-out onedl,$(STACK)),-$(STACK))$(if $(filter-out mmhybrid,$(OPS)),-$(OPS))
 PYTHON ?= python3
 EPOCHS ?=
 
