@@ -71,7 +71,6 @@ class Environment:
         self.path = path
         self.stack = stack
         self.compiled = compiled  # mmcv's own operators
-        self.requirements = REQUIREMENTS / f'{stack}.txt'
         self.bin = path / ('Scripts' if os.name == 'nt' else 'bin')
         self.python = self.bin / ('python.exe' if os.name == 'nt' else 'python')
         self.config = path / 'pyvenv.cfg'
@@ -106,13 +105,14 @@ class Environment:
         return self.distributions.get(name, '').partition('+')[0] == version
 
     @property
-    def files(self) -> list[Path]:
-        """Requirements of the tools for tests."""
+    def tests(self) -> list[Path]:
+        """Requirements of what tests need beside the stack."""
         return [REQUIREMENTS / f'tests-{self.stack}.txt', TESTS, LINT]
 
     def key(self) -> str:
         """What the stamp depends on: requirements, Python version, operators and their finder."""
-        files = [self.requirements, *self.files, FINDER, *([COMPILED] if self.compiled else [])]
+        files = [REQUIREMENTS / f'{self.stack}.txt', *self.tests, FINDER]
+        files += [COMPILED] if self.compiled else []
         text = [self.python_version, *(f'{file.name}\n{file.read_text("utf-8")}' for file in files)]
         return hashlib.sha256('\n'.join(text).encode()).hexdigest()
 
@@ -377,7 +377,7 @@ def install_stack(environment: Environment, runner: Runner) -> None:
         compile_mmcv(environment, runner, pip)
     if 'mmcv' in environment.distributions:  # compiled: its files are those of mmcv-lite as well
         pinned.pop('mmcv-lite', None)
-    files = [part for file in environment.files for part in ('-r', str(file))]
+    files = [part for file in environment.tests for part in ('-r', str(file))]
     title = 'MMCV, MMDetection, MMSegmentation, MMPretrain and the tools of the tests'
     runner.run(title, 'a minute or two', [*pip, *pinned.values(), *files])
 
