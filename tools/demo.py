@@ -2,9 +2,9 @@
 
     python tools/demo.py [--work-dir DIR] [--data DIR] [--epochs N]
 
-After each epoch there are an AP and pictures to look at. A second run redoes only what is needed: it
-goes on with an interrupted training, and does not repeat a finished one while the config and the
-images are the same.
+After each epoch there are an AP and pictures to look at. A second run redoes only what is needed:
+it goes on with an interrupted training, and does not repeat a finished one while the config and
+the images are the same.
 """
 
 import argparse
@@ -171,8 +171,8 @@ def show_epochs(cfg, data, work_dir):
             left = seconds * (runner.max_iters - runner.iter) / 60
             box, mask = (metrics[f'coco/{kind}_mAP'] for kind in ('bbox', 'segm'))
             print(
-                f'\n     after epoch {runner.epoch} of {runner.max_epochs}: box AP {box:.3f}, mask AP '
-                f'{mask:.3f}, pictures in {path}; the rest takes about {max(left, 1):.0f} min\n',
+                f'\n     after epoch {runner.epoch} of {runner.max_epochs}: box AP {box:.3f}, mask '
+                f'AP {mask:.3f}, pictures in {path}; the rest takes about {max(left, 1):.0f} min\n',
                 flush=True,
             )
 

@@ -1,1 +1,5 @@
-"""The operators of mmcv, written with torch, torchvision and mmhybrid's deformable attention."""
+"""The operators of mmcv's compiled ``mmcv._ext``, written with torch and torchvision.
+
+:mod:`mmhybrid.ops.ext` stands in the place of that module. It is imported while mmcv itself still
+is, so everything here imports torch, torchvision and the standard library alone.
+"""
