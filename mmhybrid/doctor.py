@@ -86,7 +86,7 @@ try:
     exec(code)
     details['version'] = str(getattr(sys.modules.get(name), '__version__', ''))
 except BaseException as error:
-    details = dict(error=type(error).__name__, message=str(error))
+    details.update(error=type(error).__name__, message=str(error))
 print('\\n{MARK}' + json.dumps(details), flush=True)
 """
 

@@ -175,6 +175,9 @@ def judge(module: str, message: str, facts: Facts) -> Problem:
                 'installed in this environment.',
                 [install_mmhybrid()],
             )
+        if facts.probes.get('mmcv._ext', {}).get('operators') == 'mmhybrid':
+            title = 'the operators of mmhybrid fail'
+            return Problem('operators-failing', title, last_line(message), [install_mmhybrid()])
         return Problem(
             'operators-compiled',
             'the compiled operators of mmcv do not work',
@@ -319,7 +322,8 @@ def diagnose(facts: Facts) -> list[Problem]:
     if facts.gpus and operators.get('operators') == 'compiled':
         if operators.get('cuda') == 'not available':
             problems['operators-compiled'] = mmcv_without_cuda(facts)
-    if facts.probes.get('mmhybrid', {}).get('installed') is False:
+    absent = facts.probes.get('mmhybrid', {}).get('installed') is False
+    if absent and 'operators-missing' not in problems:  # it has the same cure
         problems['missing-mmhybrid'] = mmhybrid_not_installed()
     return list(problems.values())
 

@@ -151,7 +151,6 @@ def train(work_dir, state, arguments, options, cfg, data):
 
 def show_epochs(cfg, data, work_dir):
     """A hook that says after each epoch but the last what has been reached, and draws it."""
-    import torch
     from mmengine.hooks import Hook
 
     from mmhybrid.engine import latest_checkpoint
@@ -164,8 +163,8 @@ def show_epochs(cfg, data, work_dir):
             if runner.epoch >= runner.max_epochs:
                 return
             path = work_dir / f'predictions_epoch_{runner.epoch}.png'
-            with torch.random.fork_rng():  # the model that draws is built with random weights
-                draw_predictions(cfg, latest_checkpoint(work_dir), data, path)
+            # Random numbers taken here change nothing: the next iteration has its own seed.
+            draw_predictions(cfg, latest_checkpoint(work_dir), data, path)
             time_begun, first = self.begin
             seconds = (time.monotonic() - time_begun) / (runner.iter - first)
             left = seconds * (runner.max_iters - runner.iter) / 60

@@ -5,7 +5,6 @@ import re
 
 import cv2
 import pytest
-import torch
 
 
 @pytest.fixture
@@ -44,22 +43,14 @@ def test_whole_demo_then_nothing_left_to_do(demo, tool, tmp_path, monkeypatch, c
     assert 'finished before' in capsys.readouterr().out
 
 
-def test_there_is_something_to_see_after_each_epoch(demo, tool, job, tmp_path, capsys):
+def test_there_is_something_to_see_after_each_epoch(demo, tmp_path, capsys):
     demo('--epochs', '2')
     work, output = tmp_path / 'work', capsys.readouterr().out
     (line,) = (line for line in output.splitlines() if 'after epoch 1 of 2' in line)
-    assert re.search(r'box AP 0\.\d+, mask AP 0\.\d+, pictures in .+; the rest takes about 1 min', line)
+    assert re.search(r'box AP 0\.\d+, mask AP 0\.\d+, .+; the rest takes about 1 min', line)
     assert str(work / 'predictions_epoch_1.png') in line
     assert cv2.imread(str(work / 'predictions_epoch_1.png')).shape[1] > 300
-    # The last line is for the end, and looking changes nothing.
-    assert 'after epoch 2' not in output
-    config, options = job('mmdet', 'train_cfg.max_epochs=2')
-    tool('train').main([config, '--work-dir', str(tmp_path / 'plain'), *options])
-    seen, plain = (
-        torch.load(folder / 'epoch_2.pth', weights_only=False)['state_dict']
-        for folder in (work, tmp_path / 'plain')
-    )
-    assert all(torch.equal(seen[name], plain[name]) for name in plain)
+    assert 'after epoch 2' not in output  # the end says it
 
 
 def test_goes_on_when_interrupted_and_begins_anew_when_changed(demo, tool, tmp_path, monkeypatch):
