@@ -42,6 +42,11 @@ def can_read(tensor: Tensor) -> bool:
     )
 
 
+def single(number: float) -> float:
+    """A number as mmcv's compiled operators are given it: in float32."""
+    return torch.tensor(number, dtype=torch.float32).item()
+
+
 def shape(tensor: Tensor) -> str:
     """A tensor as error messages print it."""
     return f'{tuple(tensor.shape)} {str(tensor.dtype).removeprefix("torch.")} on {tensor.device}'

@@ -201,7 +201,32 @@ def _run_backward(grad, input, weight, offset, mask, options) -> tuple[Tensor, .
     tensors = (grad, input, weight, offset, _mask(input, mask), bias)
     tensors = (full(tensor).contiguous() for tensor in tensors)
     grads = torch.ops.torchvision._deform_conv2d_backward(*tensors, *options, mask is not None)
+    grads[2].masked_fill_(_outside(input, weight, offset, options), 0)
     return grads[:4]
+
+
+def _outside(input: Tensor, weight: Tensor, offset: Tensor, options: tuple) -> Tensor:
+    """Mask, of the offset's shape, of the places that do not lie on the map.
+
+    Exactly one pixel outside of it, where padding places those of an offset of 0, the derivative
+    jumps: mmcv takes 0 and torchvision that of the side of the map.
+    """
+    outsides = []
+    # (N, deformable_group kH kW 2, H_out, W_out) -> (N, groups, places, H_out, W_out) of y and of x
+    places = full(offset).unflatten(1, (options[7], -1, 2)).unbind(3)
+    for axis, place in enumerate(places):
+        stride, pad, dilation = options[axis], options[2 + axis], options[4 + axis]
+        kernel = torch.arange(weight.shape[2 + axis], device=offset.device) * dilation - pad
+        # all places of the kernel, by rows
+        other = weight.shape[3 - axis]
+        kernel = kernel.repeat(other) if axis else kernel.repeat_interleave(other)
+        out = torch.arange(offset.shape[2 + axis], device=offset.device) * stride
+        out = out if axis else out.unsqueeze(1)  # (W_out,) or (H_out, 1)
+        place = place + (kernel.view(-1, 1, 1) + out)
+        outsides.append((place <= -1) | (place >= input.shape[2 + axis]))
+    is_outside = (outsides[0] | outsides[1]).unsqueeze(3)
+    # (N, groups, places, 1, H_out, W_out) -> (N, groups places 2, H_out, W_out)
+    return is_outside.expand(-1, -1, -1, 2, -1, -1).flatten(1, 3)
 
 
 def _mask(input: Tensor, mask: Tensor | None) -> Tensor:

@@ -5,7 +5,7 @@ import torch
 import torchvision  # noqa: F401, registers the operators
 from torch import Tensor
 
-from .common import can_read, shape
+from .common import can_read, shape, single
 
 NAIVE, LINEAR, GAUSSIAN = range(3)
 
@@ -36,7 +36,7 @@ def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, offset: int) -> Ten
         boxes = torch.cat((boxes[:, :2], boxes[:, 2:] + offset), 1)
     if not is_double:
         # mmcv compares in float32: an overlap of exactly 0.6 is not larger than 0.6.
-        iou_threshold = float(np.float32(iou_threshold))
+        iou_threshold = single(iou_threshold)
     # The sort of compiled mmcv, which decides between equal scores, and is not torchvision's.
     scores, order = scores.sort(0, descending=True)
     return order[torch.ops.torchvision.nms(boxes[order], scores, iou_threshold)]
@@ -136,11 +136,14 @@ def nms_match(dets: Tensor, iou_threshold: float) -> list[list[int]]:
 
 
 def _overlaps(box, area, others, areas, extra):
-    """Intersection over union of a box ``(4 or 5,)`` with others ``(4 or 5, M)``."""
+    """Intersection over union of a box ``(4 or 5,)`` with others ``(4 or 5, M)``.
+
+    Two boxes of no area overlap by 0; compiled mmcv gives the second one's score as not a number.
+    """
     width = np.minimum(box[2], others[2]) - np.maximum(box[0], others[0]) + extra
     height = np.minimum(box[3], others[3]) - np.maximum(box[1], others[1]) + extra
     inter = np.maximum(width, 0) * np.maximum(height, 0)
-    return inter / (area + areas - inter)
+    return np.nan_to_num(inter / (area + areas - inter))
 
 
 def _check_boxes(operator: str, boxes: Tensor, scores: Tensor) -> None:

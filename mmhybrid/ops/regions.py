@@ -102,7 +102,8 @@ class Regions:
         extents = (corners[:, 2:] - corners[:, :2]).unbind(1)
         self.extents = [e if aligned else e.clamp(min=1) for e in extents]
         self.steps = [e / n for e, n in zip(self.extents, self.bins, strict=True)]
-        dense = [step.ceil().long().clamp(min=0) for step in self.steps]
+        # In float32 as mmcv counts, of float64 too.
+        dense = [step.float().ceil().long().clamp(min=0) for step in self.steps]
         self.counts = [torch.full_like(self.image, ratio)] * 2 if ratio > 0 else dense
 
     def grid(self) -> tuple[int, int]:
