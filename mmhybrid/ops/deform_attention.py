@@ -67,12 +67,15 @@ def ms_deform_attn_backward(
 
 def _attend(value: Tensor, shapes: list, locations: Tensor, weights: Tensor) -> Tensor:
     # At the first call: mmhybrid's models import mmengine, which may be what is importing this.
-    from mmhybrid.models.layers import deformable_attention as attention
+    from mmhybrid.models.layers.deformable_attention import _choose_backend, deformable_attention
 
-    backend = attention._choose_backend(value)
-    if backend == 'mmcv':  # which is this very operator
-        backend = 'embedding_bag'
-    return attention.deformable_attention(value, shapes, locations, weights, backend)
+    if value.dtype == torch.float64:
+        backend = 'grid_sample'  # the others round locations to float32
+    else:
+        backend = _choose_backend(value)
+        if backend == 'mmcv':  # which is this very operator
+            backend = 'embedding_bag'
+    return deformable_attention(value, shapes, locations, weights, backend)
 
 
 def _sizes(shapes: Tensor) -> list[list[int]]:

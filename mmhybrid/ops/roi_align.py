@@ -5,7 +5,7 @@ import torch.nn.functional as F
 import torchvision  # noqa: F401, registers the operators
 from torch import Tensor
 
-from .common import full, single, without_autocast
+from .common import full, without_autocast
 from .regions import OUTSIDE, Regions, check_extents, check_regions, neighbours, parts, table
 
 MAX, AVG = range(2)
@@ -44,7 +44,7 @@ def roi_align_forward(
             upside down, endless or of an image that is not there.
     """
     check_regions('roi_align', input, rois)
-    size, spatial_scale = (aligned_height, aligned_width), single(spatial_scale)
+    size = (aligned_height, aligned_width)
     check_extents('roi_align', rois, size, spatial_scale, sampling_ratio, aligned)
     if not len(rois):
         return
@@ -78,7 +78,6 @@ def roi_align_backward(
         return
     grad, rois = full(grad_output), full(rois)
     size, shape = (aligned_height, aligned_width), grad_input.shape
-    spatial_scale = single(spatial_scale)
     if pool_mode == MAX:
         out = _spread(grad, rois[:, 0].long(), full(argmax_y), full(argmax_x), shape)
     elif grad.is_cuda and torch.are_deterministic_algorithms_enabled():
