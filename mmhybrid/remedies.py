@@ -181,8 +181,8 @@ def judge(module: str, message: str, facts: Facts) -> Problem:
         return Problem(
             'operators-compiled',
             'the compiled operators of mmcv do not work',
-            f'mmcv was compiled for another torch ({last_line(message)}). Without them, those of '
-            'mmhybrid are used; to compile them again: make install OPS=compiled.',
+            f'mmcv was compiled for another torch, or without CUDA ({last_line(message)}). Without '
+            'them, those of mmhybrid are used; to compile them again: make install OPS=compiled.',
             install_mmcv(facts),
         )
     if 'transformers' in facts.distributions and re.search(
@@ -318,10 +318,6 @@ def diagnose(facts: Facts) -> list[Problem]:
         problem = causes[message] = problems.setdefault(problem.id, problem)
         problem.breaks.append(module)
         problem.blocks |= module in MAIN_JOB
-    operators = facts.probes.get('mmcv._ext', {})
-    if facts.gpus and operators.get('operators') == 'compiled':
-        if operators.get('cuda') == 'not available':
-            problems['operators-compiled'] = mmcv_without_cuda(facts)
     absent = facts.probes.get('mmhybrid', {}).get('installed') is False
     if absent and 'operators-missing' not in problems:  # it has the same cure
         problems['missing-mmhybrid'] = mmhybrid_not_installed()
@@ -352,19 +348,6 @@ def two_stacks(facts: Facts) -> Problem:
         'They share import names, so files of one overwrote those of the other. The commands '
         f'keep the {STACK_TITLES[DEFAULT_STACK]}.',
         [pip('uninstall', '-y', *found), *install_stack(DEFAULT_STACK)],
-        blocks=True,
-    )
-
-
-def mmcv_without_cuda(facts: Facts) -> Problem:
-    """A GPU that torch would use and a compiled mmcv cannot."""
-    return Problem(
-        'operators-compiled',
-        'the operators of mmcv were compiled without CUDA',
-        f'Training would stop at its first operator on the GPU ({facts.gpus[0]}). Without them, '
-        'those of mmhybrid are used, on GPUs too.',
-        install_mmcv(facts),
-        ['mmdet'],
         blocks=True,
     )
 
