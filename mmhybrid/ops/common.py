@@ -23,7 +23,10 @@ def without_autocast(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def run(first: Tensor, *args, **kwargs):
-        with torch.autocast(first.device.type, enabled=False):
+        device = first.device.type
+        if not torch.amp.is_autocast_available(device):
+            return function(first, *args, **kwargs)
+        with torch.autocast(device, enabled=False):
             return function(first, *args, **kwargs)
 
     return run

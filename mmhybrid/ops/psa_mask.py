@@ -31,15 +31,11 @@ def psamask_forward(
     expected = (num_, h_mask * w_mask, h_feature, w_feature)
     if tuple(input.shape) != expected:
         raise ValueError(f'psamask: expected masks {expected}, got {tuple(input.shape)}')
-    pixels, source, target = _places(
-        input.device, h_feature, w_feature, h_mask, w_mask, half_h_mask, half_w_mask
-    )
-    values = input.flatten(2)[:, source, pixels]  # (N, places)
-    out = output.view(num_, h_feature * w_feature, h_feature * w_feature)
-    if psa_type == COLLECT:
-        out[:, target, pixels] = values
-    else:
-        out[:, pixels, target] = values
+    y, x = (torch.arange(n, device=input.device) for n in (h_feature, w_feature))
+    masks = input.view(num_, h_mask, w_mask, h_feature, w_feature)
+    # of each target row and each row the row of the mask; then of columns
+    out = _pick(masks, y.unsqueeze(1) - y + half_h_mask, x.unsqueeze(1) - x + half_w_mask)
+    _view(output, psa_type, h_feature, w_feature).copy_(out)
 
 
 def psamask_backward(
@@ -55,19 +51,36 @@ def psamask_backward(
     half_w_mask: int,
 ) -> None:
     """Fill ``grad_input``, ``(N, h_mask * w_mask, H, W)``."""
-    pixels, source, target = _places(
-        grad_output.device, h_feature, w_feature, h_mask, w_mask, half_h_mask, half_w_mask
+    i, j, y, x = (
+        torch.arange(n, device=grad_output.device) for n in (h_mask, w_mask, h_feature, w_feature)
     )
-    grad = grad_output.reshape(num_, h_feature * w_feature, h_feature * w_feature)
-    places = (target, pixels) if psa_type == COLLECT else (pixels, target)
-    grad_input.view(num_, h_mask * w_mask, -1)[:, source, pixels] = grad[:, places[0], places[1]]
+    grad = _view(grad_output, psa_type, h_feature, w_feature)
+    # of each row of the mask and each row the target row; then of columns
+    out = _pick(grad, i.unsqueeze(1) + y - half_h_mask, j.unsqueeze(1) + x - half_w_mask)
+    grad_input.copy_(out.flatten(1, 2))  # (N, h_mask, w_mask, H, W) -> (N, h_mask w_mask, H, W)
 
 
-def _places(device, h: int, w: int, h_mask: int, w_mask: int, half_h: int, half_w: int):
-    """Indices of pixels, of places in their masks, and of the pixels that those mean."""
-    y, x, i, j = (torch.arange(n, device=device) for n in (h, w, h_mask, w_mask))
-    rows = y.view(-1, 1, 1, 1) + i.view(1, 1, -1, 1) - half_h  # (H, 1, h_mask, 1)
-    columns = x.view(1, -1, 1, 1) + j - half_w  # (1, W, 1, w_mask)
-    is_inside = (rows >= 0) & (rows < h) & (columns >= 0) & (columns < w)
-    y, x, i, j = is_inside.nonzero(as_tuple=True)
-    return y * w + x, i * w_mask + j, (y + i - half_h) * w + x + j - half_w
+def _view(tensor: Tensor, psa_type: int, h: int, w: int) -> Tensor:
+    """Attention as ``(N, H, W, H, W)``: targets, then the pixels whose masks they are in."""
+    tensor = tensor.contiguous().view(len(tensor), h, w, h, w)
+    return tensor if psa_type == COLLECT else tensor.permute(0, 3, 4, 1, 2)
+
+
+def _pick(tensor: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """Take, for every pixel, rows and columns of the first dimensions.
+
+    Args:
+        tensor: ``(N, A, B, H, W)``.
+        rows: ``(P, H)``, indices of A; those outside give 0.
+        columns: ``(Q, W)``, indices of B.
+
+    Returns:
+        ``(N, P, Q, H, W)``.
+    """
+    y, x = (torch.arange(n, device=tensor.device) for n in tensor.shape[3:])
+    rows, columns = rows[:, None, :, None], columns[None, :, None, :]
+    row, column = rows.clamp(0, tensor.shape[1] - 1), columns.clamp(0, tensor.shape[2] - 1)
+    out = tensor[:, row, column, y.unsqueeze(1), x]
+    for index, length in ((rows, tensor.shape[1]), (columns, tensor.shape[2])):
+        out.masked_fill_((index < 0) | (index >= length), 0)
+    return out

@@ -8,7 +8,7 @@ from .common import can_read, check_alike, shape
 OUTSIDE = -2.0
 """A coordinate outside of every map: what is sampled there is 0 and has no gradient."""
 
-BUDGET = 2**24
+BUDGET = 2**22
 """Elements that regions may take up at a time, where all their samples are held."""
 
 LIMIT = 2**26

@@ -6,7 +6,15 @@ import torchvision  # noqa: F401, registers the operators
 from torch import Tensor
 
 from .common import full, without_autocast
-from .regions import OUTSIDE, Regions, check_extents, check_regions, neighbours, parts, table
+from .regions import (
+    BUDGET,
+    OUTSIDE,
+    Regions,
+    check_extents,
+    check_regions,
+    neighbours,
+    table,
+)
 
 MAX, AVG = range(2)
 NOTHING = -10000.0
@@ -100,29 +108,37 @@ def _maximum(
 ) -> None:
     channels, height, width = maps.shape[1:]
     size = outputs[0].shape[2:]
-    rows = table(maps)
-    down, across = Regions(rois, size, scale, ratio, aligned).grid()
-    for part in parts(rois, size.numel() * down * across * channels):
+    bins, rows = size.numel(), table(maps)
+    # Regions of one size after another: their grids are padded to that of the largest.
+    x, y = Regions(rois, size, scale, ratio, aligned).counts
+    for part in (x * y).argsort().split(max(BUDGET // (bins * channels), 1)):
         regions = Regions(rois[part], size, scale, ratio, aligned)
         grid = regions.grid()
         y, x = regions.points(grid)
         pixels, weights = regions.pixels(y, x, height, width)
-        samples = F.embedding_bag(
-            pixels.view(-1, 4), rows, per_sample_weights=weights.view(-1, 4), mode='sum'
-        )
-        # (R bins points, C) -> (R, bins, points, C)
-        samples = samples.view(len(pixels), size.numel(), -1, channels)
-        is_valid = regions.valid(grid)
-        samples = samples.masked_fill_(~is_valid.unsqueeze(3), -torch.inf)
-        best, at = samples.max(2)  # (R, bins, C)
+        points = pixels.shape[:-1]  # (R, *size, *grid)
+        # (R, *size, *grid, 4) -> (R bins, points, 4)
+        pixels, weights = (t.flatten(3, 4).flatten(0, 2) for t in (pixels, weights))
+        is_valid = regions.valid(grid)  # (R, 1, points)
+        best = rows.new_full((len(part), bins, channels), -torch.inf)
+        at = torch.zeros_like(best, dtype=torch.long)
+        for i in range(pixels.shape[1]):
+            samples = F.embedding_bag(
+                pixels[:, i], rows, per_sample_weights=weights[:, i], mode='sum'
+            )
+            # (R bins, C) -> (R, bins, C)
+            samples = samples.view_as(best).masked_fill_(~is_valid[..., i : i + 1], -torch.inf)
+            at.masked_fill_(samples > best, i)
+            best = torch.maximum(best, samples)
         is_empty = ~is_valid.any(2, keepdim=True)
-        results = [best.masked_fill(is_empty, NOTHING)]
+        results = [best.masked_fill_(is_empty, NOTHING)]
         for axis in (y, x):
             # broadcast to (R, *size, *grid), then (R, bins, points)
-            axis = axis.expand(pixels.shape[:-1]).flatten(3).flatten(1, 2)
-            results.append(axis.gather(2, at).masked_fill(is_empty, OUTSIDE))
+            axis = axis.expand(points).flatten(3).flatten(1, 2)
+            results.append(axis.gather(2, at).masked_fill_(is_empty, OUTSIDE))
         for output, result in zip(outputs, results, strict=True):
-            output[part] = result.transpose(1, 2).unflatten(2, size)  # -> (R, C, *size)
+            # (R, bins, C) -> (R, C, *size)
+            output[part] = result.transpose(1, 2).unflatten(2, size).to(output.dtype)
 
 
 def _spread(grad: Tensor, image: Tensor, y: Tensor, x: Tensor, shape: torch.Size) -> Tensor:

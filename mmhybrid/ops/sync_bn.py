@@ -20,10 +20,10 @@ def sync_bn_forward_output(
     input: Tensor,
     mean: Tensor,
     var: Tensor,
-    running_mean: Tensor,
-    running_var: Tensor,
     weight: Tensor,
     bias: Tensor,
+    running_mean: Tensor,
+    running_var: Tensor,
     norm: Tensor,
     std: Tensor,
     output: Tensor,
@@ -36,8 +36,8 @@ def sync_bn_forward_output(
     Args:
         input: ``(N, C, L)``.
         mean, var: of all processes, ``(C,)``.
-        running_mean, running_var: moved towards them by ``momentum``.
         weight, bias: ``(C,)``.
+        running_mean, running_var: moved towards mean and var by ``momentum``.
         norm, std: filled with what the backward pass needs, ``(N, C, L)`` and ``(C,)``.
         output: ``(N, C, L)``, filled.
         group_size: processes, each of as many images.
