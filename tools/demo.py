@@ -65,7 +65,7 @@ def main(argv=None):
     say('4/4  pictures')
     predictions, curves = work_dir / 'predictions.png', work_dir / 'curves.png'
     if not predictions.exists():
-        draw_predictions(cfg, checkpoint, args.data, predictions)
+        draw_predictions(cfg, args.data, predictions, checkpoint)
     draw_curves(work_dir, curves)
     metrics = state['metrics']
     print()
@@ -153,8 +153,6 @@ def show_epochs(cfg, data, work_dir):
     """A hook that says after each epoch but the last what has been reached, and draws it."""
     from mmengine.hooks import Hook
 
-    from mmhybrid.engine import latest_checkpoint
-
     class ShowEpochs(Hook):
         def before_train(self, runner):
             self.begin = time.monotonic(), runner.iter
@@ -163,8 +161,7 @@ def show_epochs(cfg, data, work_dir):
             if runner.epoch >= runner.max_epochs:
                 return
             path = work_dir / f'predictions_epoch_{runner.epoch}.png'
-            # Random numbers taken here change nothing: the next iteration has its own seed.
-            draw_predictions(cfg, latest_checkpoint(work_dir), data, path)
+            draw_predictions(cfg, data, path, model=runner.model)
             time_begun, first = self.begin
             seconds = (time.monotonic() - time_begun) / (runner.iter - first)
             left = seconds * (runner.max_iters - runner.iter) / 60
@@ -178,12 +175,12 @@ def show_epochs(cfg, data, work_dir):
     return ShowEpochs()
 
 
-def draw_predictions(cfg, checkpoint, data, path):
+def draw_predictions(cfg, data, path, checkpoint=None, model=None):
     """A grid of validation images: ground truth beside prediction, twice a row."""
     from _predict import Predictor
     from pycocotools.coco import COCO
 
-    predictor = Predictor(cfg, checkpoint)
+    predictor = Predictor(cfg, checkpoint, model)
     colors = np.array(PALETTE, np.uint8)
     truth = COCO(str(data / 'annotations/instances_val.json'))
     pictures = []
