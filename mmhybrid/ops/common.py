@@ -1,6 +1,7 @@
 """The rules that all operators share: precision, autocast, and values that may be read."""
 
 import functools
+import math
 from collections.abc import Callable
 
 import torch
@@ -47,7 +48,8 @@ def can_read(tensor: Tensor) -> bool:
 
 def single(number: float) -> float:
     """A number as mmcv's compiled operators are given it: in float32."""
-    return torch.tensor(number, dtype=torch.float32).item()
+    mantissa, exponent = math.frexp(number)
+    return math.ldexp(round(mantissa * 2**24), exponent - 24)
 
 
 def shape(tensor: Tensor) -> str:

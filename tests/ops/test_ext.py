@@ -1,5 +1,6 @@
 """The module that stands in the place of mmcv's compiled one."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -27,6 +28,19 @@ def test_what_is_not_written_says_so_when_it_is_called():
     assert 'nms_rotated' not in ext.__all__
     with pytest.raises(NotImplementedError, match="'nms_rotated'.*make install OPS=compiled"):
         ext.nms_rotated(1, 2, iou_threshold=0.5)
+
+
+def test_the_page_has_every_operator():
+    page = (Path(__file__).parents[2] / 'docs/operators.md').read_text('utf-8')
+    parts = r'_(forward|backward)(_\w+)?$'
+    written = {re.sub(parts, '', name) for name in ext.__all__ if not name.startswith('get_')}
+    named = {name for line in page.splitlines() for name in re.findall(r'`(\w+)`', column(line))}
+    assert written == named
+
+
+def column(line):
+    """The first column of a table's row."""
+    return line.split('|')[1] if line.startswith('| `') else ''
 
 
 def test_other_names_are_not_invented():

@@ -1,5 +1,6 @@
 """Operators that compiled mmcv has on GPUs alone, beside the plainest form of each."""
 
+import pytest
 import torch
 import torch.nn.functional as F
 from mmcv import ops
@@ -14,12 +15,62 @@ def draw(*shape):
     return torch.randn(*shape, generator=torch.Generator().manual_seed(sum(shape)))
 
 
+@pytest.mark.parametrize('threshold', [0.3, 0.6, 0.7, 0.9])
+@pytest.mark.parametrize('offset', [0, 1])
+def test_an_overlap_of_the_threshold_itself_is_none(offset, threshold):
+    part = round(threshold * 10)
+    boxes = torch.tensor([[0.0, 0, 10, 10], [0, 0, 10, part], [0, 0, 10, part - 1]])
+    boxes[:, 2:] -= offset
+    for order in ([0, 1], [1, 0]):
+        kept = ops.nms(boxes[order], torch.tensor([0.9, 0.8]), threshold, offset)[1]
+        assert kept.tolist() == [0, 1]
+        kept = ops.nms(boxes[order], torch.tensor([0.9, 0.8]), threshold - 0.01, offset)[1]
+        assert kept.tolist() == [0]
+
+
+def test_equal_scores_in_soft_nms_follow_the_swaps_of_mmcv():
+    generator = torch.Generator().manual_seed(0)
+    boxes = torch.randint(0, 12, (40, 2), generator=generator).float()
+    boxes = torch.cat((boxes, boxes + 8), 1)
+    scores = torch.randint(1, 4, (40,), generator=generator) / 4
+    rows = torch.cat((boxes, scores.unsqueeze(1), torch.arange(40).unsqueeze(1)), 1)
+    left, taken = rows.tolist(), []
+    while left:
+        best = max(range(len(left)), key=lambda i: left[i][4])
+        left[0], left[best] = left[best], left[0]
+        taken.append(left.pop(0))
+        i = 0
+        while i < len(left):
+            sides = [
+                max(min(taken[-1][a + 2], left[i][a + 2]) - max(taken[-1][a], left[i][a]), 0)
+                for a in (0, 1)
+            ]
+            if sides[0] * sides[1] / (128 - sides[0] * sides[1]) >= 0.4:
+                left[i] = left[-1]  # naive: its score is gone, and the last one takes its place
+                left.pop()
+            else:
+                i += 1
+    found = ops.soft_nms(boxes, scores, 0.4, method='naive', min_score=0.1)[1]
+    assert 5 < len(found) < 30
+    assert found.tolist() == [one[5] for one in taken]
+
+
+def test_the_first_of_equal_samples_has_the_gradient_of_their_maximum():
+    maps = torch.ones(1, 1, 8, 8, requires_grad=True)
+    roi = torch.tensor([[0, 0.5, 0.5, 6.5, 6.5]])
+    out = ops.roi_align(maps, roi, (1, 1), 1.0, 2, 'max', True)
+    out.sum().backward()
+    expected = torch.zeros(8, 8)
+    expected[1:3, 1:3] = 0.25  # around 1.5, 1.5
+    torch.testing.assert_close(maps.grad[0, 0], expected)
+
+
 def test_roi_pool_takes_the_maximum_of_pixels():
     maps = draw(2, 3, 9, 11).requires_grad_()
     rois = torch.tensor(
         [[1, 3.0, 2, 30, 27], [0, 0, 0, 43, 35], [0, 9, 9, 9, 9], [1, -30, 4, 12, 90]]
     )
-    rois = torch.cat((rois, torch.tensor([[0, 20.0, 20, 10, 30], [1, 300, 0, 340, 20]])))
+    rois = torch.cat((rois, torch.tensor([[0, 20.8, 20, 19.4, 30], [1, 300, 0, 340, 20]])))
     out = ops.roi_pool(maps, rois, (3, 2), 0.25)
     expected = torch.zeros(len(rois), 3, 3, 2)
     for r, (image, *corners) in enumerate(rois.tolist()):
