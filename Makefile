@@ -1,10 +1,12 @@
 # The two commands: `make demo` and `make test`. Each sets up what it needs, once.
 
 STACK  ?= onedl
-VENV   ?= $(if $(filter onedl,$(STACK)),.venv,.venv-$(STACK))
+OPS    ?= mmhybrid
+VENV   ?= .venv$(if $(filter-out onedl,$(STACK)),-$(STACK))$(if $(filter-out mmhybrid,$(OPS)),-$(OPS))
 PYTHON ?= python3
+EPOCHS ?=
 
-SETUP  := $(PYTHON) tools/install.py --venv "$(VENV)" --stack "$(STACK)"
+SETUP  := $(PYTHON) tools/install.py --venv "$(VENV)" --stack "$(STACK)" --ops "$(OPS)"
 RUFF   := "$(VENV)/bin/ruff"
 CODE   := $(wildcard mmhybrid tools tests configs docs setup.py)
 SPHINX := "$(VENV)/bin/python" -m sphinx -q -W --keep-going docs docs/_build
@@ -13,7 +15,7 @@ SPHINX := "$(VENV)/bin/python" -m sphinx -q -W --keep-going docs docs/_build
 .PHONY: help install test test-openmmlab demo lint docs docs-links clean
 
 help:     ## print this list
-	@echo 'make TARGET [VENV=$(VENV)] [PYTHON=$(PYTHON)]'
+	@echo 'make TARGET [STACK=onedl|openmmlab] [OPS=mmhybrid|compiled] [VENV=$(VENV)] [PYTHON=$(PYTHON)]'
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  \1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
 
 install:  ## create VENV with the pinned stack and this checkout; does nothing when nothing changed
@@ -25,8 +27,8 @@ test: install  ## run the whole test suite
 test-openmmlab:  ## the same on the OpenMMLab originals, in an environment of their own
 	@$(MAKE) --no-print-directory test STACK=openmmlab
 
-demo: install  ## train and evaluate a small Mask R-CNN with ViT-CoMer on drawn images
-	"$(VENV)/bin/python" tools/demo.py
+demo: install  ## train and evaluate a small Mask R-CNN with ViT-CoMer on drawn images; EPOCHS=1 is quicker
+	"$(VENV)/bin/python" tools/demo.py $(EPOCHS:%=--epochs %)
 
 lint:     ## ruff and its formatter; installs ruff alone
 	@$(SETUP) --lint-only

@@ -9,7 +9,8 @@ from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 REQUIREMENTS = ROOT / 'requirements'
-EXTRAS = ('docs', 'export', 'tests')
+STACKS = ('onedl', 'openmmlab')
+EXTRAS = (*STACKS, 'docs', 'export', 'tests')
 
 
 def read_version() -> str:
@@ -34,21 +35,34 @@ def read_requirements(path: Path) -> list[str]:
 
 
 def read_extras() -> dict[str, list[str]]:
-    """The extras: each stack but its mmcv, and the other files of requirements."""
-    # No extra names mmcv: pip would compile it in isolation, without torch, and so without ops.
-    stacks = {path.parent.name: read_requirements(path) for path in REQUIREMENTS.glob('*/4-mm.txt')}
-    others = {name: read_requirements(REQUIREMENTS / f'{name}.txt') for name in EXTRAS}
-    return stacks | others
+    """The extras: each stack, and the other files of requirements."""
+    return {name: read_requirements(REQUIREMENTS / f'{name}.txt') for name in EXTRAS}
+
+
+def write_finder(folder: Path) -> None:
+    """Write the line that every start of Python runs in an environment with mmhybrid.
+
+    It holds the finder itself, so that a checkout that has moved away causes no error there.
+    """
+    source = (ROOT / 'mmhybrid' / 'ops' / 'finder.py').read_text(encoding='utf-8')
+    line = f"import sys; exec({source!r}, {{'__name__': 'mmhybrid.ops.finder'}})\n"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / 'mmhybrid.pth').write_text(line, encoding='utf-8')
 
 
 class BuildWithConfigs(build_py):
-    """Puts configs, tools and the model index into the wheel, where MIM and MMEngine look."""
+    """Puts configs, tools and the model index into the wheel, where MIM and MMEngine look.
+
+    Beside the package goes the line that finds the operators.
+    """
 
     def run(self) -> None:
         """Build the package, then copy."""
         super().run()
-        if self.editable_mode:  # the checkout's own are used
+        if self.editable_mode:  # the checkout's own are used; setuptools collects the wheel there
+            write_finder(Path(self.get_finalized_command('install').install_lib))
             return
+        write_finder(Path(self.build_lib))
         target = Path(self.build_lib) / 'mmhybrid' / '.mim'
         shutil.rmtree(target, ignore_errors=True)
         # What sets up, demonstrates or describes a checkout stays there.
@@ -72,9 +86,9 @@ setup(
     keywords='computer vision, object detection, segmentation, backbone, vision transformer',
     packages=find_packages(include=['mmhybrid', 'mmhybrid.*']),
     python_requires='>=3.10',
-    # Nothing is required on purpose. torch and mmcv come in builds that pip cannot tell apart, and
-    # the MM libraries under two sets of names: naming one would replace what a working environment
-    # has. `python -m mmhybrid.doctor` says what is missing.
+    # Nothing is required on purpose. torch comes in builds that pip cannot tell apart, and the MM
+    # libraries under two sets of names: naming one would replace what a working environment has.
+    # The extras name a whole stack. `python -m mmhybrid.doctor` says what is missing.
     install_requires=[],
     extras_require=read_extras(),
     cmdclass={'build_py': BuildWithConfigs},

@@ -4,6 +4,8 @@ Importing this package is cheap: torch and mmengine are imported by the function
 them, so ``python -m mmhybrid.doctor`` can report on an installation where they are broken.
 """
 
+from .ops import finder as _finder  # noqa: F401, from here on it answers `import mmcv._ext`
+
 __version__ = '0.1.0'
 
 __all__ = ['__version__', 'build_backbone', 'config_path', 'list_backbones', 'list_configs']

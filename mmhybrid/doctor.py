@@ -27,7 +27,7 @@ from mmhybrid.remedies import (
     diagnose,
     judge,
 )
-from mmhybrid.stacks import STACK_TITLES, STACKS, installed_distributions
+from mmhybrid.stacks import STACK_TITLES, STACKS, VARIANTS, installed_distributions
 
 # What is tried, in the order in which it has to work. `details` ends up in the report.
 PROBES = {
@@ -44,10 +44,23 @@ details.update(cuda=torch.version.cuda, gpus=gpus if torch.cuda.is_available() e
     'mmcv': 'import mmcv',
     'mmcv._ext': """
 import mmcv._ext
+details.update(operators='compiled' if mmcv._ext.__name__ == 'mmcv._ext' else 'mmhybrid')
 import torch
-from mmcv.ops import get_compiling_cuda_version, nms
-nms(torch.zeros(1, 4), torch.zeros(1), 0.5)  # those of another torch may load, and fail here
-details.update(cuda=get_compiling_cuda_version())
+from mmcv import ops
+# Those compiled for another torch may load, and fail when they are called.
+gpu = torch.cuda.is_available()
+device = 'cuda' if gpu else 'cpu'
+maps, box = torch.ones(1, 1, 4, 4, device=device), torch.ones(1, 5, device=device)
+ops.nms(box[:, :4], box[:, 0], 0.5)
+ops.roi_align(maps, box * 0, 2)
+ops.deform_conv2d(maps, maps.new_zeros(1, 2, 4, 4), maps[..., :1, :1])
+if gpu or details['operators'] == 'mmhybrid':  # compiled, these two are for GPUs alone
+    ops.sigmoid_focal_loss(box, box[:, 0].long())
+    points = box.new_full((1, 1, 1, 1, 1, 2), 0.5)
+    function = ops.multi_scale_deform_attn.MultiScaleDeformableAttnFunction
+    size = torch.tensor([[4, 4]], device=device)
+    function.apply(maps.view(1, 16, 1, 1), size, size[0, :1] * 0, points, points[..., 0], 1)
+details.update(cuda=ops.get_compiling_cuda_version())
 """,
     'pycocotools': 'import pycocotools.mask',
     'mmdet': 'import mmdet.models, mmdet.evaluation',
@@ -73,7 +86,7 @@ try:
     exec(code)
     details['version'] = str(getattr(sys.modules.get(name), '__version__', ''))
 except BaseException as error:
-    details = dict(error=type(error).__name__, message=str(error))
+    details.update(error=type(error).__name__, message=str(error))
 print('\\n{MARK}' + json.dumps(details), flush=True)
 """
 
@@ -108,12 +121,6 @@ def find_compiler() -> str | None:
     return output.splitlines()[0] if output else path
 
 
-def find_nvcc() -> str | None:
-    """The CUDA compiler, where torch looks for it."""
-    home = os.environ.get('CUDA_HOME') or os.environ.get('CUDA_PATH') or '/usr/local/cuda'
-    return shutil.which('nvcc') or shutil.which('nvcc', path=f'{home}/bin')
-
-
 def examine(report: Callable[[str], None] = lambda name: None) -> Facts:
     """Look at everything; `report` gets the name of each library that has been tried."""
 
@@ -128,7 +135,6 @@ def examine(report: Callable[[str], None] = lambda name: None) -> Facts:
         distributions=installed_distributions(),
         probes=probes,
         compiler=find_compiler(),
-        nvcc=find_nvcc(),
         driver=shutil.which('nvidia-smi') is not None,
     )
 
@@ -181,9 +187,12 @@ def state(name: str, facts: Facts) -> str:
     if name == 'torch':
         return f'built for CUDA {details["cuda"]}' if details['cuda'] else 'built for the CPU'
     if name == 'mmcv._ext':
+        if details['operators'] == 'mmhybrid':
+            return "mmhybrid's own, not compiled"
         cuda = details['cuda']
-        return 'for the CPU' if cuda == 'not available' else f'for the CPU and CUDA {cuda}'
+        return 'compiled for the CPU' + (f' and CUDA {cuda}' if cuda != 'not available' else '')
     candidates = [names[name] for names in STACKS.values() if name in names]
+    candidates += [variant for variant, of in VARIANTS.items() if of == name]
     if name == 'cv2':
         candidates = [*OPENCV_WITH_WINDOWS, 'opencv-python-headless']
     return ', '.join(it for it in candidates if it in facts.distributions)

@@ -9,6 +9,7 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 
+from mmhybrid import __version__
 from mmhybrid.stacks import (
     DEFAULT_STACK,
     ROOT,
@@ -46,7 +47,6 @@ class Facts:
     distributions: dict[str, str]  # name -> version
     probes: dict[str, dict] = field(default_factory=dict)  # import name -> version or error, ...
     compiler: str | None = None
-    nvcc: str | None = None
     driver: bool = False  # an NVIDIA driver is there
 
     @property
@@ -114,35 +114,31 @@ def torchvision_for(torch_version: str) -> str:
     return f'torchvision==0.{int(match.group(1)) + 15}.*' if match else 'torchvision'
 
 
-def build_mmcv(facts: Facts, requirement: str | None = None, stack: str | None = None) -> list[str]:
-    """Compile mmcv against the torch that is installed, past pip's cache."""
-    stack = stack or facts.stack
-    requirement = requirement or pinned(STACKS[stack]['mmcv'], facts, stack)
-    variables = 'CFLAGS="-O2 -g0 -w"'
-    if facts.nvcc and facts.gpus:
-        variables += ' FORCE_CUDA=1'
-    elif facts.driver and not facts.nvcc:  # its setup would ask for nvcc and fail
-        variables += ' CUDA_VISIBLE_DEVICES='
-    build = '--no-build-isolation --no-cache-dir --force-reinstall --no-deps'.split()
-    variants = [
-        name for name, of in VARIANTS.items() if of == 'mmcv' and name in facts.distributions
-    ]
+def install_mmcv(facts: Facts, requirement: str | None = None) -> list[str]:
+    """Put in mmcv without compiled operators, past pip's cache, which may hold a compiled one."""
+    name = STACKS[facts.stack]['mmcv']
+    variants = [it for it, of in VARIANTS.items() if of == 'mmcv' and it in facts.distributions]
+    if variants and requirement is None:  # the same version
+        requirement = f'{name}=={facts.distributions[variants[0]]}'
+    requirement = requirement or pinned(name, facts)
     return [
-        *([pip('uninstall', '-y', *variants)] if variants else []),
-        pip('install', SETUPTOOLS[stack], 'wheel', 'ninja', 'psutil', 'packaging'),
-        f'{variables} {pip("install", *build, requirement)}',
+        *([pip('uninstall', '-y', *variants)] if variants else []),  # they share files
+        pip('install', *'--force-reinstall --no-deps --no-cache-dir'.split(), requirement),
         pip('install', requirement),  # now what it depends on
     ]
 
 
+def install_mmhybrid() -> str:
+    """Install mmhybrid alone, and with it the line that finds its operators."""
+    options = '--force-reinstall --no-deps'.split()
+    if (ROOT / 'setup.py').exists():
+        return pip('install', *options, '-e', str(ROOT))
+    return pip('install', *options, f'mmhybrid=={__version__}')
+
+
 def install_stack(stack: str) -> list[str]:
     """All of one stack beside a torch, where nothing of the other is left."""
-    empty = Facts({})
-    others = [name for library, name in STACKS[stack].items() if library != 'mmcv']
-    return [
-        *build_mmcv(empty, stack=stack),
-        pip('install', *(pinned(name, empty, stack) for name in others)),
-    ]
+    return [pip('install', *(pinned(it, Facts({}), stack) for it in STACKS[stack].values()))]
 
 
 def reinstall(distribution: str, facts: Facts) -> list[str]:
@@ -171,11 +167,24 @@ def judge(module: str, message: str, facts: Facts) -> Problem:
             install_torch(facts),
         )
     if module == 'mmcv._ext' or re.search(r'mmcv[/.]_ext', message):
-        if 'No module named' in message:
-            why = 'mmcv was installed without them: torch was not there when it was built.'
-        else:
-            why = f'mmcv was compiled for another torch ({last_line(message)}).'
-        return Problem('mmcv-ops', 'the compiled ops of mmcv do not load', why, build_mmcv(facts))
+        if re.search(r"No module named 'mmcv\._ext'", message):
+            return Problem(
+                'operators-missing',
+                'mmcv has no operators here',
+                'mmcv comes without compiled ones, and mmhybrid, which brings its own, is not '
+                'installed in this environment.',
+                [install_mmhybrid()],
+            )
+        if facts.probes.get('mmcv._ext', {}).get('operators') == 'mmhybrid':
+            title = 'the operators of mmhybrid fail'
+            return Problem('operators-failing', title, last_line(message), [install_mmhybrid()])
+        return Problem(
+            'operators-compiled',
+            'the compiled operators of mmcv do not work',
+            f'mmcv was compiled for another torch, or without CUDA ({last_line(message)}). Without '
+            'them, those of mmhybrid are used; to compile them again: make install OPS=compiled.',
+            install_mmcv(facts),
+        )
     if 'transformers' in facts.distributions and re.search(
         r"NoneType takes no arguments|cannot import name .* from 'transformers", message
     ):
@@ -218,7 +227,7 @@ def missing(module: str, facts: Facts) -> Problem:
     elif library == 'torchvision':
         commands = [pip('install', torchvision_for(torch))]
     elif library == 'mmcv':
-        commands = build_mmcv(facts)
+        commands = install_mmcv(facts)
     else:
         commands = [pip('install', pinned(distribution, facts))]
     title = f'{library} is not installed'
@@ -229,7 +238,7 @@ def broken(library: str, why: str, facts: Facts) -> Problem:
     """A library that is there and does not work, for no reason that is known here."""
     distribution = distribution_of(library, facts.stack)
     if library == 'mmcv':
-        commands = build_mmcv(facts)
+        commands = install_mmcv(facts)
     elif library == 'torch':
         commands = install_torch(facts)
     elif library == 'mmhybrid' or distribution not in facts.distributions:
@@ -259,7 +268,7 @@ def incompatible(module: str, library: str, versions: str, facts: Facts) -> Prob
     title = f'{module} does not accept the {library} that is installed'
     commands = [pip('install', requirement)]
     if library == 'mmcv':
-        commands = build_mmcv(facts, requirement)
+        commands = install_mmcv(facts, requirement)
     return Problem(f'version-{library}', title, f'It accepts {library}{versions}.', commands)
 
 
@@ -309,13 +318,9 @@ def diagnose(facts: Facts) -> list[Problem]:
         problem = causes[message] = problems.setdefault(problem.id, problem)
         problem.breaks.append(module)
         problem.blocks |= module in MAIN_JOB
-    if facts.gpus and facts.probes.get('mmcv._ext', {}).get('cuda') == 'not available':
-        problems['mmcv-cuda'] = mmcv_without_cuda(facts)
-    if facts.probes.get('mmhybrid', {}).get('installed') is False:
+    absent = facts.probes.get('mmhybrid', {}).get('installed') is False
+    if absent and 'operators-missing' not in problems:  # it has the same cure
         problems['missing-mmhybrid'] = mmhybrid_not_installed()
-    compiles = any('--no-build-isolation' in it for p in problems.values() for it in p.commands)
-    if compiles and facts.compiler is None:
-        problems = {'compiler': no_compiler(), **problems}
     return list(problems.values())
 
 
@@ -347,23 +352,6 @@ def two_stacks(facts: Facts) -> Problem:
     )
 
 
-def mmcv_without_cuda(facts: Facts) -> Problem:
-    """A GPU that torch would use and mmcv cannot."""
-    why = f'Training would stop at its first op on the GPU ({facts.gpus[0]}). '
-    if facts.nvcc:
-        why += f'mmcv can be compiled with {facts.nvcc}.'
-        commands = build_mmcv(facts)
-    else:
-        cuda = facts.probes['torch'].get('cuda')
-        why += (
-            f'To use it, install the CUDA toolkit {cuda}, whose nvcc is missing here, and run this '
-            'again. The command makes torch use the CPU in this shell.'
-        )
-        commands = ['export CUDA_VISIBLE_DEVICES=']
-    title = 'the ops of mmcv were compiled without CUDA'
-    return Problem('mmcv-cuda', title, why, commands, ['mmdet'], blocks=True)
-
-
 def mmhybrid_not_installed() -> Problem:
     """mmhybrid was found in the current folder alone."""
     return Problem(
@@ -371,17 +359,5 @@ def mmhybrid_not_installed() -> Problem:
         'mmhybrid itself is not installed',
         'The tools of this checkout work all the same; a config elsewhere that names mmhybrid '
         'does not. The command installs mmhybrid alone and replaces nothing.',
-        [pip('install', '-e', str(ROOT))],
-    )
-
-
-def no_compiler() -> Problem:
-    """mmcv has to be compiled and there is nothing to compile it with."""
-    return Problem(
-        'compiler',
-        'there is no C++ compiler',
-        'mmcv comes as source code. On Debian and Ubuntu:',
-        ['sudo apt-get install g++ python3-dev'],
-        ['mmcv'],
-        blocks=True,
+        [install_mmhybrid()],
     )

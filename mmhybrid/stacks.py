@@ -25,14 +25,14 @@ STACKS = {
     },
     'openmmlab': {
         'mmengine': 'mmengine',
-        'mmcv': 'mmcv',
+        'mmcv': 'mmcv-lite',
         'mmdet': 'mmdet',
         'mmseg': 'mmsegmentation',
         'mmpretrain': 'mmpretrain',
     },
 }
-# Other distributions of the OpenMMLab stack, by the one that they stand in for.
-VARIANTS = {'mmcv-lite': 'mmcv', 'mmcv-full': 'mmcv', 'mmengine-lite': 'mmengine'}
+# Other distributions of the OpenMMLab stack, with the import name; the first two are compiled.
+VARIANTS = {'mmcv': 'mmcv', 'mmcv-full': 'mmcv', 'mmengine-lite': 'mmengine'}
 
 
 def installed_distributions(path: Sequence[str] | None = None) -> dict[str, str]:
@@ -66,6 +66,7 @@ def pins(stack: str) -> dict[str, str]:
     """Distribution name -> requirement, as the checkout pins them; empty outside a checkout."""
     return {
         re.split(r'[<>=!~ ]', line)[0]: line
-        for path in sorted((REQUIREMENTS / stack).glob('*.txt'))
+        for path in (REQUIREMENTS / f'{stack}.txt', REQUIREMENTS / f'tests-{stack}.txt')
+        if path.exists()
         for line in requirements(path)
     }

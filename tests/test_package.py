@@ -4,6 +4,8 @@ import os
 import shutil
 import subprocess
 import sys
+import sysconfig
+import venv
 import zipfile
 from pathlib import Path
 
@@ -33,15 +35,21 @@ def run(*command, cwd, **variables):
 
 
 @pytest.fixture(scope='module')
-def wheel(tmp_path_factory):
-    """The wheel that is built from the source archive, not from the checkout."""
-    folder = tmp_path_factory.mktemp('package')
-    checkout = folder / 'checkout'
+def checkout(tmp_path_factory):
+    """A copy of this checkout."""
+    checkout = tmp_path_factory.mktemp('package') / 'checkout'
     for part in PARTS:
         ignored = shutil.ignore_patterns('__pycache__', '_build', 'golden', 'images')
         shutil.copytree(ROOT / part, checkout / part, ignore=ignored)
     for name in FILES:
         shutil.copy(ROOT / name, checkout)
+    return checkout
+
+
+@pytest.fixture(scope='module')
+def wheel(checkout):
+    """The wheel that is built from the source archive, not from the checkout."""
+    folder = checkout.parent
     run('setup.py', '-q', 'sdist', '-d', folder, cwd=checkout)
     (archive,) = folder.glob('*.tar.gz')
     shutil.unpack_archive(archive, folder / 'source', filter='data')
@@ -71,15 +79,15 @@ def test_wheel_holds_what_it_should(wheel):
     assert {f'mmhybrid/.mim/{path}' for path in index['Import']} <= set(names)
     assert {Path(name).name for name in names} >= {'LICENSE', 'NOTICE'}
     top = {Path(name).parts[0] for name in names}
-    assert top == {'mmhybrid', f'mmhybrid-{mmhybrid.__version__}.dist-info'}
+    assert top == {'mmhybrid', 'mmhybrid.pth', f'mmhybrid-{mmhybrid.__version__}.dist-info'}
     assert not [name for name in names if name.endswith('.pyc')]
     (metadata,) = (name for name in names if name.endswith('/METADATA'))
     metadata = zipfile.ZipFile(wheel).read(metadata).decode()
     # Alone it replaces nothing in the environment it comes to.
     required = [line for line in metadata.splitlines() if line.startswith('Requires-Dist')]
     assert required and all('extra ==' in line for line in required)
-    assert not any('mmcv' in line for line in required)
-    for extra in ('onedl', 'export', 'docs', 'tests'):
+    assert "Requires-Dist: onedl-mmcv==2.3.6; extra == 'onedl'" in metadata.replace('"', "'")
+    for extra in ('onedl', 'openmmlab', 'export', 'docs', 'tests'):
         assert f'Provides-Extra: {extra}\n' in metadata
 
 
@@ -137,3 +145,56 @@ def test_unknown_config():
     with pytest.raises(FileNotFoundError, match='did you mean maskrcnn_vitcomer_b'):
         mmhybrid.config_path('mask_rcnn_vitcomer_b.py')
     assert mmhybrid.list_configs('no*such') == []
+
+
+@pytest.mark.parametrize('kind', ['wheel', 'editable'])
+def test_whoever_imports_mmcv_finds_the_operators(kind, checkout, wheel, tmp_path):
+    """In a fresh environment, without `import mmhybrid` first."""
+    venv.create(tmp_path / 'venv', with_pip=False, symlinks=True)
+    (site,) = tmp_path.glob('venv/lib/python3*/site-packages')
+    (site / 'libraries.pth').write_text(sysconfig.get_path('purelib'))  # torch, setuptools
+    mmcv = tmp_path / 'path' / 'mmcv'
+    mmcv.mkdir(parents=True)
+    (mmcv / '__init__.py').touch()
+    source = tmp_path / 'source'
+    shutil.copytree(checkout, source)
+    python = tmp_path / 'venv' / 'bin' / 'python'
+    pip = ('-m', 'pip', '-q', '--disable-pip-version-check', '--python', python)
+    options = ('--no-index', '--no-deps', '--no-build-isolation')
+    what = [wheel] if kind == 'wheel' else ['-e', source]
+    run(*pip, 'install', *options, *what, cwd=tmp_path, PYTHONPATH='')
+
+    def found(*flags):
+        code = f'import sys; sys.path.insert(0, {str(mmcv.parent)!r})\n'
+        code += 'import mmcv._ext\nprint(mmcv._ext.__name__, bool(mmcv._ext.__spec__))'
+        command = [python, *flags, '-c', code]
+        return subprocess.run(command, cwd=tmp_path, env={}, capture_output=True, text=True)
+
+    for flags in ((), ('-I',)):
+        done = found(*flags)
+        assert (done.stdout, done.stderr) == ('mmhybrid.ops.ext True\n', '')
+    (mmcv / '_ext.py').touch()  # in the place of a compiled one
+    assert found().stdout == 'mmcv._ext True\n'
+    (mmcv / '_ext.py').unlink()
+    if kind == 'editable':  # moved away: other programs notice nothing
+        source.rename(tmp_path / 'elsewhere')
+        done = subprocess.run([python, '-c', 'import json'], capture_output=True, text=True, env={})
+        assert (done.returncode, done.stderr) == (0, '')
+        assert "No module named 'mmcv._ext'" in found().stderr
+    run(*pip, 'uninstall', '-y', 'mmhybrid', cwd=tmp_path, PYTHONPATH='')
+    assert {path.name for path in site.iterdir()} <= {'libraries.pth', '__pycache__'}
+    assert "No module named 'mmcv._ext'" in found().stderr
+
+
+def test_the_finder_answers_one_name_and_stands_once():
+    code = """
+import sys, importlib, mmhybrid
+finders = [it for it in sys.meta_path if getattr(it, '__name__', '') == 'OperatorFinder']
+from mmhybrid.ops import finder
+importlib.reload(finder)
+assert sys.meta_path.count(finders[0]) == len(finders) == 1, sys.meta_path
+assert finders[0].find_spec('mmcv._ext').name == 'mmcv._ext'
+assert finders[0].find_spec('mmcv.ops') is finders[0].find_spec('_ext') is None
+assert 'torch' not in sys.modules
+"""
+    run('-c', code, cwd=ROOT)

@@ -36,12 +36,14 @@ def open_predictor(cfg, model_file):
 class Predictor:
     """A trained model of a config, from a checkpoint or an exported file, with its test pipeline.
 
+    ``model`` is one that is in memory, to be taken in place of a file.
+
     Raises:
         UsageError, CheckpointError, ExportError: the file is not one of the config's, classes have
             no names, or the test pipeline does not begin with reading an image file.
     """
 
-    def __init__(self, cfg, checkpoint):
+    def __init__(self, cfg, checkpoint=None, model=None):
         from mmengine.dataset import Compose
         from mmengine.device import get_device
         from mmengine.model import revert_sync_batchnorm
@@ -61,9 +63,9 @@ class Predictor:
             )
         self._as_float = loader.get('to_float32', False)
         with self._in_scope():
-            self.model = revert_sync_batchnorm(MODELS.build(cfg.model))
+            self.model = model or revert_sync_batchnorm(MODELS.build(cfg.model))
             self._prepare = Compose(steps)
-        meta = load_model(self.model, checkpoint)
+        meta = load_model(self.model, checkpoint) if model is None else {}
         named = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
         self.classes = meta.get('classes') or named
         if self.classes is None:

@@ -2,8 +2,9 @@
 
     python tools/demo.py [--work-dir DIR] [--data DIR] [--epochs N]
 
-A second run redoes only what is needed: it goes on with an interrupted training, and does not
-repeat a finished one while the config and the images are the same.
+After each epoch there are an AP and pictures to look at. A second run redoes only what is needed:
+it goes on with an interrupted training, and does not repeat a finished one while the config and
+the images are the same.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main(argv=None):
     )
     say('2/4  training')
     state = prepare(work_dir, fingerprint(cfg, read_record(args.data)))
-    checkpoint = train(work_dir, state, arguments, options)
+    checkpoint = train(work_dir, state, arguments, options, cfg, args.data)
 
     say('3/4  evaluation')
     if 'metrics' not in state:
@@ -64,7 +65,7 @@ def main(argv=None):
     say('4/4  pictures')
     predictions, curves = work_dir / 'predictions.png', work_dir / 'curves.png'
     if not predictions.exists():
-        draw_predictions(cfg, checkpoint, args.data, predictions)
+        draw_predictions(cfg, args.data, predictions, checkpoint)
     draw_curves(work_dir, curves)
     metrics = state['metrics']
     print()
@@ -125,7 +126,7 @@ def write_state(work_dir, state):
     part.replace(work_dir / STATE)
 
 
-def train(work_dir, state, arguments, options):
+def train(work_dir, state, arguments, options, cfg, data):
     """Train, or go on, or do nothing; return the last checkpoint."""
     from mmhybrid.engine import latest_checkpoint
 
@@ -137,7 +138,8 @@ def train(work_dir, state, arguments, options):
 
     begin = time.monotonic()
     try:
-        train.main([*arguments, *(['--resume'] if done else []), *options])
+        arguments = [*arguments, *(['--resume'] if done else []), *options]
+        train.main(arguments, [show_epochs(cfg, data, work_dir)])
     finally:
         state['minutes'] += (time.monotonic() - begin) / 60
         write_state(work_dir, state)
@@ -147,12 +149,38 @@ def train(work_dir, state, arguments, options):
     return done
 
 
-def draw_predictions(cfg, checkpoint, data, path):
+def show_epochs(cfg, data, work_dir):
+    """A hook that says after each epoch but the last what has been reached, and draws it."""
+    from mmengine.hooks import Hook
+
+    class ShowEpochs(Hook):
+        def before_train(self, runner):
+            self.begin = time.monotonic(), runner.iter
+
+        def after_val_epoch(self, runner, metrics=None):
+            if runner.epoch >= runner.max_epochs:
+                return
+            path = work_dir / f'predictions_epoch_{runner.epoch}.png'
+            draw_predictions(cfg, data, path, model=runner.model)
+            time_begun, first = self.begin
+            seconds = (time.monotonic() - time_begun) / (runner.iter - first)
+            left = seconds * (runner.max_iters - runner.iter) / 60
+            box, mask = (metrics[f'coco/{kind}_mAP'] for kind in ('bbox', 'segm'))
+            print(
+                f'\n     after epoch {runner.epoch} of {runner.max_epochs}: box AP {box:.3f}, mask '
+                f'AP {mask:.3f}, pictures in {path}; the rest takes about {max(left, 1):.0f} min\n',
+                flush=True,
+            )
+
+    return ShowEpochs()
+
+
+def draw_predictions(cfg, data, path, checkpoint=None, model=None):
     """A grid of validation images: ground truth beside prediction, twice a row."""
     from _predict import Predictor
     from pycocotools.coco import COCO
 
-    predictor = Predictor(cfg, checkpoint)
+    predictor = Predictor(cfg, checkpoint, model)
     colors = np.array(PALETTE, np.uint8)
     truth = COCO(str(data / 'annotations/instances_val.json'))
     pictures = []

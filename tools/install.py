@@ -1,16 +1,15 @@
 """Set up an environment with a pinned stack; `make install` runs this.
 
-The order of requirements/<stack>/*.txt matters, so each file is a step. What a step left behind
-when it was interrupted is cleared away, the doctor examines the result and what it knows to mend
-is mended, and a stamp is written when all is well: with the stamp, nothing is done again. Only the
-standard library is used.
+It is `pip install -r requirements/STACK.txt -e .` with an environment, a sign of life and the tools
+of the tests. What an interruption left behind is cleared away, the doctor examines the result, what
+it knows to mend is mended, and a stamp is written when all is well: with the stamp, nothing is done
+again. Only the standard library is used.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import fcntl
 import hashlib
 import importlib.util
 import json
@@ -18,9 +17,9 @@ import os
 import shlex
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,33 +34,29 @@ if sys.version_info < PYTHONS[0]:  # the next imports fail with it
     sys.exit(WRONG_PYTHON)
 
 sys.path.insert(0, str(ROOT))
-from mmhybrid.doctor import find_compiler, find_nvcc  # noqa: E402
+from mmhybrid.doctor import find_compiler  # noqa: E402
 from mmhybrid.stacks import (  # noqa: E402
     DEFAULT_STACK,
     REQUIREMENTS,
     STACK_TITLES,
+    STACKS,
     installed_distributions,
     installed_stacks,
     pins,
 )
 
 MINE = '{}.{}'.format(*sys.version_info)
-# File of a stack's requirements, what it brings, how long that takes.
-STEPS = (
-    ('1-build.txt', 'build tools', 'seconds'),
-    ('2-torch.txt', 'torch and torchvision', '6 GB on disk; minutes, by the connection'),
-    ('3-mmcv.txt', 'mmcv', 'compiled here, 5 to 10 minutes on two cores; seconds if pip kept it'),
-    ('4-mm.txt', 'MMDetection, MMSegmentation and MMPretrain', 'about a minute'),
-)
-COMPILED = '3-mmcv.txt'
+FIRST = ('torch', 'torchvision', 'numpy')  # a step of their own: they take longest
+COMPILED = REQUIREMENTS / 'compiled.txt'
+FINDER = ROOT / 'mmhybrid' / 'ops' / 'finder.py'  # the environment holds a copy of its text
 LINT = REQUIREMENTS / 'lint.txt'
 TESTS = REQUIREMENTS / 'tests.txt'
-STACK_TESTS = '5-tests.txt'
 DISK = 12  # GB: what is installed, and as much again while pip unpacks it
-MENDABLE = ('mmcv-ops', 'mmcv-cuda', 'opencv-libraries', 'broken-', 'missing-')
+MENDABLE = ('operators', 'opencv-libraries', 'broken-', 'missing-')
 COMPILER_FLAGS = '-O2 -g0 -w'  # no debug information: a third off the time
 FOREIGN_VARIABLES = (
-    'PYTHONHOME', 'PYTHONPATH', 'PIP_PREFIX', 'PIP_REQUIRE_VIRTUALENV', 'PIP_TARGET', 'PIP_USER',
+    'PYTHONHOME', 'PYTHONPATH', 'PIP_NO_BUILD_ISOLATION', 'PIP_PREFIX', 'PIP_REQUIRE_VIRTUALENV',
+    'PIP_TARGET', 'PIP_USER',
 )  # fmt: skip
 
 
@@ -72,11 +67,12 @@ class SetupError(Exception):
 class Environment:
     """A virtual environment, and the folder in it where the set-up keeps its state."""
 
-    def __init__(self, path: Path, stack: str) -> None:
+    def __init__(self, path: Path, stack: str, compiled: bool = False) -> None:
         self.path = path
         self.stack = stack
-        self.bin = path / 'bin'
-        self.python = self.bin / 'python'
+        self.compiled = compiled  # mmcv's own operators
+        self.bin = path / ('Scripts' if os.name == 'nt' else 'bin')
+        self.python = self.bin / ('python.exe' if os.name == 'nt' else 'python')
         self.config = path / 'pyvenv.cfg'
         self.state = path / '.mmhybrid'
         self.stamp = self.state / 'stamp.json'
@@ -86,7 +82,8 @@ class Environment:
     @property
     def site_packages(self) -> Path:
         """The folder of packages; one that does not exist where there are none."""
-        return next(iter(self.path.glob('lib/python3*/site-packages')), self.path / 'lib')
+        pattern = 'Lib/site-packages' if os.name == 'nt' else 'lib/python3*/site-packages'
+        return next(self.path.glob(pattern), self.path / 'lib')
 
     @property
     def distributions(self) -> dict[str, str]:
@@ -107,9 +104,15 @@ class Environment:
         name, _, version = requirement.partition('==')
         return self.distributions.get(name, '').partition('+')[0] == version
 
+    @property
+    def tests(self) -> list[Path]:
+        """Requirements of what tests need beside the stack."""
+        return [REQUIREMENTS / f'tests-{self.stack}.txt', TESTS, LINT]
+
     def key(self) -> str:
-        """Hash what the stamp depends on: the requirement files and the Python version."""
-        files = [*sorted((REQUIREMENTS / self.stack).glob('*.txt')), TESTS, LINT]
+        """Hash what the stamp depends on: requirements, Python, operators and their finder."""
+        files = [REQUIREMENTS / f'{self.stack}.txt', *self.tests, FINDER]
+        files += [COMPILED] if self.compiled else []
         text = [self.python_version, *(f'{file.name}\n{file.read_text("utf-8")}' for file in files)]
         return hashlib.sha256('\n'.join(text).encode()).hexdigest()
 
@@ -137,19 +140,13 @@ class Runner:
 
     def __init__(self, environment: Environment) -> None:
         self.environment = environment
-        self.lock: int | None = None  # descriptor of the lock, kept open by what is run
 
     def variables(self) -> dict[str, str]:
-        """The variables for pip and compilers, without those that would lead pip elsewhere."""
+        """The variables for pip, without those that would lead it elsewhere."""
         environment = self.environment
         variables = {k: v for k, v in os.environ.items() if k not in FOREIGN_VARIABLES}
-        variables.setdefault('MAX_JOBS', str(compile_jobs()))
-        variables.setdefault('CFLAGS', COMPILER_FLAGS)
-        variables.setdefault('CXXFLAGS', COMPILER_FLAGS)
-        if find_nvcc() is None:
-            variables['CUDA_VISIBLE_DEVICES'] = ''  # with a GPU mmcv would ask for nvcc and fail
         return {
-            **variables,
+            **{'CFLAGS': COMPILER_FLAGS, 'CXXFLAGS': COMPILER_FLAGS, **variables},
             'PATH': f'{environment.bin}{os.pathsep}{os.environ.get("PATH", os.defpath)}',
             'PIP_DISABLE_PIP_VERSION_CHECK': '1',
             'PIP_NO_INPUT': '1',
@@ -178,8 +175,7 @@ class Runner:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                start_new_session=True,  # so that an interruption ends the compilers too
-                pass_fds=() if self.lock is None else (self.lock,),
+                start_new_session=True,  # so that an interruption ends what pip starts too
             )
         try:
             self.watch(process, start)
@@ -206,11 +202,16 @@ class Runner:
                 process.wait(pause)
                 break
             except subprocess.TimeoutExpired:
-                text = f'  {clock(time.monotonic() - start)}  {activity(self.environment)}'
+                text = f'  {clock(time.monotonic() - start)}  {self.last_line()}'
                 text = text[: shutil.get_terminal_size().columns - 1]
                 print(f'\r\033[K{text}' if live else text, end='' if live else '\n', flush=True)
         if live:
             print('\r\033[K', end='')
+
+    def last_line(self) -> str:
+        """The last line of what the running command printed."""
+        lines = self.environment.log.read_text('utf-8', errors='replace').splitlines()
+        return lines[-1].strip() if lines else ''
 
     def doctor(self) -> dict:
         """The doctor's report on the environment."""
@@ -237,33 +238,19 @@ class Runner:
         return False
 
 
-def compile_jobs() -> int:
-    """As many compilers as there are cores, and memory for: one takes up to 1.5 GB."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, 'sched_getaffinity') else os.cpu_count()
-    memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-    return max(1, min(cores or 1, int(memory / 1.5e9)))
-
-
 def clock(seconds: float) -> str:
     """Minutes and seconds."""
     return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
 
 
-def activity(environment: Environment) -> str:
-    """Describe the running command's progress: files compiled, else its last line of output."""
-    for plan in environment.temporary.glob('pip-*/*/build/temp*/build.ninja'):
-        with contextlib.suppress(OSError):
-            total = plan.read_text().count(': compile ') + plan.read_text().count(': cuda_compile ')
-            return f'{len(list(plan.parent.rglob("*.o")))} of {total} files compiled'
-    lines = environment.log.read_text('utf-8', errors='replace').splitlines()
-    return lines[-1].strip() if lines else ''
-
-
 def end_group(process: subprocess.Popen) -> None:
     """End a process and all that it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
+    for number in ('SIGTERM', 'SIGKILL'):
         with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
-            os.killpg(process.pid, number)
+            if hasattr(os, 'killpg'):
+                os.killpg(process.pid, getattr(signal, number))
+            else:
+                process.kill()
             process.wait(10)
 
 
@@ -332,11 +319,10 @@ def check_machine(environment: Environment) -> None:
     """Find what is missing before gigabytes are fetched.
 
     Raises:
-        SetupError: too new a Python, no compiler, no Python headers, or too little disk.
+        SetupError: too new a Python, too little disk, or a compiler that is asked for and absent.
     """
     if sys.version_info[:2] > PYTHONS[1]:
         raise SetupError(WRONG_PYTHON)
-    on_debian = 'On Debian and Ubuntu: sudo apt-get install'
     if 'torch' not in environment.distributions:
         free = shutil.disk_usage(environment.path).free / 1e9
         if free < DISK:
@@ -344,20 +330,12 @@ def check_machine(environment: Environment) -> None:
                 f'{environment.path} has {free:.1f} GB of disk left; expected {DISK} GB. Free '
                 'some, or name a folder on another disk: make install VENV=/path/to/venv'
             )
-    mmcv = [name for name in environment.distributions if name.endswith('mmcv')]
-    if mmcv:
-        return
-    if find_compiler() is None:
-        wanted = os.environ.get('CXX', 'c++')
-        raise SetupError(f'No C++ compiler ({wanted}), and mmcv is compiled. {on_debian} g++')
-    header = python_header()
-    if not header.exists():
-        raise SetupError(f'No {header}, and mmcv is compiled with it. {on_debian} python{MINE}-dev')
-
-
-def python_header() -> Path:
-    """The header that every extension of this Python is compiled with."""
-    return Path(sysconfig.get_path('include'), 'Python.h')
+    if environment.compiled and find_compiler() is None:
+        raise SetupError(
+            f'No C++ compiler ({os.environ.get("CXX", "c++")}), and OPS=compiled needs one. On '
+            f'Debian and Ubuntu: sudo apt-get install g++ python{MINE}-dev; or leave OPS=compiled '
+            'out: mmhybrid brings operators that need no compiler'
+        )
 
 
 def prepare_venv(environment: Environment, runner: Runner) -> None:
@@ -390,19 +368,35 @@ def clear_interrupted(environment: Environment) -> None:
 
 
 def install_stack(environment: Environment, runner: Runner) -> None:
-    """The steps of the stack, then what tests need; each keeps what those before it pinned."""
+    """torch, which takes longest; then the rest of the stack and what tests need."""
     pip = [str(environment.python), '-m', 'pip', 'install']
-    folder = REQUIREMENTS / environment.stack
-    constraints: list[str] = []
-    for number, (file, title, estimate) in enumerate(STEPS, 1):
-        options = ['--no-build-isolation'] if file == COMPILED else []
-        command = [*pip, *options, '-r', str(folder / file), *constraints]
-        runner.run(f'[{number}/{len(STEPS) + 1}] {title}', estimate, command)
-        constraints += ['-c', str(folder / file)]
-    last = len(STEPS) + 1
-    files = (folder / STACK_TESTS, TESTS, LINT)
-    command = [*pip, *(part for file in files for part in ('-r', str(file))), *constraints]
-    runner.run(f'[{last}/{last}] test tools', 'seconds', command)
+    pinned = pins(environment.stack)
+    first = [pinned[name] for name in FIRST]
+    runner.run('torch and torchvision', '6 GB on disk; minutes, by the connection', [*pip, *first])
+    if environment.compiled:
+        compile_mmcv(environment, runner, pip)
+    if 'mmcv' in environment.distributions:  # compiled: its files are those of mmcv-lite as well
+        pinned.pop('mmcv-lite', None)
+    files = [part for file in environment.tests for part in ('-r', str(file))]
+    title = 'MMCV, MMDetection, MMSegmentation, MMPretrain and the tools of the tests'
+    runner.run(title, 'a minute or two', [*pip, *pinned.values(), *files])
+
+
+def compile_mmcv(environment: Environment, runner: Runner, pip: list[str]) -> None:
+    """Build mmcv with its operators, beside torch and past pip's cache, unless that was done."""
+    pinned = pins(environment.stack)
+    mmcv = pinned[STACKS[environment.stack]['mmcv']].replace('mmcv-lite', 'mmcv')
+    built, wanted = environment.state / 'compiled.txt', f'{mmcv} {pinned["torch"]}'
+    done = built.exists() and built.read_text() == wanted
+    if done and any(environment.site_packages.glob('mmcv/_ext*')):
+        return
+    runner.run('compilers', 'seconds', [*pip, pinned['setuptools'], '-r', str(COMPILED)])
+    if 'mmcv-lite' in environment.distributions:
+        runner.run('without mmcv-lite', 'seconds', [*pip[:-1], 'uninstall', '-y', 'mmcv-lite'])
+    options = '--no-build-isolation --no-cache-dir --force-reinstall --no-deps'.split()
+    estimate = 'compiled here: 5 to 15 minutes on two cores, up to an hour on slow ones'
+    runner.run('MMCV with its operators', estimate, [*pip, *options, mmcv])
+    built.write_text(wanted)
 
 
 def install_checkout(environment: Environment, runner: Runner) -> None:
@@ -429,7 +423,7 @@ def examine_and_mend(environment: Environment, runner: Runner) -> None:
             problem
             for problem in problems
             if problem['id'].startswith(MENDABLE) and problem['id'] not in tried
-            if not any(command.startswith('export ') for command in problem['commands'])
+            if not (environment.compiled and problem['id'] == 'operators-compiled')
         ]
         if not mendable:
             raise SetupError(describe(problems))
@@ -437,7 +431,7 @@ def examine_and_mend(environment: Environment, runner: Runner) -> None:
         tried.add(problem['id'])
         print(f'Mending: {problem["title"]}. {problem["why"]}', flush=True)
         for command in problem['commands']:
-            runner.run(command, 'the doctor says so', ['/bin/sh', '-c', command])
+            runner.run(command, 'the doctor says so', shlex.split(command))
 
 
 def describe(problems: list[dict]) -> str:
@@ -480,23 +474,30 @@ def install(environment: Environment, runner: Runner) -> None:
 
 
 @contextlib.contextmanager
-def locked(environment: Environment) -> Iterator[int]:
-    """One set-up at a time in an environment; a pip that outlived its set-up counts as one."""
-    with (environment.state / 'lock').open('w') as file:
+def locked(environment: Environment) -> Iterator[None]:
+    """Let one set-up at a time into an environment; a lock dies with the process that holds it."""
+    lock = sqlite3.connect(environment.state / 'lock.db', timeout=0, isolation_level=None)
+    with contextlib.closing(lock):
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.execute('BEGIN EXCLUSIVE')
+        except sqlite3.OperationalError:
             print(f'Waiting for another set-up that is at work in {environment.path}', flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield file.fileno()
+            lock.execute(f'PRAGMA busy_timeout = {24 * 3600 * 1000}')
+            lock.execute('BEGIN EXCLUSIVE')
+        yield
 
 
 def parse(arguments: list[str] | None) -> argparse.Namespace:
     """The options."""
-    stacks = sorted(path.name for path in REQUIREMENTS.iterdir() if path.is_dir())
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--venv', default='.venv', help='folder of the virtual environment')
-    parser.add_argument('--stack', default=DEFAULT_STACK, choices=stacks)
+    parser.add_argument('--stack', default=DEFAULT_STACK, choices=sorted(STACKS))
+    parser.add_argument(
+        '--ops',
+        default='mmhybrid',
+        choices=('mmhybrid', 'compiled'),
+        help="operators: mmhybrid's, which need no compiler, or mmcv's own, compiled here",
+    )
     parser.add_argument('--lint-only', action='store_true', help='install ruff and no stack')
     return parser.parse_args(arguments)
 
@@ -505,12 +506,13 @@ def main(arguments: list[str] | None = None, make_runner: Callable[..., Runner] 
     """Set up the environment and return the exit code."""
     options = parse(arguments)
     # Not resolve(): a link to a folder on a larger disk stays a link.
-    environment = Environment(Path(options.venv).expanduser().absolute(), options.stack)
+    path = Path(options.venv).expanduser().absolute()
+    environment = Environment(path, options.stack, options.ops == 'compiled')
     runner = make_runner(environment)
     try:
         check_target(environment, runner)
         environment.state.mkdir(parents=True, exist_ok=True)
-        with locked(environment) as runner.lock:
+        with locked(environment):
             prepare_venv(environment, runner)
             (install_lint if options.lint_only else install)(environment, runner)
     except SetupError as error:
@@ -523,6 +525,7 @@ def main(arguments: list[str] | None = None, make_runner: Callable[..., Runner] 
 
 
 if __name__ == '__main__':
-    for number in (signal.SIGTERM, signal.SIGHUP):  # as with Ctrl-C, end what is running
-        signal.signal(number, lambda number, _: sys.exit(128 + number))
+    for name in ('SIGTERM', 'SIGHUP'):  # as with Ctrl-C, end what is running
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), lambda number, _: sys.exit(128 + number))
     sys.exit(main())

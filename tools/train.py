@@ -59,8 +59,8 @@ def parse_args(argv):
     return parser.parse_args(argv)
 
 
-def main(argv=None):
-    """Train, and return the runner."""
+def main(argv=None, hooks=()):
+    """Train, with ``hooks`` beside those of the config, and return the runner."""
     from mmhybrid.engine import TrainingError, check_weights, latest_checkpoint, safe_loading
 
     args = parse_args(argv)
@@ -89,6 +89,8 @@ def main(argv=None):
     if args.compile:
         compile_backbone(runner, args.compile)
     _save_config_later(runner)
+    for hook in hooks:
+        runner.register_hook(hook, priority='VERY_LOW')
     try:
         with safe_loading():
             runner.train()

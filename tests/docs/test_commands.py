@@ -78,7 +78,7 @@ def test_command(words, parse, monkeypatch):
 
 def check_make(words):
     for word in words:
-        assert word in TARGETS or re.fullmatch(r'(VENV|PYTHON|STACK)=\S+', word), word
+        assert word in TARGETS or re.fullmatch(r'(VENV|PYTHON|STACK|OPS|EPOCHS)=\S+', word), word
 
 
 def check_pip(words):

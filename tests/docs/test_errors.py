@@ -23,7 +23,7 @@ def test_messages_are_found():
         'Fetch it by hand into',  # made by a function
         'PYTHON is ….…; expected',  # a constant of its module
         'boxes of unknown categories',  # of check_data.py
-        'the compiled ops of mmcv do not load',  # of the doctor
+        'the compiled operators of mmcv do not work',  # of the doctor
     ):
         assert any(part in text for text in texts), part
 

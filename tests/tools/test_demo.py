@@ -1,6 +1,7 @@
 """The demo on a tiny model and four images: it does everything once, and only what is needed."""
 
 import json
+import re
 
 import cv2
 import pytest
@@ -15,9 +16,8 @@ def demo(tool, job, data, tmp_path, monkeypatch):
     config, _ = job('mmdet')
 
     def main(*arguments):
-        return module.main(
-            ['--config', config, '--data', str(data), '--work-dir', str(tmp_path / 'work')]
-        )
+        folders = ['--data', str(data), '--work-dir', str(tmp_path / 'work')]
+        return module.main(['--config', config, *folders, *arguments])
 
     return main
 
@@ -34,7 +34,7 @@ def test_whole_demo_then_nothing_left_to_do(demo, tool, tmp_path, monkeypatch, c
     state = json.loads((tmp_path / 'work/demo.json').read_text())
     assert state['finished'] == 'epoch_1.pth'
 
-    def unexpected(arguments):
+    def unexpected(*arguments):
         raise AssertionError(arguments)
 
     monkeypatch.setattr(tool('train'), 'main', unexpected)
@@ -43,10 +43,20 @@ def test_whole_demo_then_nothing_left_to_do(demo, tool, tmp_path, monkeypatch, c
     assert 'finished before' in capsys.readouterr().out
 
 
+def test_there_is_something_to_see_after_each_epoch(demo, tmp_path, capsys):
+    demo('--epochs', '2')
+    work, output = tmp_path / 'work', capsys.readouterr().out
+    (line,) = (line for line in output.splitlines() if 'after epoch 1 of 2' in line)
+    assert re.search(r'box AP 0\.\d+, mask AP 0\.\d+, .+; the rest takes about 1 min', line)
+    assert str(work / 'predictions_epoch_1.png') in line
+    assert cv2.imread(str(work / 'predictions_epoch_1.png')).shape[1] > 300
+    assert 'after epoch 2' not in output  # the end says it
+
+
 def test_goes_on_when_interrupted_and_begins_anew_when_changed(demo, tool, tmp_path, monkeypatch):
     seen = []
 
-    def interrupted(arguments):
+    def interrupted(arguments, hooks):
         seen.append(arguments)
         (tmp_path / 'work/epoch_1.pth').write_bytes(b'')
         raise KeyboardInterrupt
