@@ -1,4 +1,4 @@
-"""What stands in the place of mmcv's compiled operators, the module ``mmcv._ext``.
+"""Stand in the place of mmcv's compiled operators, the module ``mmcv._ext``.
 
 It has the names of that module. Operators that are written here are functions of the same
 arguments; any other raises an error when it is called.
