@@ -1,4 +1,4 @@
-"""The end of every tool: mistakes of a user are messages; files are written whole or not at all."""
+"""The end of every tool: a mistake of the user is a message, and files are written whole or not."""
 
 import argparse
 import contextlib

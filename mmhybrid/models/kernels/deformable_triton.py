@@ -56,7 +56,7 @@ def _block(queries, HEADS: tl.constexpr, BLOCK: tl.constexpr, WIDE: tl.constexpr
 
 @triton.jit
 def _place(location, size):
-    """Return the pixel at or before a location, the distance beyond it, and a mask of those inside.
+    """Return the pixel at or before a location, the distance beyond, and if pixels are near it.
 
     Locations far outside are clamped to where pixels weigh nothing. NaN stays NaN.
     """
