@@ -4,8 +4,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .graphs import is_exporting
-
 ALIGNMENT = 8
 """Numbers of which the width of a head is a multiple in CUDA's kernels, 16 bytes in float16."""
 MAX_BAND = 2**24
@@ -30,7 +28,7 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float
     bias = bias.to(q.dtype)
     if q.is_cuda:
         return attend_in_aligned_heads(q, k, v, bias, scale)
-    if is_exporting() or torch.jit.is_tracing():
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=scale)
     return torch.ops.mmhybrid.biased_attention(q, k, v, bias, scale)
 

@@ -27,7 +27,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .deformable_bags import sample_in_bags
-from .graphs import is_exporting
 from .pyramid import Shapes, level_sizes
 
 HAS_TRITON = find_spec('triton') is not None
@@ -99,7 +98,7 @@ def sample_around(
 
 
 def _choose_backend(value: Tensor) -> str:
-    if is_exporting() or torch.jit.is_tracing():
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
         return 'grid_sample'
     # Both operators for GPUs add gradients up in any order.
     if not value.is_cuda or torch.are_deterministic_algorithms_enabled():

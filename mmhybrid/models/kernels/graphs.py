@@ -6,14 +6,9 @@ import torch
 from torch import Tensor
 
 
-def is_exporting() -> bool:
-    """Return True while a model is being exported; never in a torch that cannot tell."""
-    return hasattr(torch.compiler, 'is_exporting') and torch.compiler.is_exporting()
-
-
 def takes_operators() -> bool:
     """Return True while torch compiles a graph, which may hold operators of our own."""
-    return torch.compiler.is_compiling() and not is_exporting()
+    return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
 
 
 def is_known(*sizes: int) -> bool:
