@@ -26,6 +26,11 @@ def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> in
     return counter.get_total_flops() // 2
 
 
+def _linear(x, weight, *args, out_shape=None, **kwargs) -> int:
+    """FLOPs of a linear layer, ``(..., C)`` by ``(O, C)``."""
+    return 2 * prod(x) * weight[0]
+
+
 def _fused_attention(query, key, value, *args, out_shape=None, **kwargs) -> int:
     """Count the FLOPs of the two products of attention, ``(N, heads, L, D)``."""
     *batch, length, dims = query
@@ -61,6 +66,7 @@ def formulas() -> dict[OpOverloadPacket, Callable[..., int]]:
     known = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention,
         torch.ops.aten.grid_sampler_2d: _grid_sample,
+        torch.ops.mmhybrid.linear: _linear,
         torch.ops.mmhybrid.biased_attention: _biased_attention,
         torch.ops.mmhybrid.sample_in_bags: _sample_in_bags,
     }

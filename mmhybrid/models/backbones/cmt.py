@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..kernels import biased_attention
-from ..layers import DropPath, PairBias, build_norm, fold_into_next, fold_into_previous
+from ..layers import DropPath, Linear, PairBias, build_norm, fold_into_next, fold_into_previous
 from .arch import Arch, option, per_stage
 from .base import Backbone
 
@@ -69,16 +69,16 @@ class LMHSA(nn.Module):
         super().__init__()
         self.num_heads = num_heads
         self.scale = scale
-        self.q = nn.Linear(dims, qk_dims, bias=qkv_bias)
-        self.k = nn.Linear(dims, qk_dims, bias=qkv_bias)
-        self.v = nn.Linear(dims, dims, bias=qkv_bias)
+        self.q = Linear(dims, qk_dims, bias=qkv_bias)
+        self.k = Linear(dims, qk_dims, bias=qkv_bias)
+        self.v = Linear(dims, dims, bias=qkv_bias)
         self.reduce = None
         if sr_ratio > 1:
             self.reduce = nn.Sequential(
                 nn.Conv2d(dims, dims, sr_ratio, stride=sr_ratio, groups=dims),
                 build_norm(norm_cfg, dims),
             )
-        self.proj = nn.Linear(dims, dims)
+        self.proj = Linear(dims, dims)
 
     def forward(self, x: Tensor, bias: Tensor) -> Tensor:
         """Attend over a map ``(N, C, H, W)``, in and out, with a bias ``(heads, H * W, h * w)``."""
@@ -104,7 +104,7 @@ class IRFFN(nn.Module):
 
     def __init__(self, dims: int, hidden_dims: int, *, shortcut: bool, norm_cfg: dict):
         super().__init__()
-        self.expand = nn.Linear(dims, hidden_dims)
+        self.expand = Linear(dims, hidden_dims)
         self.expand_norm = build_norm(norm_cfg, hidden_dims)
         self.act = nn.GELU()
         self.dwconv = (
@@ -113,7 +113,7 @@ class IRFFN(nn.Module):
             else nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
         )
         self.dw_norm = build_norm(norm_cfg, hidden_dims)
-        self.project = nn.Linear(hidden_dims, dims)
+        self.project = Linear(hidden_dims, dims)
         self.project_norm = build_norm(norm_cfg, dims)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -213,7 +213,7 @@ class Head(nn.Module):
 
     def __init__(self, dims: int, hidden_dims: int, num_classes: int, drop: float, norm_cfg: dict):
         super().__init__()
-        self.conv = nn.Linear(dims, hidden_dims)
+        self.conv = Linear(dims, hidden_dims)
         self.norm = build_norm(norm_cfg, hidden_dims)
         self.act = nn.SiLU()
         self.drop = nn.Dropout(drop)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import DropPath, Mlp, build_norm
+from ..layers import DropPath, Linear, Mlp, build_norm
 from .arch import Arch, option, per_stage
 from .base import Backbone
 
@@ -99,10 +99,10 @@ class ConvAttention(nn.Module):
         self.conv_proj_q = conv_projection(query_method, embed_dims, kernel, 1, norm_cfg)
         self.conv_proj_k = conv_projection(method, embed_dims, kernel, kv_stride, norm_cfg)
         self.conv_proj_v = conv_projection(method, embed_dims, kernel, kv_stride, norm_cfg)
-        self.proj_q = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-        self.proj_k = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-        self.proj_v = nn.Linear(embed_dims, embed_dims, bias=qkv_bias)
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj_q = Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.proj_k = Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.proj_v = Linear(embed_dims, embed_dims, bias=qkv_bias)
+        self.proj = Linear(embed_dims, embed_dims)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         prefix, patches = x.tensor_split((x.shape[1] - grid[0] * grid[1],), dim=1)

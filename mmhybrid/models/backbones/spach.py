@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
-from ..layers import Attention, DropPath, LayerScale, Mlp, build_norm
+from ..layers import Attention, DropPath, LayerScale, Linear, Mlp, build_norm
 from .arch import Arch, option
 from .base import Backbone
 
@@ -67,9 +67,9 @@ class SpatialMlp(nn.Module):
 
     def __init__(self, num_tokens: int, hidden_tokens: int):
         super().__init__()
-        self.fc1 = nn.Linear(num_tokens, hidden_tokens)
+        self.fc1 = Linear(num_tokens, hidden_tokens)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden_tokens, num_tokens)
+        self.fc2 = Linear(hidden_tokens, num_tokens)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         x = self.fc2(self.act(self.fc1(x.transpose(1, 2))))  # (N, L, C) -> (N, C, L)

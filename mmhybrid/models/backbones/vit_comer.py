@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmhybrid.registry import MODELS
 
 from ..kernels import Shapes, join_levels, reference_points, resize_map, split_levels
-from ..layers import ConvFFN, DropPath, MSDeformAttention, build_norm, fold_into_previous
+from ..layers import ConvFFN, DropPath, Linear, MSDeformAttention, build_norm, fold_into_previous
 from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
 from .arch import option, per_stage
 from .vit import SIZES
@@ -25,7 +25,7 @@ class MRFP(nn.Module):
     def __init__(self, embed_dims: int, hidden_dims: int, num_levels: int, norm_cfg: dict):
         super().__init__()
         half = hidden_dims // 2
-        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc1 = Linear(embed_dims, hidden_dims)
         self.conv3x3 = nn.ModuleList(
             nn.Conv2d(half, half, 3, padding=1, groups=half) for _ in range(num_levels)
         )
@@ -34,7 +34,7 @@ class MRFP(nn.Module):
         )
         self.norms = nn.ModuleList(build_norm(norm_cfg, hidden_dims) for _ in range(num_levels))
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+        self.fc2 = Linear(hidden_dims, embed_dims)
 
     def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
         maps = []

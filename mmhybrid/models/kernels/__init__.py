@@ -3,6 +3,7 @@
 from .biased_attention import biased_attention
 from .deformable_attention import deformable_attention, sample_around
 from .graphs import first_rows, is_known, pad_to_multiple
+from .linear import linear
 from .pyramid import Shapes, join_levels, reference_points, split_levels
 from .recompute import recompute
 from .resize import resize_bicubic, resize_map
@@ -15,6 +16,7 @@ __all__ = [
     'first_rows',
     'is_known',
     'join_levels',
+    'linear',
     'pad_to_multiple',
     'recompute',
     'reference_points',

@@ -20,7 +20,7 @@ EXPENSIVE = {
         '_scaled_dot_product_efficient_attention',
         '_scaled_dot_product_cudnn_attention',
     ),
-    'mmhybrid': ('sample_in_bags', 'biased_attention', 'deformable_sample'),
+    'mmhybrid': ('linear', 'sample_in_bags', 'biased_attention', 'deformable_sample'),
 }  # fmt: skip
 """Operators by namespace whose results ``'light'`` keeps: products, convolutions, attention."""
 

@@ -7,6 +7,7 @@ from .deformable_attention import MSDeformAttention
 from .drop import DropPath
 from .fuse import fold_into_next, fold_into_previous, fuse_norms
 from .layer_scale import LayerScale
+from .linear import Linear
 from .mlp import Mlp, SwiGLU
 from .norm import build_norm
 from .pair_bias import PairBias
@@ -19,6 +20,7 @@ __all__ = [
     'ConvPyramid',
     'DropPath',
     'LayerScale',
+    'Linear',
     'MSDeformAttention',
     'Mlp',
     'PairBias',

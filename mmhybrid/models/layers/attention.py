@@ -4,12 +4,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import first_rows, is_known, pad_to_multiple
+from ..kernels import first_rows, is_known, linear, pad_to_multiple
+from .linear import Linear
 
 Grid = tuple[int, int]
 
 
-class QKVLinear(nn.Linear):
+class QKVLinear(Linear):
     """Projection to queries, keys and values side by side, ``(..., C)`` to ``(..., 3 C)``.
 
     Args:
@@ -24,7 +25,7 @@ class QKVLinear(nn.Linear):
         if not self.mask_key_bias or self.bias is None:
             return super().forward(x)
         query, key, value = self.bias.chunk(3)
-        return F.linear(x, self.weight, torch.cat((query, torch.zeros_like(key), value)))
+        return linear(x, self.weight, torch.cat((query, torch.zeros_like(key), value)))
 
 
 class Attention(nn.Module):
@@ -57,7 +58,7 @@ class Attention(nn.Module):
         self.window = window
         self.pad_input = pad_input
         self.qkv = QKVLinear(embed_dims, qkv_bias, mask_key_bias)
-        self.proj = nn.Linear(embed_dims, embed_dims)
+        self.proj = Linear(embed_dims, embed_dims)
 
     def forward(
         self,

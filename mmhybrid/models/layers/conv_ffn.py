@@ -3,6 +3,7 @@
 from torch import Tensor, nn
 
 from ..kernels import Shapes, join_levels, split_levels
+from .linear import Linear
 
 
 class ConvFFN(nn.Module):
@@ -13,10 +14,10 @@ class ConvFFN(nn.Module):
 
     def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
-        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc1 = Linear(embed_dims, hidden_dims)
         self.dwconv = nn.Conv2d(hidden_dims, hidden_dims, 3, padding=1, groups=hidden_dims)
         self.act = nn.GELU()
-        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+        self.fc2 = Linear(hidden_dims, embed_dims)
 
     def forward(self, tokens: Tensor, shapes: Shapes) -> Tensor:
         maps = split_levels(self.fc1(tokens), shapes)

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from ..kernels import Shapes, sample_around, short_softmax
+from .linear import Linear
 
 
 class MSDeformAttention(nn.Module):
@@ -42,10 +43,10 @@ class MSDeformAttention(nn.Module):
         self.num_points = num_points
         self.backend = backend
         samples = num_heads * num_levels * num_points
-        self.sampling_offsets = nn.Linear(embed_dims, samples * 2)
-        self.attention_weights = nn.Linear(embed_dims, samples)
-        self.value_proj = nn.Linear(embed_dims, value_dims)
-        self.output_proj = nn.Linear(value_dims, embed_dims)
+        self.sampling_offsets = Linear(embed_dims, samples * 2)
+        self.attention_weights = Linear(embed_dims, samples)
+        self.value_proj = Linear(embed_dims, value_dims)
+        self.output_proj = Linear(value_dims, embed_dims)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from .linear import Linear
+
 
 class Folded(nn.Identity):
     """Replace a norm that is folded into a layer beside it, and do nothing."""
@@ -81,7 +83,7 @@ def _is_bare(layer: nn.Module) -> bool:
         layer._backward_pre_hooks,
         layer._backward_hooks,
     )
-    return type(layer) in (nn.Conv2d, nn.Linear) and not any(hooks)
+    return type(layer) in (nn.Conv2d, nn.Linear, Linear) and not any(hooks)
 
 
 def _scale_and_shift(norm: _BatchNorm) -> Sequence[Tensor]:

@@ -2,15 +2,17 @@
 
 from torch import Tensor, nn
 
+from .linear import Linear
+
 
 class Mlp(nn.Module):
     """Two linear layers with an activation between them, GELU where none is given."""
 
     def __init__(self, embed_dims: int, hidden_dims: int, act: nn.Module | None = None):
         super().__init__()
-        self.fc1 = nn.Linear(embed_dims, hidden_dims)
+        self.fc1 = Linear(embed_dims, hidden_dims)
         self.act = nn.GELU() if act is None else act
-        self.fc2 = nn.Linear(hidden_dims, embed_dims)
+        self.fc2 = Linear(hidden_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.fc2(self.act(self.fc1(x)))
@@ -26,9 +28,9 @@ class SwiGLU(nn.Module):
     def __init__(self, embed_dims: int, hidden_dims: int):
         super().__init__()
         gated_dims = (int(hidden_dims * 2 / 3) + 7) // 8 * 8
-        self.w12 = nn.Linear(embed_dims, 2 * gated_dims)
+        self.w12 = Linear(embed_dims, 2 * gated_dims)
         self.act = nn.SiLU()
-        self.w3 = nn.Linear(gated_dims, embed_dims)
+        self.w3 = Linear(gated_dims, embed_dims)
 
     def forward(self, x: Tensor) -> Tensor:
         gate, value = self.w12(x).chunk(2, dim=-1)
