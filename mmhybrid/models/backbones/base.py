@@ -16,10 +16,11 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.checkpoints import load_pretrained, pretrained_options
+from mmhybrid.signatures import complete_doc, complete_signature
 
 from ..kernels import first_rows, is_known, pad_to_multiple, recompute
 from ..layers import fuse_norms
-from .arch import Arch, complete_doc, complete_signature
+from .arch import Arch
 
 MIN_SIZE = 32
 
@@ -201,8 +202,7 @@ class Backbone(BaseModule):
     def pad_image(image: Tensor, multiple: int) -> Tensor:
         """Pad with zeros at the right and bottom until ``multiple`` divides both sides.
 
-        The result is channels-last: convolutions are faster so, and their maps are tokens without a
-        copy.
+        The result is channels-last: convolutions are faster so, and their maps are tokens.
         """
         h, w = image.shape[2:]
         image = image.contiguous(memory_format=torch.channels_last)

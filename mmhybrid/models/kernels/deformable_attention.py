@@ -19,7 +19,6 @@ The sum over all points that a query samples, arXiv 2010.04159, in one of these 
 import sys
 from collections.abc import Callable
 from functools import cache
-from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -28,8 +27,6 @@ from torch import Tensor
 
 from .deformable_bags import sample_in_bags
 from .pyramid import Shapes, level_sizes
-
-HAS_TRITON = find_spec('triton') is not None
 
 
 def deformable_attention(
@@ -115,11 +112,9 @@ def _choose_backend(value: Tensor) -> str:
 @cache
 def triton_kernels() -> ModuleType | None:
     """Import the module of Triton kernels; None where there is no Triton that it can use."""
-    if not HAS_TRITON:
-        return None
     try:
         from . import deformable_triton
-    except Exception:  # of another torch: any error at import means no
+    except Exception:  # absent, or of another torch: any error at import means no
         return None
     return deformable_triton
 
