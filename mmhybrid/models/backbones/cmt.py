@@ -419,7 +419,7 @@ class CMT(Backbone):
         self._check_norms()
         x = self.pad_image(x, self.size_divisor)
         if self.stem is not None:
-            x = self.stem(x)
+            x = self.run(self.stem, x)
         outs = []
         for level, stage in enumerate(self.stages[: self.num_run]):
             x = stage.patch_embed(x)
