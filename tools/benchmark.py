@@ -3,13 +3,14 @@
     python tools/benchmark.py timm:vit_small_patch16_224 vitcomer_s --size 512 512
 
 A NAME is one of `mmhybrid.list_backbones()`, perhaps with arguments (`vitcomer_s,freeze=vit`),
-`timm:` and a name of timm, or a config file, whose whole model is measured. Every NAME has a
-process of its own. They take turns, round after round, so that other work on the machine slows all
-of them alike. Then all start anew, since where a process's memory happens to lie makes a difference
-of its own. `--json` writes the figures to a file: `infer_ms` and `train_ms` a batch, medians of all
-rounds; `peak_mb` the highest resident (CPU) or allocated (GPU) memory of a process over all modes,
-the median of the processes; `params_m` millions of parameters; `gflops` billions of multiply-adds
-of an inference.
+`timm:` and a name of timm, or a config file, whose whole model is measured; `NAME@FOLDER` is the
+NAME of another checkout of this project, such as one that `git worktree add ../before REVISION`
+makes. Every NAME has a process of its own. They take turns, round after round, so that other work
+on the machine slows all of them alike. Then all start anew, since where a process's memory happens
+to lie makes a difference of its own. `--json` writes the figures to a file: `infer_ms` and
+`train_ms` a batch, medians of all rounds; `peak_mb` the highest resident (CPU) or allocated (GPU)
+memory of a process over all modes, the median of the processes; `params_m` millions of parameters;
+`gflops` billions of multiply-adds of an inference.
 """
 
 import argparse
@@ -58,6 +59,10 @@ def parse_args(argv=None):
         parser.error('--fuse is for inference: add --mode infer')
     if args.cast and (args.mode != ['infer'] or any(name.endswith('.py') for name in args.names)):
         parser.error('--cast is for inference of backbones: add --mode infer, leave configs out')
+    for name in args.names:
+        checkout = name.partition('@')[2]
+        if checkout and not (Path(checkout) / 'tools/benchmark.py').exists():
+            parser.error(f'{name}: no tools/benchmark.py in {checkout}; expected NAME@CHECKOUT')
     if min(args.batch, args.rounds, args.processes) < 1 or min(args.size) < 32:
         parser.error('--batch, --rounds and --processes are at least 1, --size at least 32 32')
     return args
@@ -193,9 +198,15 @@ class Worker:
         self.name = name
         self.times: dict[str, list[float]] = {}
         self.peak = 0.0
-        command = [sys.executable, __file__, name, '--worker', *options]
+        name, _, checkout = name.partition('@')
+        root = Path(checkout).resolve() if checkout else ROOT
+        command = [sys.executable, str(root / 'tools/benchmark.py'), name, '--worker', *options]
         self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env={**os.environ, 'PYTHONPATH': os.pathsep.join([str(root), *search_path()])},
         )
         self.facts = self._listen()
 
@@ -224,6 +235,11 @@ class Worker:
                 return json.loads(line[1:])
         self.stop()
         sys.exit(f'error: {self.name} could not be measured (see above)')
+
+
+def search_path() -> list[str]:
+    """Return the folders of PYTHONPATH."""
+    return [folder for folder in os.environ.get('PYTHONPATH', '').split(os.pathsep) if folder]
 
 
 def summarise(name: str, workers: list[Worker]) -> dict:

@@ -20,7 +20,7 @@ def benchmark():
 
 def test_two_models_take_turns(benchmark, tmp_path, capsys):
     file = tmp_path / 'new' / 'report.json'
-    names = ['vit_t', 'vitcomer_t,freeze=vit,out_indices=(2,3),extra_cti=0']
+    names = ['vit_t', 'vitcomer_t,freeze=vit,out_indices=(2,3),extra_cti=0', f'vit_t@{ROOT}']
     arguments = [
         *names,
         '--size',
@@ -39,8 +39,8 @@ def test_two_models_take_turns(benchmark, tmp_path, capsys):
     for result in report['results']:
         assert set(result) == {'name', 'infer_ms', 'train_ms', 'peak_mb', 'params_m', 'gflops'}
         assert all(result[key] > 0 for key in result if key != 'name')
-    vit, comer = report['results']
-    assert vit['params_m'] < comer['params_m'] < 8.739
+    vit, comer, other = report['results']
+    assert other['params_m'] == vit['params_m'] < comer['params_m'] < 8.739
     assert report['machine']['size'] == [64, 96]
     assert report['machine']['processes'] == 2
     out = capsys.readouterr().out
@@ -84,6 +84,12 @@ def test_bad_arguments(benchmark, arguments, capsys):
     with pytest.raises(SystemExit):
         benchmark.main(['vit_t', *arguments])
     assert 'error' in capsys.readouterr().err
+
+
+def test_a_folder_that_is_no_checkout(benchmark, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        benchmark.main([f'vit_t@{tmp_path}'])
+    assert f'no tools/benchmark.py in {tmp_path}' in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
