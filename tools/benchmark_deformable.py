@@ -78,7 +78,7 @@ def draw(args, device):
     """Values, shapes, locations and weights."""
     import torch
 
-    from mmhybrid.models.layers import reference_points
+    from mmhybrid.models.kernels import reference_points
 
     generator = torch.Generator().manual_seed(0)
     shapes = [tuple(-(-side // stride) for side in args.size) for stride in STRIDES]
@@ -126,7 +126,7 @@ def runs(backend: str, value, shapes, locations, weights) -> dict:
     """The two calls that are timed."""
     import torch
 
-    from mmhybrid.models.layers import deformable_attention
+    from mmhybrid.models.kernels import deformable_attention
 
     def forward():
         with torch.no_grad():
@@ -145,7 +145,7 @@ def measure(args, device) -> dict[str, dict[str, float]]:
     """Median milliseconds by backend; backends that do not run here are told and left out."""
     import torch
 
-    from mmhybrid.models.layers.deformable_attention import BACKENDS
+    from mmhybrid.models.kernels.deformable_attention import BACKENDS
 
     value, *others = draw(args, device)
     calls, times = {}, {}

@@ -24,9 +24,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         weight: ``(O, C)``.
         bias: ``(O,)``.
     """
-    if _prefers_onednn() and _fits(x, weight, bias):
-        return torch.ops.mmhybrid.linear(x, weight, bias)
-    return F.linear(x, weight, bias)
+    if torch.compiler.is_compiling() or not (_prefers_onednn() and _fits(x, weight, bias)):
+        return F.linear(x, weight, bias)
+    return torch.ops.mmhybrid.linear(x, weight, bias)
 
 
 @cache
@@ -41,7 +41,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Return True for a large product of plain tensors in float32; torch gives the errors."""
     tensors = (x, weight) if bias is None else (x, weight, bias)
     return (
-        not (torch.compiler.is_compiling() or torch.jit.is_tracing())
+        not torch.jit.is_tracing()
         and not torch._C._are_functorch_transforms_active()
         and forward_ad._current_level < 0  # no gradients forward
         and all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
