@@ -9,7 +9,6 @@ import shlex
 import sys
 from dataclasses import dataclass, field
 
-from mmhybrid import __version__
 from mmhybrid.stacks import (
     DEFAULT_STACK,
     ROOT,
@@ -133,7 +132,7 @@ def install_mmhybrid() -> str:
     options = '--force-reinstall --no-deps'.split()
     if (ROOT / 'setup.py').exists():
         return pip('install', *options, '-e', str(ROOT))
-    return pip('install', *options, f'mmhybrid=={__version__}')
+    return pip('install', *options, 'PATH_OF_THE_MMHYBRID_WHEEL')
 
 
 def install_stack(stack: str) -> list[str]:

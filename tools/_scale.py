@@ -24,12 +24,16 @@ def add_options(parser):
     )
     group.add_argument(
         '--with-cp',
-        nargs='?',
+        action='store_const',
         const=True,
-        choices=['light'],
-        metavar='light',
-        help="compute the backbone's activations again in the backward pass: slower, less memory; "
-        "'light' only those of norms, activations and sums",
+        help="compute the backbone's activations again in the backward pass: slower, less memory",
+    )
+    group.add_argument(
+        '--with-cp-light',
+        action='store_const',
+        const='light',
+        dest='with_cp',
+        help='the same of norms, activations and sums alone',
     )
     group.add_argument(
         '--compile',
@@ -100,7 +104,7 @@ def _recompute(args, cfg):
     backbone = _backbone(cfg, '--with-cp', 'with_cp')
     if args.with_cp == 'light' and not issubclass(MODELS.get(backbone.type), Backbone):
         raise UsageError(
-            f'--with-cp light: {backbone.type} is no backbone of mmhybrid; give --with-cp alone'
+            f'--with-cp-light: {backbone.type} is no backbone of mmhybrid; give --with-cp alone'
         )
     backbone.with_cp = args.with_cp
 

@@ -103,4 +103,5 @@ def _reassemble(features: Tensor, masks: Tensor, kernel: int, groups: int, scale
     # targets in cells of their source: (N, groups, area, H, scale, W, scale)
     masks = masks.reshape(n, groups, area, h, scale, w, scale)
     out = torch.einsum('ngckhw,ngkhiwj->ngchiwj', around, masks)
-    return out.reshape(n, c, h * scale, w * scale)  # (N, groups, C / groups, H, scale, W, scale) ->
+    # (N, groups, C / groups, H, scale, W, scale) -> (N, C, H scale, W scale)
+    return out.reshape(n, c, h * scale, w * scale)

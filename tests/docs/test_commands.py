@@ -15,7 +15,7 @@ from mmhybrid.registry import MODELS
 from mmhybrid.stacks import STACKS, pins
 from tests.docs.pages import ROOT, blocks, commands
 
-SHELL = ('cd', 'export', 'git', 'nvcc', 'rm', 'source', 'sudo')
+SHELL = ('cd', 'export', 'git', 'rm', 'source', 'sudo')
 COMMANDS = [
     pytest.param(words, id=f'{block}: {" ".join(words)[:60]}')
     for block in blocks('console', 'bash')

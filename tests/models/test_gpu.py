@@ -41,7 +41,7 @@ def gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, 'is_bf16_supported', lambda *_: True)
     monkeypatch.setattr(torch.cuda.amp.common, 'amp_definitely_not_available', lambda: False)
     # Sizes of levels are kept, as they are where nothing looks on.
-    monkeypatch.setattr(pyramid, '_get_current_dispatch_mode', lambda: None)
+    monkeypatch.setattr(pyramid, '_is_fake', lambda: False)
     pyramid._kept_sizes.cache_clear()
     yield FakeTensorMode(allow_non_fake_inputs=True)
     pyramid._kept_sizes.cache_clear()

@@ -81,11 +81,11 @@ def test_what_options_change(settle):
 
 
 def test_recomputing_the_cheap_part(settle, tool, job, capsys):
-    assert settle('mmdet', '--with-cp', 'light').model.backbone.with_cp == 'light'
+    assert settle('mmdet', '--with-cp-light').model.backbone.with_cp == 'light'
     assert 'with_cp' not in settle('mmdet').model.backbone
     config, settings = job('mmseg', 'model.backbone.type=mmseg.ResNet')
-    parts = '--with-cp light', 'mmseg.ResNet', 'give --with-cp alone'
-    fails(tool('train').main, [config, '--with-cp', 'light', *settings], *parts)
+    parts = '--with-cp-light', 'mmseg.ResNet', 'give --with-cp alone'
+    fails(tool('train').main, [config, '--with-cp-light', *settings], *parts)
     with pytest.raises(SystemExit):
         tool('train').main([config, '--with-cp', 'heavy', *settings])
     assert '--with-cp' in capsys.readouterr().err

@@ -90,7 +90,7 @@ class Adapter(Backbone):
         norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
         drop_path_rate: stochastic depth: of the ViT growing to this, of every part of the adapter
             just this.
-        with_cp: recompute ViT blocks and the parts of the stages, see :class:`Backbone`.
+        with_cp: recompute ViT blocks, pyramid and parts of the stages, see :class:`Backbone`.
         freeze: ``'vit'`` freezes the whole ViT.
         frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
         init_cfg: see :class:`Backbone`; takes weights of a ViT or of the whole adapter.

@@ -68,11 +68,7 @@ class Arch:
 
 
 def per_stage(name: str, value: Any, count: int) -> tuple:
-    """Return one value for each of ``count`` stages, from a sequence or one value for all.
-
-    Raises:
-        ValueError: a sequence of another length.
-    """
+    """Return one value for each of ``count`` stages, from a sequence or one value for all."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         return (value,) * count
     if len(value) != count:

@@ -51,7 +51,7 @@ class Backbone(BaseModule):
         norm_eval: keep batch norms in evaluation mode while training.
         with_cp: recompute activations of the parts that :meth:`run` runs in the backward pass, to
             save memory: True all of them; ``'light'`` those of norms, activations and sums, and
-            keep the results of products, convolutions and attention.
+            keep the results of products, convolutions and attention: gradients then flow once.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads published weights strictly, see
             :func:`mmhybrid.checkpoints.load_pretrained`; else as in mmengine.
     """
@@ -222,7 +222,7 @@ class Backbone(BaseModule):
             level = first_rows(first_rows(level, 2, h), 3, w)
         return level.contiguous()
 
-    def run(self, module: nn.Module, *args) -> Tensor:
+    def run(self, module: nn.Module, *args) -> Any:
         """Run a part of the backbone; with ``with_cp``, recompute its activations."""
         if self.with_cp and self.training:
             return recompute(module, *args, light=self.with_cp == 'light')

@@ -342,7 +342,7 @@ class CMT(Backbone):
         num_classes: classes of the original's head, 0 for none.
         norm_cfg: norms of stem, IRFFN, reduced maps and head; ``dict(type='LN2d')`` is all-LN.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
+        with_cp: recompute stem and blocks in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the stem and the first patch embedding, i also i stages.
 
     Raises:
@@ -434,9 +434,8 @@ class CMT(Backbone):
 
     def _check_norms(self) -> None:
         norms = [] if self.stem is None else list(self.stem.children())[2::3]
-        for stage in self.stages:
-            for block in stage.blocks:
-                norms += [getattr(block.ffn, name, None) for name in ('expand_norm', 'dw_norm')]
+        for ffn in (block.ffn for stage in self.stages for block in stage.blocks):
+            norms += [getattr(ffn, name, None) for name in ('expand_norm', 'dw_norm')]
         if any(type(norm) is nn.Identity for norm in norms):
             raise RuntimeError(
                 "batch norms that follow a GELU are gone, as mmcv's fuse_conv_bn leaves it: it has "

@@ -156,7 +156,7 @@ class ConvStemViT(Backbone):
         num_classes: classes of the original's head, 0 for none. It reads the class token, or the
             mean of the patches where there is none.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
-        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
+        with_cp: recompute stem and blocks in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the stem and positions, i also the first i blocks.
         norm_eval: keep the stem's batch norms in evaluation mode while training.
 
@@ -279,7 +279,7 @@ class ConvStemViT(Backbone):
 
         Return them with their grid ``(h, w)``. ``patch_size`` has to divide the image's sides.
         """
-        tokens, grid = self.stem(image)
+        tokens, grid = self.run(self.stem, image)
         prefix, positions = self.pos_embed.tensor_split((self.num_prefix_tokens,), dim=1)
         tokens = tokens + resize_positions(positions, self.position_grid, grid)
         if self.cls_token is not None:

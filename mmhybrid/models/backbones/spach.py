@@ -227,7 +227,7 @@ class SPACH(Backbone):
         stem_norm_cfg: norms of the convolutional stem, default ``dict(type='BN')``.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0, except in
             single-stage models, where all blocks have it.
-        with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
+        with_cp: recompute all parts in the backward pass, see :class:`Backbone`.
         frozen_stages: -1 nothing, 0 the stem, i also the first i stages.
 
     Shapes:

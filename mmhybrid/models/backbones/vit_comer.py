@@ -260,25 +260,19 @@ class ViTCoMer(Adapter):
             norm_cfg=dict(type='LN', eps=1e-6),
             drop_path_rate=drop_path_rate,
         )
-        cnn_ffn_dims = arch.ffn_dims if arch.cnn_ffn else 0
-
-        def to_cnn(i: int, own_ffn: bool) -> CTIToCNN:
-            interaction = arch.cnn_interaction[i]
-            return CTIToCNN(
-                ffn_dims=cnn_ffn_dims, own_ffn=own_ffn, interaction=interaction, **common
-            )
-
+        to_cnn = dict(common, ffn_dims=arch.ffn_dims if arch.cnn_ffn else 0)
         stages = []
         for i, (with_vit, with_cnn) in enumerate(
             zip(arch.cti_to_vit, arch.cti_to_cnn, strict=True)
         ):
             extra = arch.extra_cti if i == len(self.groups) - 1 else 0
+            to_cnn['interaction'] = arch.cnn_interaction[i]
             stages.append(
                 Stage(
                     mrfp=MRFP(dims, arch.mrfp_dims, 3, norm_cfg) if with_vit else None,
                     to_vit=CTIToViT(ffn_dims=arch.ffn_dims, **common) if with_vit else None,
-                    to_cnn=to_cnn(i, own_ffn=False) if with_cnn else None,
-                    extra=[to_cnn(i, own_ffn=True) for _ in range(extra)],
+                    to_cnn=CTIToCNN(own_ffn=False, **to_cnn) if with_cnn else None,
+                    extra=[CTIToCNN(own_ffn=True, **to_cnn) for _ in range(extra)],
                 )
             )
         return stages

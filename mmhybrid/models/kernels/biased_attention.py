@@ -4,6 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .graphs import is_transformed, keep_inputs, refuse_second_derivative
+
 ALIGNMENT = 8
 """Numbers of which the width of a head is a multiple in CUDA's kernels, 16 bytes in float16."""
 MAX_BAND = 2**24
@@ -26,6 +28,8 @@ def biased_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale: float
         ``(N, heads, queries, D)``
     """
     bias = bias.to(q.dtype)
+    if is_transformed():
+        return torch.softmax((q @ k.transpose(2, 3)) * scale + bias, dim=-1) @ v
     if q.is_cuda:
         return attend_in_aligned_heads(q, k, v, bias, scale)
     if torch.compiler.is_exporting() or torch.jit.is_tracing():
@@ -105,16 +109,12 @@ def _(grad, q, k, v, bias, scale):
     return tuple(tensor.new_empty(tensor.shape) for tensor in (q, k, v, bias))
 
 
-def _keep_inputs(ctx, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.scale = inputs
-    ctx.save_for_backward(*tensors)
-
-
 def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grads = torch.ops.mmhybrid.biased_attention_backward(grad, *ctx.saved_tensors, ctx.scale)
+    grads = torch.ops.mmhybrid.biased_attention_backward(grad, *ctx.saved_tensors, ctx.argument)
     return *grads, None
 
 
 torch.library.register_autograd(
-    'mmhybrid::biased_attention', _differentiate, setup_context=_keep_inputs, lib=_library
+    'mmhybrid::biased_attention', _differentiate, setup_context=keep_inputs, lib=_library
 )
+refuse_second_derivative('mmhybrid::biased_attention_backward', 'another attention', _library)

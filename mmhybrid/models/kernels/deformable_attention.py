@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from .deformable_bags import sample_in_bags
+from .graphs import is_transformed
 from .pyramid import Shapes, level_sizes
 
 
@@ -97,6 +98,8 @@ def sample_around(
 def _choose_backend(value: Tensor) -> str:
     if torch.compiler.is_exporting() or torch.jit.is_tracing():
         return 'grid_sample'
+    if is_transformed():
+        return 'gather'
     # Both operators for GPUs add gradients up in any order.
     if not value.is_cuda or torch.are_deterministic_algorithms_enabled():
         return 'embedding_bag'

@@ -7,13 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from .graphs import keep_inputs, refuse_second_derivative
 from .pyramid import Shapes
 
 BEFORE, BORDER = 1, 3
 """Zero pixels before a level's first row and column, and before and after together."""
-
-CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
-"""The pixels around a point, as steps down and to the right of the top left one."""
 
 BLOCK = 1 << 21
 """Pixels that a block of queries reads, four a sample: more do not make it faster, and take memory.
@@ -49,7 +47,7 @@ _library.define(
 def _forward(
     value: Tensor, points: Tensor, offsets: Tensor, weights: Tensor, sizes: Sequence[int]
 ) -> Tensor:
-    shapes = _pairs(sizes)
+    shapes = list(zip(sizes[::2], sizes[1::2], strict=True))
     value = value.unflatten(2, (weights.shape[2], -1))  # (N, S, C) -> (N, S, heads, D)
     table = _add_border(value, shapes).flatten(0, 2)  # (N, S', heads, D) -> (N S' heads, D)
     n, queries, heads, dims = offsets.shape[:3] + value.shape[3:]
@@ -72,7 +70,7 @@ def _backward(
     weights: Tensor,
     sizes: Sequence[int],
 ) -> tuple[Tensor, Tensor, Tensor]:
-    shapes = _pairs(sizes)
+    shapes = list(zip(sizes[::2], sizes[1::2], strict=True))
     value = value.unflatten(2, (weights.shape[2], -1))  # (N, S, C) -> (N, S, heads, D)
     grad = grad.to(value.dtype).unflatten(2, value.shape[2:]).contiguous()  # (N, Q, heads, D)
     table = _add_border(value, shapes).flatten(0, 2)  # (N, S', heads, D) -> (N S' heads, D)
@@ -102,20 +100,16 @@ def _(grad, value, points, offsets, weights, sizes):
     return tuple(tensor.new_empty(tensor.shape) for tensor in (value, offsets, weights))
 
 
-def _keep_inputs(ctx, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.sizes = inputs
-    ctx.save_for_backward(*tensors)
-
-
 def _differentiate(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grads = torch.ops.mmhybrid.sample_in_bags_backward(grad, *ctx.saved_tensors, ctx.sizes)
+    grads = torch.ops.mmhybrid.sample_in_bags_backward(grad, *ctx.saved_tensors, ctx.argument)
     grad_value, grad_offsets, grad_weights = grads
     return grad_value, None, grad_offsets, grad_weights, None
 
 
 torch.library.register_autograd(
-    'mmhybrid::sample_in_bags', _differentiate, setup_context=_keep_inputs, lib=_library
+    'mmhybrid::sample_in_bags', _differentiate, setup_context=keep_inputs, lib=_library
 )
+refuse_second_derivative('mmhybrid::sample_in_bags_backward', "deform_backend='gather'", _library)
 
 
 # The arithmetic
@@ -221,10 +215,6 @@ def _spread(weights: Tensor, x: Tensor, y: Tensor) -> list[Tensor]:
     return four
 
 
-def _pairs(sizes: Sequence[int]) -> list[tuple[int, int]]:
-    return list(zip(sizes[::2], sizes[1::2], strict=True))
-
-
 def _query_blocks(points: Tensor, *others: Tensor) -> Iterator[tuple[Tensor, ...]]:
     """Split tensors into blocks of queries; a GPU takes all of them at once.
 
@@ -285,13 +275,14 @@ def _scatter(pixels: _Pixels, weights: Tensor, grad: Tensor, shape: torch.Size) 
     row = torch.arange(n * sum(map(math.prod, sides)) * heads + 1, device=rows.device)
     starts = torch.searchsorted(rows, row.to(rows.dtype), out_int32=True)
     out, row = grad.new_zeros(shape), 0
+    steps = ((0, 0), (0, 1), (1, 0), (1, 1))  # down and to the right of the top left pixel
     for i in range(n):
         for level, side in zip(_levels(out[i : i + 1], pixels.shapes), sides, strict=True):
             offsets = starts[row : row + math.prod(side) * heads + 1]
             row += len(offsets) - 1
             samples = slice(int(offsets[0]), int(offsets[-1]))
             offsets = offsets - offsets[0]
-            for weight, (down, right) in zip(weights, CORNERS, strict=True):
+            for weight, (down, right) in zip(weights, steps, strict=True):
                 sums = F.embedding_bag(
                     bags[samples],
                     grad,

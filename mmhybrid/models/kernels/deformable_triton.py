@@ -25,6 +25,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
+from .graphs import keep_inputs
+
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 INTERPRETED = os.environ.get('TRITON_INTERPRET') == '1'
 """True if Triton runs the kernels in its interpreter, on a CPU."""
@@ -314,13 +316,8 @@ def _(grad, value, locations, weights, sizes):
     return torch.empty_like(value)
 
 
-def _keep_inputs(ctx, inputs: tuple, output: Tensor) -> None:
-    *tensors, ctx.sizes = inputs
-    ctx.save_for_backward(*tensors)
-
-
 def _gradients(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
-    inputs = (grad.contiguous(), *ctx.saved_tensors, ctx.sizes)
+    inputs = (grad.contiguous(), *ctx.saved_tensors, ctx.argument)
     of_value, of_locations, of_weights, _ = ctx.needs_input_grad
     grad_value = grad_locations = grad_weights = None
     if of_value:
@@ -330,7 +327,7 @@ def _gradients(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
     return grad_value, grad_locations, grad_weights, None
 
 
-_op.register_autograd(_gradients, setup_context=_keep_inputs)
+_op.register_autograd(_gradients, setup_context=keep_inputs)
 
 
 def _launch(

@@ -1,14 +1,33 @@
 """Sizes that may be symbols: graphs of ``torch.compile`` and ``torch.export`` for any image."""
 
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 
 def takes_operators() -> bool:
     """Return True while torch compiles a graph, which may hold operators of our own."""
     return torch.compiler.is_compiling() and not torch.compiler.is_exporting()
+
+
+def is_transformed() -> bool:
+    """Return True in torch.func or forward gradients, which operators of our own do not have."""
+    return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
+
+
+def keep_inputs(ctx, inputs: tuple, output: Tensor) -> None:
+    """Keep an operator's tensors and its last argument for the backward pass."""
+    *tensors, ctx.argument = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def refuse_second_derivative(name: str, instead: str, library: torch.library.Library) -> None:
+    """Make the gradient of a backward operator an error that says what to use instead."""
+
+    def refuse(ctx, *grads):
+        raise RuntimeError(f'{name} has no gradient: for gradients of gradients use {instead}')
+
+    torch.library.register_autograd(name, refuse, lib=library)
 
 
 def is_known(*sizes: int) -> bool:
@@ -18,13 +37,6 @@ def is_known(*sizes: int) -> bool:
 
         return all(has_static_value(size) for size in sizes)
     return all(isinstance(size, int) for size in sizes)
-
-
-def tensor_of(values: Sequence[float], **options) -> Tensor:
-    """Make ``torch.tensor(values, **options)`` of values that may be symbols."""
-    if is_known(*values):
-        return torch.tensor(values, **options)
-    return torch.stack([torch.full((), value, **options) for value in values])
 
 
 def pad_to_multiple(size: int, multiple: int) -> int:

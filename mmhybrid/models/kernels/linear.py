@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd import forward_ad
+
+from .graphs import is_transformed
 
 LEAST = 1 << 22
 """Multiply-adds of the smallest product that is worth a call of oneDNN."""
@@ -33,7 +34,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
 def _prefers_onednn() -> bool:
     info = Path('/proc/cpuinfo')
     is_amd = 'AuthenticAMD' in (info.read_text() if info.exists() else platform.processor())
-    has_both = torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()
+    has_both = torch.backends.mkl.is_available() and hasattr(torch.ops.mkldnn, '_linear_pointwise')
     return is_amd and has_both and torch.backends.cpu.get_cpu_capability() == 'AVX512'
 
 
@@ -41,9 +42,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
     """Return True for a large product of plain tensors in float32; torch gives the errors."""
     tensors = (x, weight) if bias is None else (x, weight, bias)
     return (
-        not torch.jit.is_tracing()
-        and not torch._C._are_functorch_transforms_active()
-        and forward_ad._current_level < 0  # no gradients forward
+        not (torch.jit.is_tracing() or is_transformed())
         and all(type(tensor) in (Tensor, nn.Parameter) for tensor in tensors)
         and all(tensor.is_cpu and tensor.dtype == torch.float32 for tensor in tensors)
         and x.dim() > 1

@@ -10,9 +10,10 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import _get_current_dispatch_mode
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
-from .graphs import is_known, tensor_of
+from .graphs import is_known
 
 Shapes = Sequence[tuple[int, int]]
 
@@ -51,11 +52,14 @@ def level_sizes(shapes: Shapes, device: torch.device) -> Tensor:
     """
     sides = tuple(side for h, w in shapes for side in (w, h))
     # A compiler, or a mode that stands for another device, has to see how a tensor is made.
-    is_seen = torch.compiler.is_compiling() or _get_current_dispatch_mode() is not None
-    if is_seen or not is_known(*sides):
-        sizes = tensor_of(sides, device=device, dtype=torch.float32)
-        return sizes.view(-1, 2)  # (2 levels) -> (levels, 2)
+    if torch.compiler.is_compiling() or _is_fake() or not is_known(*sides):
+        sizes = [torch.full((), side, device=device, dtype=torch.float32) for side in sides]
+        return torch.stack(sizes).view(-1, 2)  # (2 levels) -> (levels, 2)
     return _kept_sizes(sides, device)
+
+
+def _is_fake() -> bool:
+    return any(isinstance(mode, FakeTensorMode) for mode in _get_current_dispatch_mode_stack())
 
 
 @lru_cache(maxsize=1024)

@@ -1,15 +1,17 @@
 """Activation checkpointing: compute activations again in the backward pass, to save memory."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     checkpoint,
     create_selective_checkpoint_contexts,
+    noop_context_fn,
 )
 
 EXPENSIVE = {
@@ -25,7 +27,7 @@ EXPENSIVE = {
 """Operators by namespace whose results ``'light'`` keeps: products, convolutions, attention."""
 
 
-def recompute(module: nn.Module, *args, light: bool = False) -> Tensor:
+def recompute(module: nn.Module, *args, light: bool = False) -> Any:
     """Run ``module(*args)`` and compute its activations again in the backward pass.
 
     The second run draws the first one's random numbers, and batch norms update their running
@@ -37,13 +39,15 @@ def recompute(module: nn.Module, *args, light: bool = False) -> Tensor:
     """
     if not torch.is_grad_enabled():
         return module(*args)
-    contexts = partial(create_selective_checkpoint_contexts, _policy) if light else None
+    contexts = noop_context_fn
+    if light:
+        contexts = partial(create_selective_checkpoint_contexts, _policy)
     if torch.compiler.is_compiling():  # a graph updates the statistics once, whatever it recomputes
         options = dict(context_fn=contexts) if light else {}
         return checkpoint(module, *args, use_reentrant=False, **options)
 
     def both_runs() -> tuple[AbstractContextManager, AbstractContextManager]:
-        first, second = contexts() if light else (nullcontext(), nullcontext())
+        first, second = contexts()
         return first, _SecondRun(module, second)
 
     return checkpoint(module, *args, use_reentrant=False, context_fn=both_runs)
