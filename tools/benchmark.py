@@ -59,10 +59,6 @@ def parse_args(argv=None):
         parser.error('--fuse is for inference: add --mode infer')
     if args.cast and (args.mode != ['infer'] or any(name.endswith('.py') for name in args.names)):
         parser.error('--cast is for inference of backbones: add --mode infer, leave configs out')
-    for name in args.names:
-        checkout = name.partition('@')[2]
-        if checkout and not (Path(checkout) / 'tools/benchmark.py').exists():
-            parser.error(f'{name}: no tools/benchmark.py in {checkout}; expected NAME@CHECKOUT')
     if min(args.batch, args.rounds, args.processes) < 1 or min(args.size) < 32:
         parser.error('--batch, --rounds and --processes are at least 1, --size at least 32 32')
     return args
@@ -262,6 +258,10 @@ def main(argv=None) -> dict:
     args = parse_args(argv)
     if args.worker:
         return work(args)
+    for name in args.names:
+        checkout = name.partition('@')[2]
+        if checkout and not (Path(checkout) / 'tools/benchmark.py').exists():
+            sys.exit(f'error: {name}: no tools/benchmark.py in {checkout}; expected NAME@CHECKOUT')
     options = ['--size', *map(str, args.size), '--batch', str(args.batch), '--dtype', args.dtype]
     options += ['--rounds', str(args.rounds), '--processes', str(args.processes)]
     options += ['--mode', ','.join(args.mode)]
