@@ -140,4 +140,5 @@ def check_name(name):
     elif name.isupper() or name.startswith(('/', '$', 'mm')):
         return  # a folder, CONFIG for any, a class of a host
     else:
+        name = name.partition('@')[0]  # of another checkout
         assert name.split(',')[0] in mmhybrid.list_backbones(), name
