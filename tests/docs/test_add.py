@@ -160,7 +160,7 @@ TABLES = {
     'tests/docs': 4,
     'tests/endurance': 1,
     'tests/engine/test_optim.py': 1,
-    'tests/models/backbones/test_settings.py': 1,
+    'tests/models/backbones/test_arch.py': 1,
     'tests/models/test_compile.py': 2,
     'tests/models/test_gpu.py': 4,
     'tests/models/test_modules.py': 8,
