@@ -360,7 +360,7 @@ def package() -> Drawing:
     d.box(10, 10, 186, 44, 'tools/', 'train test infer benchmark', kind='io')
     d.box(204, 10, 186, 44, 'configs/', 'recipes over _base_ files', kind='io')
     d.box(10, 92, 120, 58, 'engine', 'hooks, optimizers,', 'checkpoint files', kind='mix')
-    d.box(140, 92, 120, 58, 'datasets', 'own data, checks,', 'the demo', kind='mix')
+    d.box(140, 92, 120, 58, 'data', 'own data, checks,', 'the demo', kind='mix')
     d.box(270, 92, 120, 58, 'testing', 'reference runs,', 'tiny folders', kind='mix')
     d.box(
         10,

@@ -29,10 +29,10 @@ OPTIM_WRAPPER_CONSTRUCTORS = Registry(
 )
 # A data set and a metric each stand on a host library: a module is imported when its name is asked.
 DATASETS = Registry(
-    'dataset', parent=MMENGINE_DATASETS, scope='mmhybrid', locations=['mmhybrid.datasets.cifar']
+    'dataset', parent=MMENGINE_DATASETS, scope='mmhybrid', locations=['mmhybrid.data.cifar']
 )
 METRICS = Registry(
-    'metric', parent=MMENGINE_METRICS, scope='mmhybrid', locations=['mmhybrid.datasets.lvis']
+    'metric', parent=MMENGINE_METRICS, scope='mmhybrid', locations=['mmhybrid.data.lvis']
 )
 RUNNERS = Registry(
     'runner', parent=MMENGINE_RUNNERS, scope='mmhybrid', locations=['mmhybrid.engine.sharding']

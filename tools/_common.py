@@ -126,7 +126,7 @@ def load_config(args):
         UsageError, DataError: anything in it that cannot work.
     """
     from mmhybrid.config_files import enable_scope
-    from mmhybrid.datasets.fit import KINDS, fit_to_folder
+    from mmhybrid.data.fit import KINDS, fit_to_folder
 
     path = find(args.config, 'config')
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
@@ -242,7 +242,7 @@ def _read(path):
 def _check_options(cfg, options, path):
     from mmengine.runner import Runner
 
-    from mmhybrid.datasets.fit import KINDS
+    from mmhybrid.data.fit import KINDS
 
     known = set(cfg) | set(inspect.signature(Runner.__init__).parameters) | RUNNER_OPTIONS
     for key in options:
@@ -369,7 +369,7 @@ def check_data(cfg, splits):
     """
     from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
-    from mmhybrid.datasets.coco import check_class_names
+    from mmhybrid.data.coco import check_class_names
 
     if DefaultScope.get_current_instance() is None:
         init_default_scope(cfg.default_scope)
@@ -383,7 +383,7 @@ def check_data(cfg, splits):
                 continue
             if root and not Path(root).is_dir():
                 hint = (
-                    'draw it with: python -m mmhybrid.datasets.demo ' + root
+                    'draw it with: python -m mmhybrid.data.demo ' + root
                     if Path(root).name == 'demo'
                     else 'give its place with --cfg-options ' + _data_options(cfg, root)
                 )

@@ -15,8 +15,8 @@ from _common import load_model
 from _usage import UsageError
 
 from mmhybrid.deploy.errors import FORMATS
-from mmhybrid.report.draw import palette
-from mmhybrid.report.measures import box_ious
+from mmhybrid.inspect.report.draw import palette
+from mmhybrid.inspect.report.measures import box_ious
 
 
 def open_predictor(cfg, model_file):

@@ -29,7 +29,7 @@ def run(main):
 
     try:
         from mmhybrid.checkpoints import CheckpointError
-        from mmhybrid.datasets.coco import DataError
+        from mmhybrid.data.coco import DataError
         from mmhybrid.deploy.errors import ExportError
         from mmhybrid.engine import TrainingError
 
@@ -74,7 +74,7 @@ def explain(error):
 def reading(what):
     """Turn errors within into a UsageError: a mistake in ``what``, a config or its options."""
     from mmhybrid.checkpoints import CheckpointError
-    from mmhybrid.datasets.coco import DataError
+    from mmhybrid.data.coco import DataError
 
     try:
         yield

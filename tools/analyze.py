@@ -102,7 +102,7 @@ def measure(looked, args):
     """The cost tree of a model, and the operators that a training step of it calls."""
     import torch
 
-    from mmhybrid.analysis import count_launches, measure_costs
+    from mmhybrid.inspect import count_launches, measure_costs
 
     model, size = looked.model, tuple(args.size)
     if looked.cfg is None:

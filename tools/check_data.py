@@ -22,8 +22,8 @@ CLASSES_SHOWN = 25
 
 def main(argv=None):
     """Print the report; return 1 if there is an error, else 0."""
-    from mmhybrid.datasets.check import check_balance, check_overlap
-    from mmhybrid.datasets.findings import Findings, Reading
+    from mmhybrid.data.check import check_balance, check_overlap
+    from mmhybrid.data.findings import Findings, Reading
 
     parser = argument_parser('Check a data folder before training.')
     parser.add_argument('--sample', type=int, metavar='N', help='read N images of each split only')
@@ -89,7 +89,7 @@ def checks_of_config(args, problems):
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
 
-    from mmhybrid.datasets.coco import DataError
+    from mmhybrid.data.coco import DataError
 
     try:
         cfg = load_config(args)
@@ -114,7 +114,7 @@ def check_of_dataset(split, dataset, scope):
     """The check for a data set of a config, a function of a ``Reading``."""
     from mmengine.registry import DATASETS
 
-    from mmhybrid.datasets import check
+    from mmhybrid.data import check
 
     kind = dataset['type'].split('.')[-1]
     host = DATASETS.get(dataset['type'] if '.' in dataset['type'] else f'{scope}.{kind}')
@@ -173,9 +173,9 @@ def check_of_dataset(split, dataset, scope):
 
 def checks_of_folder(root, problems):
     """A check for each kind of data in a folder, as docs/data.md lays it out."""
-    from mmhybrid.datasets import check
-    from mmhybrid.datasets.coco import DataError
-    from mmhybrid.datasets.fit import CLASS_FILE, read_class_file
+    from mmhybrid.data import check
+    from mmhybrid.data.coco import DataError
+    from mmhybrid.data.fit import CLASS_FILE, read_class_file
 
     checks = []
     for split in SPLITS:
@@ -238,7 +238,7 @@ def pairs(reports):
 
 
 def print_split(split):
-    from mmhybrid.datasets.findings import shown
+    from mmhybrid.data.findings import shown
 
     print(f'{split.name}: {split.source}')
     total = sum(split.counts.values())

@@ -19,8 +19,8 @@ import numpy as np
 from _common import load_config
 from _usage import ROOT, UsageError, run
 
-from mmhybrid.datasets.demo import CLASSES, PALETTE, draw_demo, read_record
-from mmhybrid.report.draw import draw_instances, side_by_side
+from mmhybrid.data.demo import CLASSES, PALETTE, draw_demo, read_record
+from mmhybrid.inspect.report.draw import draw_instances, side_by_side
 
 STATE = 'demo.json'  # in the work dir: what was trained, for how long, and its result
 ROWS = 6  # of the picture grid, two images each

@@ -30,7 +30,13 @@ from _common import CHECKPOINT, argument_parser, find, find_checkpoint, load_con
 from _predict import TiledPredictor, open_predictor
 from _usage import UsageError, run, write_file
 
-from mmhybrid.report.draw import draw_class_map, draw_instances, enlarged, put_list, read_image
+from mmhybrid.inspect.report.draw import (
+    draw_class_map,
+    draw_instances,
+    enlarged,
+    put_list,
+    read_image,
+)
 
 IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 PICTURES = ('.jpg', '.jpeg', '.png')

@@ -97,7 +97,7 @@ def read_image(path, size):
     """An RGB image (H, W, 3) uint8, resized to ``size`` if that is given."""
     import cv2
 
-    from mmhybrid.report import draw
+    from mmhybrid.inspect.report import draw
 
     image = draw.read_image(path)
     if image is None:
@@ -125,7 +125,7 @@ def fitted(looked, image):
 
 def maps_of(looked, tensor):
     """The maps of a model's backbone."""
-    from mmhybrid.analysis import feature_maps
+    from mmhybrid.inspect import feature_maps
 
     try:
         return feature_maps(looked.backbone, tensor)
@@ -140,7 +140,7 @@ def draw_features(opened, images, at, path):
     """Each model's levels in a row beside the image."""
     from _figures import label_row, panels, save, show_image
 
-    from mmhybrid.analysis import pca_colors
+    from mmhybrid.inspect import pca_colors
 
     rows = []
     for looked in opened:
@@ -168,7 +168,7 @@ def draw_attention(looked, image, at, out):
     """All attentions of one token, heads averaged; and the last one's heads."""
     from _figures import label_row, panels, save
 
-    from mmhybrid.analysis import attention_maps
+    from mmhybrid.inspect import attention_maps
 
     image, tensor = fitted(looked, image)
     maps = attention_maps(looked.backbone, tensor, at)
@@ -228,7 +228,7 @@ def draw_exchange(looked, image, at, out):
     """Bars of each stream before a part, of what the part changes, and after it."""
     from _figures import COLORS, panels, save
 
-    from mmhybrid.analysis import exchanges
+    from mmhybrid.inspect import exchanges
 
     try:
         rows = exchanges(looked.backbone, fitted(looked, image)[1])
@@ -286,7 +286,7 @@ def draw_points(looked, image, at, out):
     """Sampling points of every deformable attention over the image."""
     from _figures import COLORS, panels, save, show_image
 
-    from mmhybrid.analysis import sampling_points
+    from mmhybrid.inspect import sampling_points
 
     image, tensor = fitted(looked, image)
     found = sampling_points(looked.backbone, tensor, at)
@@ -337,7 +337,7 @@ def draw_field(opened, images, at, path):
     from _figures import label_row, panels, save, show_image
     from matplotlib.patches import Rectangle
 
-    from mmhybrid.analysis import central_side, receptive_fields
+    from mmhybrid.inspect import central_side, receptive_fields
 
     rows = []
     for looked in opened:

@@ -72,7 +72,7 @@ class ReportHook(Hook):
         self._write(runner)
 
     def _begin(self, runner, loader) -> None:
-        from mmhybrid.report.records import Recorder
+        from mmhybrid.inspect.report.records import Recorder
 
         self._records = []
         try:
@@ -109,7 +109,7 @@ class ReportHook(Hook):
         from mmengine.utils.dl_utils import collect_env
 
         import mmhybrid
-        from mmhybrid.report.page import build_page, read_logs
+        from mmhybrid.inspect.report.page import build_page, read_logs
 
         environment = dict(
             mmhybrid=mmhybrid.__version__, written=f'{datetime.now():%Y-%m-%d %H:%M}'

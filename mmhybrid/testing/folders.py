@@ -26,8 +26,8 @@ from xml.etree import ElementTree
 import cv2
 import numpy as np
 
-from mmhybrid.datasets import shapes
-from mmhybrid.datasets.demo import draw_crop, draw_scene
+from mmhybrid.data import shapes
+from mmhybrid.data.demo import draw_crop, draw_scene
 
 SHAPES = len(shapes.OUTLINES)
 # COCO numbers its 80 categories to 90, without these.

@@ -195,7 +195,7 @@ def test_base_files_are_our_own():
 
 
 def test_demo_classes_are_those_drawn():
-    from mmhybrid.datasets.demo import CLASSES, PALETTE
+    from mmhybrid.data.demo import CLASSES, PALETTE
 
     instance = Config.fromfile(ROOT / 'configs/_base_/datasets/demo_instance.py')
     semantic = Config.fromfile(ROOT / 'configs/_base_/datasets/demo_semantic.py')

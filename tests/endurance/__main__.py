@@ -27,7 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmhybrid.datasets.demo import CLASSES, draw_scene
+from mmhybrid.data.demo import CLASSES, draw_scene
 from tests.models.backbones import test_spach, test_vit
 from tests.models.families import contracts
 

@@ -145,7 +145,7 @@ class Data(Target):
         ]
 
     def read(self, path):
-        from mmhybrid.datasets import check
+        from mmhybrid.data import check
 
         layout = path.relative_to(self.folder).parts[0]
         root = self.folder / layout
@@ -203,7 +203,7 @@ class Configs(Target):
     def read(self, path):
         from _common import UsageError, load_config
 
-        from mmhybrid.datasets.coco import DataError
+        from mmhybrid.data.coco import DataError
 
         args = argparse.Namespace(config=str(path), cfg_options={}, work_dir=None)
         try:

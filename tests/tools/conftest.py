@@ -45,7 +45,7 @@ train_cfg = dict(max_epochs=1)
 @pytest.fixture(scope='session')
 def data(tmp_path_factory):
     """A tiny demo data set."""
-    from mmhybrid.datasets.demo import draw_demo
+    from mmhybrid.data.demo import draw_demo
 
     root = tmp_path_factory.mktemp('data') / 'demo'
     draw_demo(root, train=4, val=2, crops=4, size=(96, 64), progress=lambda line: None)

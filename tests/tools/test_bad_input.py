@@ -12,7 +12,7 @@ import torch
 from mmengine.config import Config
 
 from mmhybrid.checkpoints import CheckpointError
-from mmhybrid.datasets.coco import DataError
+from mmhybrid.data.coco import DataError
 
 from .conftest import CONFIGS, TOOLS
 
@@ -60,7 +60,7 @@ def test_option_out_of_range(option, tool, job):
 def test_missing_data(tool, job, data):
     config, _ = job('mmdet')
     train = tool('train').main
-    fails(train, [config, '--cfg-options', 'data_root=/no/demo'], '/no/demo', 'mmhybrid.datasets')
+    fails(train, [config, '--cfg-options', 'data_root=/no/demo'], '/no/demo', 'mmhybrid.data')
     config, options = job('mmdet', 'train_dataloader.dataset.ann_file=annotations/nothing.json')
     fails(train, [config, *options], 'annotations/nothing.json', 'demo.json')
     config, options = job('mmseg', 'val_dataloader.dataset.data_prefix.img_path=nothing')

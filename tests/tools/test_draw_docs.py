@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.report.test_page import check
+from tests.inspect.report.test_page import check
 
 DOCS = Path(__file__).parents[2] / 'docs'
 

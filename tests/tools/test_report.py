@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.report.test_page import check
+from tests.inspect.report.test_page import check
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_a_report_that_fails_ends_nothing(tool, job, tmp_path, monkeypatch, capl
     def fail(*args, **kwargs):
         raise RuntimeError('no page today')
 
-    monkeypatch.setattr('mmhybrid.report.page.build_page', fail)
+    monkeypatch.setattr('mmhybrid.inspect.report.page.build_page', fail)
     config, options = job('mmseg')
     work_dir = tmp_path / 'work'
     tool('train').main([config, '--work-dir', str(work_dir), '--report', *options])

@@ -1,4 +1,4 @@
-# The embedded demo data set, one object an image: `python -m mmhybrid.datasets.demo data/demo`
+# The embedded demo data set, one object an image: `python -m mmhybrid.data.demo data/demo`
 # draws it.
 data_root = '{{$MMHYBRID_DATA:data}}/demo'
 classes = ['star', 'heart', 'fish', 'leaf', 'gear', 'moon']

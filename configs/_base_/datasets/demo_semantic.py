@@ -1,4 +1,4 @@
-# The embedded demo data set as class maps: `python -m mmhybrid.datasets.demo data/demo` draws it.
+# The embedded demo data set as class maps: `python -m mmhybrid.data.demo data/demo` draws it.
 data_root = '{{$MMHYBRID_DATA:data}}/demo'
 image_size = (96, 96)
 metainfo = dict(

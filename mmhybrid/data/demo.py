@@ -12,7 +12,7 @@ over one another. One folder serves all three hosts:
 Boxes, masks and areas are those of the visible part of an object. Every image has its own random
 stream, so the images of a small data set are the first images of a larger one.
 
-    python -m mmhybrid.datasets.demo OUT [--train N] [--val N] [--size WIDTH HEIGHT] [--seed N]
+    python -m mmhybrid.data.demo OUT [--train N] [--val N] [--size WIDTH HEIGHT] [--seed N]
 """
 
 import argparse
@@ -26,7 +26,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmhybrid.datasets import shapes
+from mmhybrid.data import shapes
 
 CLASSES = tuple(shapes.OUTLINES)
 PALETTE = ((255, 196, 37), (226, 61, 92), (43, 145, 232), (76, 175, 80), (240, 122, 40),
@@ -232,7 +232,7 @@ def _digest(paths):
 
 def main(argv=None):
     parser = argparse.ArgumentParser(
-        prog='python -m mmhybrid.datasets.demo', description='Draw the demo data set.'
+        prog='python -m mmhybrid.data.demo', description='Draw the demo data set.'
     )
     parser.add_argument('out', type=Path, help='folder to write; re-drawn when it is out of date')
     parser.add_argument('--train', type=int, default=1200, help='training images')

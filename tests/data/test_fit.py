@@ -5,8 +5,8 @@ import pytest
 from mmengine.config import Config
 from PIL import Image
 
-from mmhybrid.datasets.coco import DataError
-from mmhybrid.datasets.fit import fit_to_folder, read_mask
+from mmhybrid.data.coco import DataError
+from mmhybrid.data.fit import fit_to_folder, read_mask
 
 
 def config(root, **options):

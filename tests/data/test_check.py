@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mmhybrid.datasets.check import (
+from mmhybrid.data.check import (
     check_balance,
     check_classes,
     check_coco,
@@ -17,7 +17,7 @@ from mmhybrid.datasets.check import (
     check_overlap,
     check_voc,
 )
-from mmhybrid.datasets.findings import Reading, inside, read_pixels, shown
+from mmhybrid.data.findings import Reading, inside, read_pixels, shown
 from mmhybrid.testing.folders import draw_folder
 
 

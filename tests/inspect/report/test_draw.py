@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from mmhybrid.report.draw import enlarged, put_list
+from mmhybrid.inspect.report.draw import enlarged, put_list
 
 COLORS = [[200, 0, 0], [0, 200, 0], [0, 0, 200], [200, 200, 0]]
 

@@ -5,8 +5,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmhybrid.datasets import demo, shapes
-from mmhybrid.datasets.demo import CLASSES, draw_demo, draw_scene, read_record
+from mmhybrid.data import demo, shapes
+from mmhybrid.data.demo import CLASSES, draw_demo, draw_scene, read_record
 
 SMALL = dict(train=3, val=2, crops=4, size=(96, 80), progress=lambda line: None)
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from mmhybrid.report import charts
-from mmhybrid.report.draw import (
+from mmhybrid.inspect.report import charts
+from mmhybrid.inspect.report.draw import (
     draw_class_map,
     draw_instances,
     enlarged,
@@ -19,8 +19,8 @@ from mmhybrid.report.draw import (
     put_list,
     read_image,
 )
-from mmhybrid.report.measures import IGNORED, Measures, measure
-from mmhybrid.report.records import decode_mask, unpack_map
+from mmhybrid.inspect.report.measures import IGNORED, Measures, measure
+from mmhybrid.inspect.report.records import decode_mask, unpack_map
 
 MOST_CLASSES = 25  # of a confusion matrix; of more the most frequent confusions are listed
 MOST_ROWS = 400  # of a table
@@ -46,7 +46,8 @@ def build_page(
 
     Args:
         scope: the host library.
-        records: of the evaluated images, see :class:`~mmhybrid.report.records.Recorder`; maybe
+        records: of the evaluated images, see
+            :class:`~mmhybrid.inspect.report.records.Recorder`; maybe
             none.
         meta: ``classes`` and ``palette`` of the data set.
         metrics: what the host's evaluator said.

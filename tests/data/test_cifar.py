@@ -4,7 +4,7 @@ import pytest
 
 pytest.importorskip('mmpretrain')
 
-from mmhybrid.datasets.cifar import CIFAR10
+from mmhybrid.data.cifar import CIFAR10
 from mmhybrid.testing.folders import draw_folder
 
 

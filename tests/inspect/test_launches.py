@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmhybrid.analysis import count_launches
+from mmhybrid.inspect import count_launches
 from mmhybrid.models.backbones import CMT, ViTAdapter, ViTCoMer
 
 NARROW = dict(embed_dims=48, deform_heads=6, stem_channels=8)

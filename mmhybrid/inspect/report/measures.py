@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmhybrid.report.records import unpack_map
+from mmhybrid.inspect.report.records import unpack_map
 
 SIZES = ('all', 'small', 'medium', 'large')
 IGNORED = 255

@@ -3,7 +3,7 @@ import math
 import numpy as np
 import pytest
 
-from mmhybrid.report.measures import (
+from mmhybrid.inspect.report.measures import (
     box_ious,
     match,
     measure_classification,
@@ -11,7 +11,7 @@ from mmhybrid.report.measures import (
     measure_segmentation,
     precision_recall,
 )
-from mmhybrid.report.records import decode_mask, encode_mask, pack_map, unpack_map
+from mmhybrid.inspect.report.records import decode_mask, encode_mask, pack_map, unpack_map
 
 
 def one(bbox, label, score=None, mask=None, ignore=False):

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmhybrid.analysis import (
+from mmhybrid.inspect import (
     attention_maps,
     central_side,
     exchanges,
@@ -14,7 +14,7 @@ from mmhybrid.analysis import (
     receptive_fields,
     sampling_points,
 )
-from mmhybrid.analysis.attention import attention_row, guess_grid, key_grid
+from mmhybrid.inspect.attention import attention_row, guess_grid, key_grid
 from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
 from mmhybrid.models.kernels import deformable_attention
 from mmhybrid.models.layers import MSDeformAttention

@@ -6,8 +6,8 @@ import cv2
 import numpy as np
 import pytest
 
-from mmhybrid.report import charts
-from mmhybrid.report.page import build_page, read_logs
+from mmhybrid.inspect.report import charts
+from mmhybrid.inspect.report.page import build_page, read_logs
 
 
 class Checker(HTMLParser):

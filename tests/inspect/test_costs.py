@@ -3,8 +3,8 @@ import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
 
-from mmhybrid.analysis import measure_costs
 from mmhybrid.engine.flops import count_macs
+from mmhybrid.inspect import measure_costs
 from mmhybrid.models.backbones import ViT, ViTCoMer
 
 ARCH = dict(embed_dims=24, depth=4, num_heads=2, deform_heads=2, stem_channels=8, extra_cti=1)

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from mmhybrid.datasets.coco import DataError, check_class_names, read_categories
+from mmhybrid.data.coco import DataError, check_class_names, read_categories
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mmhybrid.analysis.features import as_maps
+from mmhybrid.inspect.features import as_maps
 
 
 def receptive_fields(
