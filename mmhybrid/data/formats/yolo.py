@@ -59,6 +59,10 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
             picture = Picture(path, name, sizes[path])
             pictures.append(picture)
             label = _label_file(path)
+            if not label.is_file() and settings.get('skip_if_label_file_missing'):
+                contents.findings.warning('images without a label file, left out', name)
+                pictures.pop()
+                continue
             if not label.is_file():
                 contents.findings.warning('images without a label file: taken as empty', name)
                 continue
@@ -140,7 +144,7 @@ def _listed(root, settings, entry):
     bases = [root]
     path = str(settings.get('path') or '').strip()
     if path not in ('', '.'):
-        bases = [*(root / part for part in (path, Path(path).name)), root]
+        bases = [base for base in (inside(root, path), root / Path(path).name) if base] + [root]
     entry = entry.replace('\\', '/')
     inner = entry
     while inner.startswith('../'):  # as Roboflow writes it, from where it is not
