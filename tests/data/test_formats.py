@@ -13,6 +13,7 @@ from mmhybrid.data.formats import find_format, looks_like
 from mmhybrid.data.formats.labelme import run_lengths
 
 SIZE = (40, 20)
+CORNERS = ('xmin', 'ymin', 'xmax', 'ymax')
 
 
 def picture(path, size=SIZE, value=0):
@@ -116,7 +117,7 @@ def test_yolo_of_cvat_and_of_ultralytics(tmp_path):
 def voc_xml(*objects, size=SIZE):
     text = ''.join(
         f'<object><name>{name}</name><bndbox>'
-        + ''.join(f'<{k}>{v}</{k}>' for k, v in zip(('xmin', 'ymin', 'xmax', 'ymax'), box, strict=True))
+        + ''.join(f'<{k}>{v}</{k}>' for k, v in zip(CORNERS, box, strict=True))
         + '</bndbox></object>' for name, *box in objects
     )  # fmt: skip
     return (
