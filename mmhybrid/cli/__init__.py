@@ -1,4 +1,1 @@
-"""The command line: a module for each command, and what they share.
-
-Each has ``main(argv)``, which returns what the command found; ``usage.run`` ends the process.
-"""
+"""Commands of the package: a module each, with ``main(argv)``."""

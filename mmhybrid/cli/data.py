@@ -1,6 +1,7 @@
 """Bring annotations of other tools into the layouts that train here.
 
-    mmhybrid data convert FOLDER OUT [--val-fraction 0.2] [--classes car,bus] [--colours FILE]
+    python -m mmhybrid.cli.data convert FOLDER OUT [--val-fraction 0.2] [--classes car,bus]
+                                                   [--colours FILE]
 
 FOLDER may hold YOLO, Pascal VOC, labelme, or COCO as CVAT, Roboflow and Label Studio write it, or
 masks of colours; docs/formats.md has each. OUT is new, FOLDER stays as it is. Odd files are listed
@@ -19,7 +20,9 @@ def main(argv: list[str] | None = None) -> int:
     from mmhybrid.data.coco import DataError
     from mmhybrid.data.formats import READERS
 
-    parser = argparse.ArgumentParser(prog='mmhybrid data', description=__doc__.partition('\n')[0])
+    parser = argparse.ArgumentParser(
+        prog='python -m mmhybrid.cli.data', description=__doc__.partition('\n')[0]
+    )
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     one = commands.add_parser('convert', help='write a folder of another format in a new one')
     one.add_argument('folder', help='what is read; it stays as it is')

@@ -394,7 +394,9 @@ def test_names_that_are_used_twice_are_told_apart(tmp_path):
 
 def test_a_folder_names_its_format(tmp_path):
     root = yolo(tmp_path / 'in')
-    assert looks_like(root).startswith(f'{root} looks like YOLO: convert it with "mmhybrid data')
+    assert looks_like(root).startswith(
+        f'{root} looks like YOLO: convert it with "python -m mmhybrid.cli.data'
+    )
     convert(root, tmp_path / 'out')
     assert looks_like(tmp_path / 'out') is None
     assert looks_like(tmp_path / 'nowhere') is None

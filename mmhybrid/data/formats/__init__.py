@@ -77,6 +77,6 @@ def looks_like(root: str | Path) -> str | None:
     if found is None:
         return None
     return (
-        f'{root} looks like {TITLES[found]}: convert it with "mmhybrid data convert {root} '
-        f'{root}-converted"'
+        f'{root} looks like {TITLES[found]}: convert it with '
+        f'"python -m mmhybrid.cli.data convert {root} {root}-converted"'
     )
