@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import os
 import re
 import sys
 import traceback
@@ -112,17 +111,3 @@ def _value(text):
         return value.replace('\0', ' ') if isinstance(value, str) else value
 
     return restored(DictAction._parse_iterable(text.strip().replace(' ', '\0')))
-
-
-def write_file(path, content):
-    """Write text or bytes, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(part, path)
-    except OSError as error:  # one of writing has no name
-        raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        part.unlink(missing_ok=True)

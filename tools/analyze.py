@@ -23,7 +23,9 @@ import json
 from pathlib import Path
 
 from _common import find
-from _usage import KeyValues, UsageError, run, write_file
+from _usage import KeyValues, UsageError, run
+
+from mmhybrid.files import write_file
 
 UNITS = dict(
     params=('parameters, M', 1e6),

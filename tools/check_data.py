@@ -157,7 +157,7 @@ def check_of_dataset(split, dataset, scope):
         folder = root / (prefix.get('img') or prefix.get('img_path') or option('split', ''))
         listed = listed or root / 'meta' / f'{folder.name}.txt'  # where ImageNet has its list
         if listed.is_file():
-            raise UsageError(f'{kind} with a list of images ({listed}) cannot be checked')
+            return lambda reading: check.check_class_list(split, folder, listed, classes, reading)
         return lambda reading: check.check_classes(split, folder, len(classes), reading)
     if listed is not None and listed.suffix == '.json' and 'Panoptic' not in kind:
         lvis = kind.startswith('LVIS')

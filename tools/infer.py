@@ -28,8 +28,9 @@ import cv2
 import numpy as np
 from _common import CHECKPOINT, argument_parser, find, find_checkpoint, load_config
 from _predict import TiledPredictor, open_predictor
-from _usage import UsageError, run, write_file
+from _usage import UsageError, run
 
+from mmhybrid.files import write_file
 from mmhybrid.inspect.report.draw import (
     draw_class_map,
     draw_instances,

@@ -48,7 +48,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         return _convert(args)
-    except (DataError, FileExistsError) as error:
+    except (DataError, OSError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
 

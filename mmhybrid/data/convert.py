@@ -12,10 +12,8 @@ from .coco import DataError
 from .findings import Findings
 from .fit import CLASS_FILE
 from .formats import READERS, TITLES, colours, find_format
-from .formats.records import Contents
+from .formats.records import SPLITS, Contents
 from .split import choose_val
-
-SPLITS = ('train', 'val', 'test')
 
 
 @dataclass
@@ -26,7 +24,7 @@ class Conversion:
         source, out: the format, and the new folder.
         images: of each split.
         counts: by split, objects of each class; images with the class in masks.
-        outlines, objects: how many objects have an outline, and how many there are.
+        outlines, objects: how many objects have an outline, and how many there are; 0 in masks.
         findings: odd files, and what was left out or changed.
     """
 
@@ -81,8 +79,12 @@ def convert(
             f'no masks of colours; name the format with --format {"|".join(READERS)}'
         )
     if source == 'colours':
+        if classes:
+            raise DataError('--classes: masks of colours have their classes from --colours FILE')
         contents = colours.read(folder, None if colour_table is None else Path(colour_table))
     else:
+        if colour_table:
+            raise DataError(f'--colours {colour_table}: {TITLES[source]} has no colours')
         contents = READERS[source](folder, list(classes) if classes else None)
     result = Conversion(TITLES[source], out, findings=contents.findings)
     splits = {key: contents.splits[key] for key in SPLITS if contents.splits.get(key)}
@@ -116,21 +118,17 @@ def _with_val(splits, fraction, seed):
             f'--val-fraction {fraction}: the folder has a validation part already '
             f'({len(splits["val"])} images); leave the option out'
         )
-    items = {_name(item): item for item in splits['train']} if 'train' in splits else {}
+    items = {item.name: item for item in splits.get('train', ())}
     try:
         chosen = choose_val(list(items), fraction, seed)
     except ValueError as error:
-        raise DataError(str(error).replace('val_fraction=', '--val-fraction ')) from error
+        raise DataError(f'--val-fraction {error}') from error
     rest = {split: kept for split, kept in splits.items() if split != 'train'}
     return dict(
         train=[item for name, item in items.items() if name not in chosen],
         val=[item for name, item in items.items() if name in chosen],
         **rest,
     )
-
-
-def _name(item):
-    return item[2] if isinstance(item, tuple) else item.name
 
 
 def _copy(path, folder, name, taken):
@@ -161,17 +159,17 @@ def _write_objects(draft, classes, splits, result):
             name = _copy(picture.path, draft / 'images' / split, picture.name, taken)
             width, height = picture.size
             images.append(dict(id=image_id, file_name=name, width=width, height=height))
-            for thing in picture.things:
+            for instance in picture.instances:
                 number += 1
-                counts[thing.label] += 1
-                result.outlines += thing.outline is not None
+                counts[instance.label] += 1
+                result.outlines += instance.outline is not None
                 row = dict(
-                    id=number, image_id=image_id, category_id=classes.index(thing.label) + 1,
-                    bbox=thing.box, area=thing.area, iscrowd=thing.crowd,
+                    id=number, image_id=image_id, category_id=classes.index(instance.label) + 1,
+                    bbox=instance.box, area=instance.area, iscrowd=instance.crowd,
                 )  # fmt: skip
-                if thing.outline is not None:
-                    row['segmentation'] = thing.outline
-                if thing.ignore:
+                if instance.outline is not None:
+                    row['segmentation'] = instance.outline
+                if instance.ignore:
                     row['ignore'] = 1
                 annotations.append(row)
         content = dict(images=images, categories=categories, annotations=annotations)
@@ -195,13 +193,13 @@ def _write_masks(draft, masks, splits, result):
         counts = result.counts[split] = Counter(dict.fromkeys(classes, 0))
         result.images[split] = 0
         taken: set[str] = set()
-        for image, mask, name in items:
+        for pair in items:
             try:
-                numbers = colours.to_numbers(mask, masks)
+                numbers = colours.to_numbers(pair.mask, masks)
             except DataError as error:
                 masks.findings.error('masks that cannot be read, left out', str(error))
                 continue
-            name = _copy(image, draft / 'images' / split, name, taken)
+            name = _copy(pair.path, draft / 'images' / split, pair.name, taken)
             target = (draft / 'annotations' / split / name).with_suffix('.png')
             target.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(numbers).save(target)

@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..files import write_file
 from .coco import DataError, read_text
 
 FOLDER = 'split'  # of the work dir
@@ -22,9 +23,9 @@ def choose_val(names: Sequence[str], fraction: float, seed: int = 0) -> set[str]
         ValueError: the fraction is not between 0 and 1, or there are fewer than two names.
     """
     if isinstance(fraction, bool) or not isinstance(fraction, float) or not 0 < fraction < 1:
-        raise ValueError(f'val_fraction={fraction}: expected a number between 0 and 1, as 0.2')
+        raise ValueError(f'{fraction}: expected a number between 0 and 1, as 0.2')
     if len(names) < 2:
-        raise ValueError(f'val_fraction={fraction}: {len(names)} images cannot be split in two')
+        raise ValueError(f'{fraction}: {len(names)} images cannot be split in two')
     ranked = sorted(names, key=lambda name: hashlib.sha256(f'{seed} {name}'.encode()).digest())
     return set(ranked[: min(len(names) - 1, max(1, round(fraction * len(names))))])
 
@@ -57,8 +58,8 @@ def saved_choice(names: Sequence[str], fraction: float, seed: int, work_dir: Pat
     try:
         chosen = choose_val(names, fraction, seed)
     except ValueError as error:
-        raise DataError(str(error)) from error
-    write_whole(
+        raise DataError(f'val_fraction={error}') from error
+    write_file(
         path, json.dumps(dict(val_fraction=fraction, val_seed=seed, val=sorted(chosen)), indent=1)
     )
     if int(os.environ.get('RANK', 0)) == 0:
@@ -67,14 +68,6 @@ def saved_choice(names: Sequence[str], fraction: float, seed: int, work_dir: Pat
             f'trained on; {path} lists them'
         )
     return chosen
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a file that is complete whenever it is there; several processes may do so."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'{path.name}.{os.getpid()}')
-    draft.write_text(text, encoding='utf-8')
-    os.replace(draft, path)
 
 
 def split_coco(annotations: Path, fraction: float, seed: int, work_dir: Path) -> dict[str, Path]:
@@ -101,7 +94,7 @@ def split_coco(annotations: Path, fraction: float, seed: int, work_dir: Path) ->
             images=[row for row in content['images'] if row['id'] in ids],
             annotations=[row for id_, row in rows if id_ in ids],
         )
-        write_whole(paths[split], json.dumps(part))
+        write_file(paths[split], json.dumps(part))
     return paths
 
 
@@ -118,5 +111,5 @@ def split_list(
     for split in ('train', 'val'):
         paths[split] = work_dir / FOLDER / f'{split}.txt'
         part = [line for name, line in lines.items() if (name in chosen) == (split == 'val')]
-        write_whole(paths[split], ''.join(f'{line}\n' for line in part))
+        write_file(paths[split], ''.join(f'{line}\n' for line in part))
     return paths

@@ -1,12 +1,12 @@
 """A page about a training or an evaluation, written where it ends."""
 
-import os
 from datetime import datetime
 from pathlib import Path
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
+from mmhybrid.files import write_file
 from mmhybrid.registry import HOOKS
 
 
@@ -100,7 +100,7 @@ class ReportHook(Hook):
             # A distributed sampler repeats images to give every process as many.
             records = {record['id']: record for part in gathered for record in part}
             path = Path(self.path or Path(runner.work_dir) / 'report.html')
-            write_page(path, self._page(runner, list(records.values())))
+            write_file(path, self._page(runner, list(records.values())))
             runner.logger.info(f'report: {path}')
         except Exception:
             runner.logger.exception('ReportHook: no report was written')
@@ -130,11 +130,3 @@ class ReportHook(Hook):
             score_thr=self.score_thr,
             examples=self.examples,
         )
-
-
-def write_page(path: Path, page: str) -> None:
-    """Write a text file, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_text(page, encoding='utf-8')
-    os.replace(part, path)

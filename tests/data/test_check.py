@@ -11,6 +11,7 @@ from PIL import Image
 
 from mmhybrid.data.check import (
     check_balance,
+    check_class_list,
     check_classes,
     check_coco,
     check_masks,
@@ -368,3 +369,20 @@ def test_folders_of_classes(tmp_path):
     for part in ('3 folders in', 'broken or truncated', 'no images: ', 'without images: lily'):
         assert part in found
     assert 'folder not found' in lines(check_classes('train', tmp_path / 'no'))[0]
+
+
+def test_a_list_of_classified_images(tmp_path):
+    (tmp_path / 'rose').mkdir()
+    for index in range(3):
+        Image.new('L', (8, 8), index).save(tmp_path / f'rose/{index}.png')
+    listed = tmp_path / 'train.txt'
+    listed.write_text('rose/0.png 1\nrose/2.png 1\n\n')
+    split = check_class_list('train', tmp_path, listed, ['aster', 'rose'])
+    assert split.findings.lines() == []
+    assert dict(split.counts) == dict(aster=0, rose=2) and split.names == {'rose/0', 'rose/2'}
+    listed.write_text('rose/0.png 2\nrose/0.png\n../a.png 0\nrose/9.png 0\n')
+    found = ' '.join(check_class_list('train', tmp_path, listed, ['a', 'b']).findings.lines())
+    for part in ('number of a class, 0 to 1 (2): ', 'out of the folder: ../a.png', '9.png'):
+        assert part in found
+    gone = check_class_list('train', tmp_path, tmp_path / 'no.txt', ['a'])
+    assert 'file not found' in lines(gone)[0]

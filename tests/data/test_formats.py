@@ -91,13 +91,22 @@ def test_yolo_classes(tmp_path):
     assert len(content(tmp_path / 'two', 'val')[0]) == 1
 
 
+def test_yolo_settings_that_cannot_be_read(tmp_path):
+    root = yolo(tmp_path / 'in', 'names: [car, bus')
+    with pytest.raises(DataError, match='data.yaml is no YAML file'):
+        convert(root, tmp_path / 'out')
+    assert looks_like(root) is None
+
+
 def test_yolo_of_cvat_and_of_ultralytics(tmp_path):
     root = tmp_path / 'cvat'
     picture(root / 'obj_train_data/deep/a.png')
     write(root / 'obj_train_data/deep/a.txt', '0 0.5 0.5 0.5 0.5')
     write(root / 'obj.names', 'car\n')
     write(root / 'train.txt', 'data/obj_train_data/deep/a.png\n')
-    convert(root, tmp_path / 'one')
+    picture(root / 'obj_valid_data/b.png')
+    write(root / 'obj_valid_data/b.txt', '0 0.5 0.5 0.5 0.5')
+    assert convert(root, tmp_path / 'one').images == dict(train=1, val=1)
     assert content(tmp_path / 'one')[0][0][:3] == ('deep/a.png', 'car', [10, 5, 20, 10])
     root = tmp_path / 'ultralytics'
     for split in ('train', 'val'):
@@ -320,6 +329,10 @@ def test_colours_become_numbers(tmp_path):
     assert (tmp_path / 'out/classes.txt').read_text() == 'sky\nroad\n'
     assert (tmp_path / 'out/images/val/a.png').is_file()
     assert 'colours that the table does not name, which become 255 (2)' in lines(result)
+    with pytest.raises(DataError, match='--classes: masks of colours'):
+        convert(root, tmp_path / 'two', classes=['sky'])
+    with pytest.raises(DataError, match='--colours table.txt: YOLO has no colours'):
+        convert(root, tmp_path / 'two', 'yolo', colour_table='table.txt')
     write(root / 'class_dict.csv', 'name,r,g,b\nroad,128,64,128\nsky,0,0,0\n')
     convert(root, tmp_path / 'two')
     assert (tmp_path / 'two/classes.txt').read_text() == 'road\nsky\n'

@@ -13,6 +13,7 @@ from mmengine.config import Config
 
 from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.data.coco import DataError
+from mmhybrid.files import write_file
 
 from .conftest import CONFIGS, TOOLS
 
@@ -297,7 +298,7 @@ def test_a_full_disk(tool, tmp_path, monkeypatch):
     monkeypatch.setattr('pathlib.Path.write_bytes', full)
     usage = tool('_usage')
     with pytest.raises(SystemExit) as stop:
-        usage.run(lambda: usage.write_file('out/a.json', '{}'))
+        usage.run(lambda: write_file('out/a.json', '{}'))
     assert stop.value.code == 'error: out/a.json: No space left on device'
     assert not list(tmp_path.glob('out/*'))
 

@@ -2,6 +2,7 @@ import json
 import shutil
 
 import pytest
+from PIL import Image
 
 from mmhybrid.testing.folders import draw_folder
 
@@ -99,6 +100,20 @@ def test_public_layouts(check, name, layout, unit, tmp_path, capsys):
     assert check([config, '--cfg-options', f'data_root={tmp_path / layout}']) == 0
     out = capsys.readouterr().out
     assert 'train: ' in out and 'val: ' in out and unit in out
+
+
+def test_a_split_folder_of_classes(check, tmp_path, capsys):
+    for name in ('aster', 'rose'):
+        (tmp_path / 'in/train' / name).mkdir(parents=True)
+        for i in range(5):
+            image = Image.new('RGB', (80, 64), (i, len(name), 0))
+            image.save(tmp_path / 'in/train' / name / f'{i}.png')
+    options = [f'data_root={tmp_path / "in"}', 'class_folder.val_fraction=0.2']
+    config = str(CONFIGS / 'linear_cmt_ti_custom.py')
+    work = ['--work-dir', str(tmp_path / 'work')]
+    assert check([config, *work, '--cfg-options', *options]) == 0
+    out = capsys.readouterr().out
+    assert 'train: the images of' in out and '8 images' in out and '2 images' in out
 
 
 def test_what_cannot_be_checked(check, tmp_path):

@@ -19,42 +19,38 @@ READERS: dict[str, Callable] = dict(
 TITLES = dict(yolo='YOLO', voc='Pascal VOC', labelme='labelme', coco='COCO',
               colours='masks of colours')  # fmt: skip
 LOOKED_AT = 20  # files of a kind
-LABEL_SUFFIX = '.txt'
 
 
 def find_format(root: Path) -> str | None:
-    """The key in ``READERS`` of what a folder holds, or None."""
+    """The key in ``READERS`` of what a folder holds, or None.
+
+    Raises:
+        DataError: a file that would tell it cannot be read.
+    """
     root = Path(root)
     if not root.is_dir():
         return None
-    files = walk(root, ['.json', '.xml', '.yaml', '.yml', '.names'])
-    by_suffix: dict[str, list[Path]] = {}
-    for path in files:
-        by_suffix.setdefault(path.suffix.lower(), []).append(path)
-    try:
-        if any((root / name).is_file() for name in colours.TABLES):
-            return 'colours'
-        if any(voc.is_voc(path) for path in by_suffix.get('.xml', [])[:LOOKED_AT]):
-            return 'voc'
-        some = by_suffix.get('.json', [])[:LOOKED_AT]
-        if any(labelme.is_labelme(path) for path in some):
-            return 'labelme'
-        if any(coco.is_coco(path) for path in some):
-            return 'coco'
-        if '.names' in by_suffix or yolo.find_settings(root)[0] or _has_label_lines(root):
-            return 'yolo'
-        pairs = colours.find_pairs(root, Findings())
-        masks = [mask for split in pairs.values() for _, mask, _ in split[:3]]
-        if any(colours.is_colour_mask(mask) for mask in masks):
-            return 'colours'
-    except (DataError, OSError, ValueError):
-        return None
+    if any((root / name).is_file() for name in colours.TABLES):
+        return 'colours'
+    if any(voc.is_voc(path) for path in walk(root, ['.xml'])[:LOOKED_AT]):
+        return 'voc'
+    some = walk(root, ['.json'])[:LOOKED_AT]
+    if any(labelme.is_labelme(path) for path in some):
+        return 'labelme'
+    if any(coco.is_coco(path) for path in some):
+        return 'coco'
+    if walk(root, ['.names']) or yolo.find_settings(root)[0] or _has_label_lines(root):
+        return 'yolo'
+    pairs = colours.find_pairs(root, Findings())
+    masks = [pair.mask for split in pairs.values() for pair in split[:3]]
+    if any(colours.is_colour_mask(mask) for mask in masks):
+        return 'colours'
     return None
 
 
 def _has_label_lines(root):
-    """Text files of five numbers or more a line, in a folder called labels or beside images."""
-    for path in walk(root, [LABEL_SUFFIX])[:LOOKED_AT]:
+    """Return True if a text file begins with a line of five numbers or more, a whole one first."""
+    for path in walk(root, ['.txt'])[:LOOKED_AT]:
         values = path.read_text(encoding='utf-8', errors='replace').split('\n')[0].split()
         try:
             if len(values) >= 5 and float(values[0]).is_integer():
@@ -73,7 +69,10 @@ def looks_like(root: str | Path) -> str | None:
     root = Path(root)
     if (root / 'annotations/instances_train.json').is_file() and (root / 'images/train').is_dir():
         return None
-    found = find_format(root)
+    try:
+        found = find_format(root)
+    except (DataError, OSError):  # this is advice beside another error, which says more
+        return None
     if found is None:
         return None
     return (

@@ -12,29 +12,23 @@ from .records import (
     ImageIndex,
     Picture,
     check_classes,
-    make_thing,
+    has_size,
+    make_instance,
     new_name,
+    read_ends,
     read_sizes,
     split_of,
     walk,
 )
 
+KEYS = ('images', 'annotations', 'categories', 'info', 'licenses', 'category_id', 'file_name',
+        'image_id')  # fmt: skip
+
 
 def is_coco(path: Path) -> bool:
-    """Return True if a JSON file begins as COCO's do: it names two of the three lists, or one and
-    what else comes first."""
-    try:
-        with open(path, 'rb') as file:
-            head, ending = file.read(4096), b''
-            file.seek(max(4096, path.stat().st_size - 4096))
-            ending = file.read()
-    except OSError as error:
-        raise DataError(f'{path} cannot be read: {error.strerror}') from error
-    if b'"shapes"' in head and b'"imagePath"' in head + ending:
-        return False
-    known = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"',
-             b'"category_id"', b'"file_name"', b'"image_id"')  # fmt: skip
-    return sum(key in head + ending for key in known) >= 2
+    """Return True if a JSON file names two or more of COCO's keys at its ends."""
+    ends = read_ends(path)
+    return sum(f'"{key}"'.encode() in ends for key in KEYS) >= 2
 
 
 def read(root: Path, classes: list[str] | None = None) -> Contents:
@@ -43,7 +37,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     Outlines and run-length codes are kept. A mask that CVAT painted has ``iscrowd: 1``, which no
     training uses: it becomes an object.
     """
-    contents = Contents('COCO')
+    contents = Contents()
     findings = contents.findings
     index = ImageIndex(root)
     files = []
@@ -66,12 +60,12 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         split = _split(path, root)
         pictures = _pictures(path, content, index, findings, split)
         contents.splits.setdefault(split, []).extend(pictures.values())
-        _add_things(content, names[path], pictures, contents)
+        _add_instances(content, names[path], pictures, contents)
     return contents
 
 
 def _key(value):
-    """An id as a key; 1.0 is 1."""
+    """An id, or None for what cannot be one."""
     return value if isinstance(value, (int, float, str)) else None
 
 
@@ -124,17 +118,13 @@ def _pictures(path, content, index, findings, split):
         if image not in sizes:
             continue
         stated = (row.get('width'), row.get('height'))
-        if all(isinstance(side, (int, float)) for side in stated) and stated != sizes[image]:
-            findings.error(
-                'images of another size than annotated, left out',
-                f'{shown(row["file_name"])} has {sizes[image]}, annotated {stated}',
-            )
+        if not has_size(findings, image.relative_to(root), sizes[image], stated):
             continue
         pictures[key] = Picture(image, new_name(image.relative_to(root)), sizes[image])
     return pictures
 
 
-def _add_things(content, names, pictures, contents):
+def _add_instances(content, names, pictures, contents):
     findings = contents.findings
     painted = 0
     for row in content['annotations']:
@@ -167,13 +157,13 @@ def _add_things(content, names, pictures, contents):
         except (TypeError, ValueError):
             findings.error('boxes or outlines that are not numbers, left out', where)
             continue
-        thing = make_thing(
+        instance = make_instance(
             findings, f'{where} of {picture.name}', picture.size, label, box, outline,
             crowd=crowd, ignore=int(bool(row.get('ignore'))),
         )  # fmt: skip
-        if thing is not None:
-            picture.things.append(thing)
-    crowds = [t for p in pictures.values() for t in p.things if t.crowd or t.ignore]
+        if instance is not None:
+            picture.instances.append(instance)
+    crowds = [t for p in pictures.values() for t in p.instances if t.crowd or t.ignore]
     if painted:
         findings.warning(f'{painted} painted masks that CVAT marks as crowds became objects')
     if crowds:

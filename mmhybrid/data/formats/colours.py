@@ -1,10 +1,12 @@
 """Masks whose pixels are colours, with a table that names them."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from ..coco import DataError, read_text
 from ..findings import Findings
@@ -19,7 +21,18 @@ MASK_FOLDER = re.compile(
 MASK_ENDING = re.compile(r'[_-](masks?|labels?|colou?r|gt|L)$')
 NONE = ('void', 'ignore', 'unlabelled', 'unlabeled')  # names of colours without a class
 IGNORED = 255
+UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # of Pillow
+MASKS_LOOKED_AT = 8  # for colours that no table names
 COLOURS_LISTED = 12
+
+
+@dataclass
+class Pair:
+    """An image, its mask, and the image's name below the new image folder."""
+
+    path: Path
+    mask: Path
+    name: str
 
 
 @dataclass
@@ -28,13 +41,13 @@ class ColourMasks:
 
     Attributes:
         table: name of each colour ``(r, g, b)``.
-        splits: of each split ``(image, mask, name)``.
+        splits: images and masks of each split.
+        findings: what was odd, left out or changed.
     """
 
     table: dict[tuple[int, int, int], str]
-    splits: dict[str, list[tuple[Path, Path, str]]]
+    splits: dict[str, list[Pair]]
     findings: Findings = field(default_factory=Findings)
-    source: str = 'masks of colours'
 
     @property
     def classes(self) -> list[str]:
@@ -42,7 +55,7 @@ class ColourMasks:
         return list(dict.fromkeys(name for name in self.table.values() if name not in NONE))
 
 
-def find_pairs(root: Path, findings: Findings) -> dict[str, list[tuple[Path, Path, str]]]:
+def find_pairs(root: Path, findings: Findings) -> dict[str, list[Pair]]:
     """Images and masks of one name and one split, the masks in a folder that is named so."""
     images, masks = {}, {}
     for path in walk(root, IMAGE_SUFFIXES):
@@ -66,7 +79,7 @@ def find_pairs(root: Path, findings: Findings) -> dict[str, list[tuple[Path, Pat
             findings.warning('images without a mask, left out', image.relative_to(root))
             continue
         for where in listed.get(stem, []) if listed else [split]:
-            pair = (image, mask, new_name(image.relative_to(root)))
+            pair = Pair(image, mask, new_name(image.relative_to(root)))
             splits.setdefault(where, []).append(pair)
     for key in sorted(masks.keys() - images.keys()):
         findings.warning('masks without an image, left out', masks[key].relative_to(root))
@@ -119,11 +132,11 @@ def read(root: Path, table: Path | None = None) -> ColourMasks:
     if table is None:
         table = next((root / name for name in TABLES if (root / name).is_file()), None)
     if table is None:
-        colours: dict = {}
-        for _, mask, _ in next(iter(splits.values()))[:8]:
-            for colour, count in zip(*_colours(_pixels(mask)), strict=True):
-                colours[colour] = colours.get(colour, 0) + int(count)
-        most = sorted(colours, key=colours.get, reverse=True)
+        counts: Counter = Counter()
+        for pair in next(iter(splits.values()))[:MASKS_LOOKED_AT]:
+            codes, numbers = np.unique(_pixels(pair.mask), return_counts=True)
+            counts.update(dict(zip(codes.tolist(), numbers.tolist(), strict=True)))
+        most = [code for code, _ in counts.most_common()]
         listed = '; '.join(
             '{} {} {}'.format(*_split_colour(code)) for code in most[:COLOURS_LISTED]
         )
@@ -161,31 +174,25 @@ def to_numbers(path: Path, masks: ColourMasks) -> np.ndarray:
 
 
 def is_colour_mask(path: Path) -> bool:
-    """Return True if a mask has three channels that are not one thrice."""
-    from PIL import Image
-
-    with Image.open(path) as image:
-        if image.mode not in ('RGB', 'RGBA'):
-            return False
-        pixels = np.asarray(image.convert('RGB'))
+    """Return True if a mask can be read and has three channels that are not one thrice."""
+    try:
+        with Image.open(path) as image:
+            if image.mode not in ('RGB', 'RGBA'):
+                return False
+            pixels = np.asarray(image.convert('RGB'))
+    except UNREADABLE:
+        return False
     return bool((pixels != pixels[..., :1]).any())
 
 
 def _pixels(path):
     """Colours as one number each, (H, W)."""
-    from PIL import Image
-
     try:
         with Image.open(path) as image:
             pixels = np.asarray(image.convert('RGB')).astype(np.int32)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except UNREADABLE as error:
         raise DataError(f'mask {path} cannot be read: {error}') from error
     return (pixels[..., 0] << 16) + (pixels[..., 1] << 8) + pixels[..., 2]
-
-
-def _colours(pixels):
-    codes, counts = np.unique(pixels, return_counts=True)
-    return codes.tolist(), counts.tolist()
 
 
 def _split_colour(code):

@@ -10,21 +10,26 @@ from pathlib import Path
 import numpy as np
 
 from ..coco import DataError, read_text
-from .records import Contents, ImageIndex, Picture, make_thing, new_name, read_sizes, split_of, walk
+from .records import (
+    Contents,
+    ImageIndex,
+    Picture,
+    has_size,
+    make_instance,
+    new_name,
+    read_ends,
+    read_sizes,
+    split_of,
+    walk,
+)
 
 CORNERS = 36  # of the polygon that stands for a circle
 
 
 def is_labelme(path: Path) -> bool:
     """Return True if a JSON file begins as labelme's do."""
-    try:
-        with open(path, 'rb') as file:
-            head = file.read(4096)
-            file.seek(max(len(head), path.stat().st_size - 4096))
-            return b'"shapes"' in head and (b'"shape_type"' in head or b'"imagePath"' in
-                                            head + file.read())  # fmt: skip
-    except OSError as error:
-        raise DataError(f'{path} cannot be read: {error.strerror}') from error
+    ends = read_ends(path)
+    return b'"shapes"' in ends and (b'"shape_type"' in ends or b'"imagePath"' in ends)
 
 
 def read(root: Path, classes: list[str] | None = None) -> Contents:
@@ -33,7 +38,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     Shapes of one label and one ``group_id`` are parts of one object. A rectangle is a box without
     an outline; points and lines are left out, and counted.
     """
-    contents = Contents('labelme')
+    contents = Contents()
     findings = contents.findings
     index = ImageIndex(root)
     documents = {}
@@ -61,21 +66,16 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
             findings.error('images of two files, the second left out', relative)
         else:
             documents[image] = (relative, content)
-    for path in sorted(
-        {path for paths in index.by_name.values() for path in paths} - documents.keys()
-    ):
-        findings.warning('images without a JSON file, left out', path.relative_to(root))
+    for path in index.others(documents):
+        findings.warning('images without a JSON file, left out', path)
     sizes = read_sizes(list(documents), findings)
     labels = set()
     for image, (relative, content) in documents.items():
         if image not in sizes:
             continue
         size = sizes[image]
-        stated = (content.get('imageWidth') or size[0], content.get('imageHeight') or size[1])
-        if stated != size:
-            findings.error(
-                'images of another size than annotated, left out', f'{relative}: {size}, {stated}'
-            )
+        stated = (content.get('imageWidth'), content.get('imageHeight'))
+        if not has_size(findings, image.relative_to(root), size, stated):
             continue
         picture = Picture(image, new_name(image.relative_to(root)), size)
         contents.splits.setdefault(split_of(relative.parent), []).append(picture)
@@ -84,9 +84,9 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
                 findings.warning('objects of other classes, left out', label)
                 continue
             labels.add(label)
-            thing = make_thing(findings, relative, size, label, box, outline)
-            if thing is not None:
-                picture.things.append(thing)
+            instance = make_instance(findings, relative, size, label, box, outline)
+            if instance is not None:
+                picture.instances.append(instance)
     contents.classes = list(classes) if classes else sorted(labels)
     return contents
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,14 +12,17 @@ from ..coco import DataError
 from ..findings import Findings, Reading, by, try_to_read
 from ..fit import IMAGE_SUFFIXES
 
-SPLIT = re.compile(r'(train|training|val|valid|validation|test|testing)(\d{4})?', re.IGNORECASE)
-LAYOUT_FOLDERS = (
-    'images', 'JPEGImages', 'Annotations', 'obj_train_data', 'obj_valid_data', 'obj_test_data'
-)  # fmt: skip
+SPLITS = ('train', 'val', 'test')
+# As folders are called; with a year in VOC's, obj_train_data in CVAT's YOLO.
+SPLIT_FOLDER = re.compile(
+    r'(?:obj_)?(train|training|val|valid|validation|test|testing)(?:\d{4}|_data)?', re.IGNORECASE
+)
+LAYOUT_FOLDERS = ('images', 'JPEGImages', 'Annotations')
+ENDS = 4096  # bytes of a file by which its format is told
 
 
 @dataclass
-class Thing:
+class Instance:
     """An object.
 
     Attributes:
@@ -45,14 +48,13 @@ class Picture:
     path: Path
     name: str
     size: tuple[int, int]
-    things: list[Thing] = field(default_factory=list)
+    instances: list[Instance] = field(default_factory=list)
 
 
 @dataclass
 class Contents:
     """The objects of a folder, by split, and what was odd, left out or changed."""
 
-    source: str
     classes: list[str] = field(default_factory=list)
     splits: dict[str, list[Picture]] = field(default_factory=dict)
     findings: Findings = field(default_factory=Findings)
@@ -61,10 +63,9 @@ class Contents:
 def split_of(path: Path) -> str:
     """The split that a folder of a relative path names: train, val or test; train if none does."""
     for part in path.parts:
-        match = SPLIT.fullmatch(part)
+        match = SPLIT_FOLDER.fullmatch(part)
         if match:
-            name = match[1].lower()
-            return 'val' if name.startswith('val') else name[:5] if name[1] == 'r' else name[:4]
+            return next(split for split in SPLITS if match[1].lower().startswith(split))
     return 'train'
 
 
@@ -72,7 +73,7 @@ def new_name(relative: Path) -> str:
     """The name of an image below the new folder: without the folders that only a layout has."""
     parts = [
         part for part in relative.parts[:-1]
-        if part not in LAYOUT_FOLDERS and not SPLIT.fullmatch(part)
+        if part not in LAYOUT_FOLDERS and not SPLIT_FOLDER.fullmatch(part)
     ]  # fmt: skip
     return '/'.join([*parts, relative.name])
 
@@ -92,6 +93,21 @@ def walk(root: Path, suffixes: Sequence[str]) -> list[Path]:
             if not name.startswith('.') and name.lower().endswith(tuple(suffixes))
         ]  # fmt: skip
     return found
+
+
+def read_ends(path: Path) -> bytes:
+    """The first and the last bytes of a file, which tell its format.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    try:
+        with open(path, 'rb') as file:
+            head = file.read(ENDS)
+            file.seek(max(len(head), path.stat().st_size - ENDS))
+            return head + file.read()
+    except OSError as error:
+        raise DataError(f'{path} cannot be read: {error.strerror}') from error
 
 
 class ImageIndex:
@@ -126,6 +142,11 @@ class ImageIndex:
                 return (here or paths)[0]
         return None
 
+    def others(self, used: Collection[Path]) -> list[Path]:
+        """The images that are not among ``used``, relative to the folder, sorted."""
+        paths = {path for paths in self.by_name.values() for path in paths}
+        return sorted(path.relative_to(self.root) for path in paths.difference(used))
+
 
 def read_sizes(paths: Sequence[Path], findings: Findings) -> dict[Path, tuple[int, int]]:
     """(width, height) of the images that can be read, turned by their EXIF entry as hosts do."""
@@ -138,7 +159,24 @@ def read_sizes(paths: Sequence[Path], findings: Findings) -> dict[Path, tuple[in
     return sizes
 
 
-def make_thing(
+def has_size(
+    findings: Findings, where: object, size: tuple[int, int], stated: Sequence[object]
+) -> bool:
+    """Return False (and add a finding) if an annotation states another (width, height).
+
+    Sizes that are no positive numbers state nothing.
+    """
+    known = [side for side in stated if isinstance(side, (int, float)) and side > 0]
+    if len(known) < 2 or tuple(known) == size:
+        return True
+    findings.error(
+        'images of another size than annotated, left out',
+        f'{where} has {by(size)}, annotated {by(known)}',
+    )
+    return False
+
+
+def make_instance(
     findings: Findings,
     where: object,
     size: tuple[int, int],
@@ -146,7 +184,7 @@ def make_thing(
     box: Sequence[float] | None,
     outline: list | dict | None = None,
     **marks: int,
-) -> Thing | None:
+) -> Instance | None:
     """An object inside its image, or None (and a finding) if it is none.
 
     Args:
@@ -155,7 +193,7 @@ def make_thing(
         size: (width, height) of the image.
         label: its class.
         box: x, y, width, height in pixels; None: that of the outline.
-        outline: as in ``Thing``; what reaches out of the image is cut.
+        outline: as in ``Instance``; what reaches out of the image is cut.
         marks: ``crowd``, ``ignore``.
     """
     from pycocotools import mask as coco_masks
@@ -215,7 +253,7 @@ def make_thing(
     if min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
         findings.warning('boxes that reach out of their image, cut at its border', text)
     box = [round(side, 3) for side in (left, top, right - left, bottom - top)]
-    return Thing(label, box, outline, box[2] * box[3] if area is None else area, **marks)
+    return Instance(label, box, outline, box[2] * box[3] if area is None else area, **marks)
 
 
 def check_classes(names: Sequence[object], where: object) -> list[str]:

@@ -3,9 +3,19 @@
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..coco import DataError
-from ..findings import Findings, by, shown
-from .records import Contents, ImageIndex, Picture, make_thing, new_name, read_sizes, split_of, walk
+from ..findings import Findings, shown
+from .records import (
+    Contents,
+    ImageIndex,
+    Picture,
+    has_size,
+    make_instance,
+    new_name,
+    read_ends,
+    read_sizes,
+    split_of,
+    walk,
+)
 
 LIST_FOLDERS = ('ImageSets/Main', 'ImageSets/Layout')
 
@@ -15,7 +25,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
 
     Boxes are those of MMDetection's VOC data set: from ``xmin - 1`` to ``xmax - 1``.
     """
-    contents = Contents('Pascal VOC')
+    contents = Contents()
     findings = contents.findings
     index = ImageIndex(root)
     listed = read_lists(root, LIST_FOLDERS, findings)
@@ -29,8 +39,9 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         if document.tag != 'annotation':
             findings.error('XML files of another kind', path.relative_to(root))
             continue
-        near = [path.parent, path.parent.parent / 'JPEGImages', path.parent.parent / 'images']
-        image = index.find(document.findtext('filename'), path.stem, [near[1], near[2], near[0]])
+        beside = path.parent.parent
+        near = [beside / 'JPEGImages', beside / 'images', path.parent]
+        image = index.find(document.findtext('filename'), path.stem, near)
         twin = [found for found in index.by_stem.get(path.stem.lower(), []) if found.parent in near]
         image = twin[0] if len(twin) == 1 else image  # as the host: the name of the XML file
         if image is None:
@@ -39,38 +50,32 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
             findings.error('images of two XML files, the second left out', path.relative_to(root))
         else:
             documents[image] = (path, document)
-    without = {path for paths in index.by_name.values() for path in paths} - documents.keys()
-    for path in sorted(without):
-        findings.warning('images without an XML file, left out', path.relative_to(root))
+    for path in index.others(documents):
+        findings.warning('images without an XML file, left out', path)
     sizes = read_sizes(list(documents), findings)
     for image, (path, document) in documents.items():
         if image not in sizes:
             continue
         size = sizes[image]
-        stated = tuple(_number(document.findtext(f'size/{side}')) for side in ('width', 'height'))
-        if None not in stated and min(stated) > 0 and stated != size:
-            findings.error(
-                'images of another size than annotated, left out',
-                f'{image.relative_to(root)} has {by(size)}, annotated {by(stated)}',
-            )
+        stated = [_number(document.findtext(f'size/{side}')) for side in ('width', 'height')]
+        if not has_size(findings, image.relative_to(root), size, stated):
             continue
         relative = path.relative_to(root)
+        splits = listed.get(path.stem, []) if listed else [split_of(relative.parent)]
+        if not splits:
+            findings.warning('images in none of the lists, left out', relative)
+            continue
         picture = Picture(image, new_name(image.relative_to(root)), size)
-        for splits in [listed.get(path.stem, [])] if listed else [[split_of(relative.parent)]]:
-            if not splits:
-                findings.warning('images in none of the lists, left out', relative)
-            for split in splits:
-                contents.splits.setdefault(split, []).append(picture)
-            if not splits:
-                continue
-            for one in document.findall('object'):
-                thing = _thing(one, picture, findings, relative)
-                if thing is not None and (not classes or thing.label in classes):
-                    picture.things.append(thing)
-                elif thing is not None:
-                    findings.warning('objects of other classes, left out', thing.label)
-    labels = {thing.label for pictures in contents.splits.values()
-              for picture in pictures for thing in picture.things}  # fmt: skip
+        for split in splits:
+            contents.splits.setdefault(split, []).append(picture)
+        for one in document.findall('object'):
+            instance = _instance(one, picture, findings, relative)
+            if instance is not None and (not classes or instance.label in classes):
+                picture.instances.append(instance)
+            elif instance is not None:
+                findings.warning('objects of other classes, left out', instance.label)
+    labels = {instance.label for pictures in contents.splits.values()
+              for picture in pictures for instance in picture.instances}  # fmt: skip
     contents.classes = list(classes) if classes else sorted(labels)
     return contents
 
@@ -117,7 +122,7 @@ def _number(text):
         return None
 
 
-def _thing(one, picture, findings, where):
+def _instance(one, picture, findings, where):
     label = (one.findtext('name') or '').strip()
     if not label:
         findings.error('objects without a name, left out', where)
@@ -141,13 +146,9 @@ def _thing(one, picture, findings, where):
             ]]  # fmt: skip
         except (KeyError, TypeError, ValueError):
             findings.error('outlines that cannot be read: the box is kept', where)
-    return make_thing(findings, where, picture.size, label, box, outline)
+    return make_instance(findings, where, picture.size, label, box, outline)
 
 
 def is_voc(path: Path) -> bool:
     """Return True if an XML file begins as VOC's do."""
-    try:
-        with open(path, 'rb') as file:
-            return b'<annotation' in file.read(512)
-    except OSError as error:
-        raise DataError(f'{path} cannot be read: {error.strerror}') from error
+    return b'<annotation' in read_ends(path)

@@ -15,7 +15,7 @@ from .records import (
     Contents,
     Picture,
     check_classes,
-    make_thing,
+    make_instance,
     new_name,
     read_sizes,
     split_of,
@@ -46,7 +46,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     """
     settings_path, settings = find_settings(root)
     names = _class_names(root, classes, settings_path, settings)
-    contents = Contents('YOLO', list(names.values()))
+    contents = Contents(list(names.values()))
     pose = settings.get('kpt_shape') or ()
     keypoints = int(pose[0]) * int(pose[1]) if len(pose) == 2 else 0
     found = _images(root, settings, contents.findings)
@@ -57,12 +57,11 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
             if path not in sizes:
                 continue
             picture = Picture(path, name, sizes[path])
-            pictures.append(picture)
             label = _label_file(path)
             if not label.is_file() and settings.get('skip_if_label_file_missing'):
                 contents.findings.warning('images without a label file, left out', name)
-                pictures.pop()
                 continue
+            pictures.append(picture)
             if not label.is_file():
                 contents.findings.warning('images without a label file: taken as empty', name)
                 continue
@@ -74,11 +73,11 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
             for number, line in enumerate(lines, 1):
                 if line.strip():
                     where = f'{label.relative_to(root)}:{number}'
-                    thing = _thing(
+                    instance = _instance(
                         line.split(), picture, names, keypoints, where, contents.findings
                     )
-                    if thing is not None:
-                        picture.things.append(thing)
+                    if instance is not None:
+                        picture.instances.append(instance)
     read = {_label_file(path) for paths in found.values() for path, _ in paths}
     for label in walk(root, ['.txt']):
         if 'labels' in label.relative_to(root).parts and label not in read:
@@ -127,16 +126,11 @@ def _images(root, settings, findings):
         found = {}
         for path in walk(root, IMAGE_SUFFIXES):
             relative = path.relative_to(root)
-            found.setdefault(_split(relative.parent), []).append((path, new_name(relative)))
+            found.setdefault(split_of(relative.parent), []).append((path, new_name(relative)))
     found = {split: list(dict(paths).items()) for split, paths in found.items() if paths}
     if not found:
         raise DataError(f'no images in {root}: expected files ending in .jpg, .png or alike')
     return found
-
-
-def _split(folder):
-    """CVAT writes obj_valid_data."""
-    return 'val' if 'obj_valid_data' in folder.parts else split_of(folder)
 
 
 def _listed(root, settings, entry):
@@ -179,7 +173,7 @@ def _label_file(image):
     return Path(*parts).with_suffix('.txt')
 
 
-def _thing(values, picture, names, keypoints, where, findings):
+def _instance(values, picture, names, keypoints, where, findings):
     try:
         number, *numbers = map(float, values)
     except ValueError:
@@ -200,7 +194,7 @@ def _thing(values, picture, names, keypoints, where, findings):
     if len(numbers) <= 5:  # a fifth is a confidence or a track
         x, y, w, h = numbers[:4]
         box = [(x - w / 2) * width, (y - h / 2) * height, w * width, h * height]
-        return make_thing(findings, where, picture.size, label, box)
+        return make_instance(findings, where, picture.size, label, box)
     numbers = numbers[: len(numbers) // 2 * 2]
     outline = [value * (height if i % 2 else width) for i, value in enumerate(numbers)]
-    return make_thing(findings, where, picture.size, label, None, [outline])
+    return make_instance(findings, where, picture.size, label, None, [outline])

@@ -46,9 +46,7 @@ def build_page(
 
     Args:
         scope: the host library.
-        records: of the evaluated images, see
-            :class:`~mmhybrid.inspect.report.records.Recorder`; maybe
-            none.
+        records: of the evaluated images, from :class:`~.records.Recorder`; may be empty.
         meta: ``classes`` and ``palette`` of the data set.
         metrics: what the host's evaluator said.
         logs: lines of mmengine's ``scalars.json`` files, in order.
