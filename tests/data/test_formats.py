@@ -143,6 +143,7 @@ def test_voc(tmp_path):
     write(root / 'Annotations/b.xml', voc_xml(('blob', 1, 1, 60, 20)))
     write(root / 'Annotations/c.xml', voc_xml(('blob', 1, 1, 9, 9), size=(20, 40)))
     write(root / 'Annotations/d.xml', '<annotation>')
+    write(root / 'Annotations/e.xml', '<!DOCTYPE a [<!ENTITY b "c">]>' + voc_xml())
     write(root / 'ImageSets/Main/train.txt', 'a\nc\nd\n')
     write(root / 'ImageSets/Main/val.txt', 'b\n')
     write(root / 'ImageSets/Main/trainval.txt', 'a\nb\nc\n')
@@ -156,8 +157,21 @@ def test_voc(tmp_path):
     assert 'objects of no area, left out: [2.0, 2.0, 0.0, 0.0] in Annotations/a.xml' in found
     assert 'c.jpg has 40x20, annotated 20x40' in found
     assert 'boxes that reach out of their image, cut at its border' in found
-    assert 'XML files that cannot be read: Annotations/d.xml' in found
+    assert 'XML files that cannot be read (2): Annotations/d.xml' in found
+    assert 'Annotations/e.xml (it defines entities)' in found
     assert 'images without an XML file, left out (2): JPEGImages/d.jpg' in found
+
+
+def test_voc_outlines_are_beside_their_box(tmp_path):
+    root = tmp_path / 'in'
+    picture(root / 'a.jpg')
+    points = ''.join(f'<x{i}>{x}</x{i}><y{i}>{y}</y{i}>'
+                     for i, (x, y) in enumerate([(5, 6), (15, 6), (15, 10)], 1))  # fmt: skip
+    text = voc_xml(('cell', 5, 6, 15, 10))
+    write(root / 'a.xml', text.replace('</object>', f'<polygon>{points}</polygon></object>'))
+    convert(root, tmp_path / 'out')
+    row = content(tmp_path / 'out')[0][0][3]
+    assert row['bbox'] == [4, 5, 10, 4] and row['segmentation'] == [[4, 5, 14, 5, 14, 9]]
 
 
 def test_voc_boxes_are_those_of_the_host(tmp_path):
@@ -199,7 +213,9 @@ def test_coco_of_cvat_keeps_painted_masks(tmp_path):
         image_id=1, category_id=2, iscrowd=1, area=1, bbox=[10, 5, 10, 10],
         segmentation=run_lengths(mask), attributes=dict(occluded=False),
     )  # fmt: skip
-    real = dict(painted, attributes=None, segmentation=run_lengths(~mask), bbox=[0, 0, 40, 20])
+    real = dict(
+        painted, attributes=dict(colour='red'), segmentation=run_lengths(~mask), bbox=[0, 0, 40, 20]
+    )
     drawn = dict(
         image_id=1, category_id=1, iscrowd=0, bbox=[1, 1, 4, 4],
         segmentation=[[1, 1, 5, 1, 5, 5], [30, 1, 35, 1, 35, 9]],
@@ -219,6 +235,40 @@ def test_coco_of_cvat_keeps_painted_masks(tmp_path):
     assert crowd['iscrowd'] == 1
     assert '1 painted masks that CVAT marks as crowds became objects' in lines(result)
     assert '1 objects marked iscrowd or ignore' in lines(result)
+
+
+def test_coco_by_the_names_of_files(tmp_path):
+    root = tmp_path / 'in'
+    for split in ('train', 'val'):
+        picture(root / f'images/{split}/a.jpg')
+        row = dict(image_id=1, category_id=1, ignore=1, segmentation=[1, 1, 50, 1, 50, 9])
+        file = coco([(1, 'a.jpg')], [dict(id=1, name='car')], [row])
+        write(root / f'annotations/instances_{split}.json', file)
+    result = convert(root, tmp_path / 'out')
+    assert result.images == dict(train=1, val=1)
+    row = content(tmp_path / 'out', 'val')[0][0][3]
+    assert row['segmentation'] == [[1, 1, 40, 1, 40, 9]] and row['bbox'] == [1, 1, 39, 8]
+    assert row['ignore'] == 1
+
+
+def test_coco_masks_that_are_none(tmp_path):
+    root = tmp_path / 'in'
+    for folder in ('a', 'b', ''):
+        picture(root / folder / 'twice.jpg' if folder else root / 'one.jpg')
+    codes = [dict(size=[40, 20], counts=[800]), dict(size=[20, 40], counts=[100, 5])]
+    outlines = [*codes, [[1, 1, 5, 5, 9, 9]], [[1, 1, 5, 1, 5, 5]]]
+    rows = [dict(image_id=1, category_id=1, segmentation=outline) for outline in outlines]
+    images = [(1, 'one.jpg'), (2, 'elsewhere/twice.jpg')]
+    write(root / 'all.json', coco(images, [dict(id=1, name='car')], rows))
+    (root / 'loop').symlink_to(root, target_is_directory=True)
+    result = convert(root, tmp_path / 'out')
+    found = lines(result)
+    assert result.objects == 1 and result.images == dict(train=1)
+    for text in (
+        'masks of another size than their image', 'run lengths that do not fill the image',
+        'objects of no area', 'listed and not there: elsewhere/twice.jpg',
+    ):  # fmt: skip
+        assert text in found
 
 
 def test_coco_of_roboflow(tmp_path):
@@ -338,9 +388,10 @@ def test_colours_become_numbers(tmp_path):
     assert (tmp_path / 'two/classes.txt').read_text() == 'road\nsky\n'
 
 
-def test_masks_of_cvat(tmp_path):
+@pytest.mark.parametrize('images', ['JPEGImages', 'images'])
+def test_masks_of_cvat(images, tmp_path):
     root = tmp_path / 'in'
-    picture(root / 'JPEGImages/a.jpg')
+    picture(root / images / 'a.jpg', value=9)
     for folder in ('SegmentationClass', 'SegmentationObject'):
         (root / folder).mkdir()
         Image.new('RGB', SIZE, (250, 50, 83)).save(root / folder / 'a.png')
@@ -349,6 +400,10 @@ def test_masks_of_cvat(tmp_path):
     write(root / 'ImageSets/Segmentation/default.txt', 'a\n')
     convert(root, tmp_path / 'out')
     assert (np.asarray(Image.open(tmp_path / 'out/annotations/train/a.png')) == 1).all()
+    assert Image.open(tmp_path / 'out/images/train/a.jpg').getpixel((0, 0))[0] < 20
+    write(root / 'labelmap.txt', 'crack:250,50,83::\nhole:250,50,83::\n')
+    with pytest.raises(DataError, match='no name or two'):
+        convert(root, tmp_path / 'two')
 
 
 # ---------------------------------------------------------------------------- all

@@ -64,6 +64,16 @@ def test_coco_is_split_and_stays_so(tmp_path, capsys):
     assert json.loads(Path(datasets[1].ann_file).read_text())['images'] == val['images']
     assert len(json.loads(Path(datasets[0].ann_file).read_text())['images']) == 9
     assert capsys.readouterr().out == ''
+    # One that validated is gone, and then both.
+    for left in (1, 0):
+        gone = val['images'].pop()['file_name']
+        content['images'] = [row for row in content['images'] if row['file_name'] != gone]
+        (tmp_path / 'a.json').write_text(json.dumps(content))
+        if left:
+            fit_to_folder(coco(tmp_path))
+            assert json.loads(Path(datasets[1].ann_file).read_text())['images'] == val['images']
+    with pytest.raises(DataError, match='none of the images that are there'):
+        fit_to_folder(coco(tmp_path))
     with pytest.raises(DataError, match='was made with 0.2 and 0'):
         fit_to_folder(coco(tmp_path, seed=1))
     fit_to_folder(coco(tmp_path, seed=1, work='other'))
