@@ -16,6 +16,7 @@ from pathlib import Path
 import torch
 
 from .errors import CheckpointError
+from .folders import HUB, from_hub, is_folder, join_parts, weight_files
 from .names import OFFICIAL_FILES
 
 SCHEMES = ('http', 'https')
@@ -73,12 +74,13 @@ def locate(checkpoint, *, sha256=None):
     """Turn a path, an address or an official name into a local file, downloading if need be.
 
     Args:
-        checkpoint: a path, an http(s) or file address, or a name of ``OFFICIAL_FILES``.
+        checkpoint: a path of a file or of a folder as transformers saves it, an http(s) or file
+            address, 'hf://ORG/NAME' (see :func:`from_hub`), or a name of ``OFFICIAL_FILES``.
         sha256: the file's expected hash or its first digits (8 or more); for a name and for an
             address that ends in '-HASH.pth' it is known without being given.
 
     Returns:
-        The path of a file whose hash, where known, has been checked.
+        The path of a file whose hash, where known, has been checked; or of a folder.
 
     Raises:
         CheckpointError: no such file or name, no network, wrong hash.
@@ -86,13 +88,15 @@ def locate(checkpoint, *, sha256=None):
     checkpoint = str(checkpoint)
     if checkpoint.startswith('file:'):
         checkpoint = urllib.request.url2pathname(urllib.parse.urlsplit(checkpoint).path)
-    if re.match(r'[a-z][a-z0-9+.-]*://', checkpoint):
+    if checkpoint.startswith(HUB):
+        path, known = from_hub(checkpoint), None
+    elif re.match(r'[a-z][a-z0-9+.-]*://', checkpoint):
         path, known = _from_url(checkpoint)
     elif checkpoint in OFFICIAL_FILES and not Path(checkpoint).exists():
         path, known = _from_name(checkpoint)
     else:
         path, known = Path(checkpoint).expanduser(), None
-        if path.is_dir():
+        if path.is_dir() and not is_folder(path):
             raise CheckpointError(f'{path} is a folder; give the checkpoint file in it')
         if not path.exists():
             close = difflib.get_close_matches(checkpoint, OFFICIAL_FILES, n=3)
@@ -101,7 +105,10 @@ def locate(checkpoint, *, sha256=None):
                 f'there is no file {path}, and no official file of that name.{hint}'
             )
     for expected in filter(None, (known, sha256)):
-        check_hash(path, expected)
+        files = weight_files(path) if is_folder(path) else [path]
+        if len(files) > 1:
+            raise CheckpointError(f'{path} is in {len(files)} parts: one sha256 is of none of them')
+        check_hash(files[0], expected)
     return path
 
 
@@ -162,7 +169,7 @@ def read(path, *, trust=False):
     """Read a .pth, .safetensors or .npz file without running code from it.
 
     Args:
-        path: the file.
+        path: the file, a folder with it, or the index of one in parts.
         trust: read a pickle by running what it names. Only for a file whose author you trust.
 
     Returns:
@@ -173,6 +180,8 @@ def read(path, *, trust=False):
             code.
     """
     path = Path(path)
+    if is_folder(path):
+        return join_parts(path, [read(part, trust=trust) for part in weight_files(path)])
     head = _first_bytes(path)
     if path.suffix == '.safetensors' or head[8:].startswith(b'{"'):  # after the header's length
         return _read_safetensors(path)

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 
 import torch
 
+from . import config_json
 from .errors import CheckpointError
 from .files import locate, read
+from .folders import read_config
 from .fit_vit import Fitted, advise_vit, describe_vit, find_vits, fit_input_channels, fit_vit
 from .report import LoadReport, listing
 from .resize import EXTRA_CHANNELS, PATCH_RESIZES
@@ -53,6 +55,7 @@ def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **opt
         TypeError: an unknown option.
     """
     path = locate(checkpoint, sha256=sha256)
+    options = dict(config=read_config(path)) | options
     report = load_weights(model, read(path), parts=parts, file=str(path), **options)
     (logger or logging.getLogger('mmhybrid')).info('%s', report)
     return report
@@ -71,6 +74,7 @@ def load_weights(
     rgb_channels=None,
     extra_channels='zero',
     fresh=None,
+    config=None,
 ):
     """Load what a checkpoint file holds into a model, or raise and leave the model as it was.
 
@@ -88,6 +92,8 @@ def load_weights(
         extra_channels: filters of the model's other channels, 'zero' or 'mean'.
         fresh: regular expression of names, from their start, that are left at their initialisation
             though the file may have them: r'head\\.fc\\.' where the classes are others.
+        config: content of the ``config.json`` of transformers beside the weights: what they do not
+            tell has to be the model's too, see :func:`check_config`.
 
     Returns:
         LoadReport
@@ -118,7 +124,11 @@ def load_weights(
     wanted = module.state_dict()
     fitted = Fitted(dict(state_dict))
     vits = find_vits(module)
+    if 'transformers' not in source.name:
+        config = None
     for vit_prefix, vit in vits.items():
+        if config:
+            position_grid = position_grid or config_json.position_grid(config)
         fit_vit(
             fitted,
             vit,
@@ -138,6 +148,13 @@ def load_weights(
     anew = _leave_fresh(fitted, wanted, fresh) + _count_batches_anew(fitted.state_dict, wanted)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
+    for vit in vits.values() if config else ():
+        argument = f'{part.rstrip(".")}=dict({{}})' if part else '{}'
+        if problems := config_json.check_config(config, vit, argument):
+            raise CheckpointError(
+                f'{file} ({source.name}) does not fit {type(model).__name__}; nothing was loaded. '
+                f'Its config.json: {"; ".join(problems)}'
+            )
 
     # Strict: `fitted` and `wanted` have the same names and shapes.
     module.load_state_dict(fitted.state_dict, strict=True)
