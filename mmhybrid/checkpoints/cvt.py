@@ -5,13 +5,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .plain_vit import any_key
-
-
-def is_cvt(keys: frozenset[str]) -> bool:
-    """Return True for the keys of CvT."""
-    return any_key(keys, r'stage\d+\.blocks\.\d+\.attn\.proj_q\.weight$')
-
 
 def convert_cvt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the original's names to those of :class:`mmhybrid.models.backbones.CvT`."""

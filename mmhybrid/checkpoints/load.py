@@ -11,7 +11,7 @@ from .errors import CheckpointError
 from .files import locate, read
 from .folders import read_config
 from .fit_vit import Fitted, advise_vit, describe_vit, find_vits, fit_input_channels, fit_vit
-from .report import LoadReport, listing
+from .report import LISTED, LoadReport, listing
 from .resize import EXTRA_CHANNELS, PATCH_RESIZES
 from .sources import convert, find_weights
 
@@ -99,7 +99,7 @@ def load_weights(
         LoadReport
 
     Raises:
-        CheckpointError: it does not fit; says how.
+        CheckpointError: it does not fit, or has values that are no weights; says how.
         ValueError: an option has an unknown value, or there is nothing it could do.
     """
     _check_option('patch_resize', patch_resize, PATCH_RESIZES)
@@ -146,6 +146,8 @@ def load_weights(
     )
     _drop_optional(fitted, wanted, source.optional)
     anew = _leave_fresh(fitted, wanted, fresh) + _count_batches_anew(fitted.state_dict, wanted)
+    taken = fitted.state_dict.keys() & state_dict.keys() - set(anew)
+    _check_values(file, source, {name: state_dict[name] for name in sorted(taken)}, wanted)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
     for vit in vits.values() if config else ():
@@ -242,6 +244,39 @@ def _fill_neutral(state_dict, wanted, pattern):
     for name in names:
         state_dict[name] = torch.ones_like(wanted[name])
     return names
+
+
+def _check_values(file, source, state_dict, wanted):
+    """Raise CheckpointError for NaN, infinities, and integers where the model has none."""
+    wrong, integers = {}, {}
+    for name, tensor in state_dict.items():
+        if not tensor.is_floating_point():
+            if name not in wanted or wanted[name].is_floating_point():
+                integers[name] = str(tensor.dtype).removeprefix('torch.')
+            continue
+        finite = torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor)
+        if count := int(tensor.numel() - finite.sum()):
+            wrong[name] = f'{count} of {tensor.numel()} values'
+    lines = []
+    if wrong:
+        lines += [
+            f'  NaN or infinite, in {len(wrong)} of {len(state_dict)} tensors: {_details(wrong)}',
+            '  The training diverged, or the file was changed: give an earlier checkpoint.',
+        ]
+    if integers:
+        lines += [
+            f'  integers, {len(integers)} of {len(state_dict)} tensors: {_details(integers)}',
+            '  These are quantised, and the scales are not applied: give the weights from before.',
+        ]
+    if lines:
+        title = f'{file} ({source.name}) has values that are no weights; nothing was loaded.'
+        raise CheckpointError('\n'.join([title, *lines]))
+
+
+def _details(texts):
+    """Format the first of texts by name as 'name (text), ...'."""
+    names = [f'{name} ({text})' for name, text in texts.items()]
+    return ', '.join(names[:LISTED]) + (', ...' if len(names) > LISTED else '')
 
 
 def _compare(file, source, model, fitted, wanted, state_dict, vits):
