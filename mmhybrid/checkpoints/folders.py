@@ -192,7 +192,7 @@ def _fetch_weights(fetch, file: str | None) -> Path | None:
         path = fetch(name)
         if path is None and (index := fetch(f'{name}{INDEX}')) is not None:
             path = index
-            if not all([fetch(part) for part in part_names(index)]):
+            if None in [fetch(part) for part in part_names(index)]:
                 return None
         if path is not None:
             fetch(CONFIG)

@@ -9,8 +9,8 @@ import torch
 from . import config_json
 from .errors import CheckpointError
 from .files import locate, read
-from .folders import read_config
 from .fit_vit import Fitted, advise_vit, describe_vit, find_vits, fit_input_channels, fit_vit
+from .folders import read_config
 from .report import LISTED, LoadReport, listing
 from .resize import EXTRA_CHANNELS, PATCH_RESIZES
 from .sources import convert, find_weights

@@ -10,7 +10,17 @@ from typing import NoReturn
 
 import torch
 
-from . import cmt, conv_stem_vit, cvt, plain_vit, spach, vit_adapter, vit_comer
+from . import (
+    cmt,
+    conv_stem_vit,
+    cvt,
+    openmmlab_vit,
+    plain_vit,
+    spach,
+    transformers_vit,
+    vit_adapter,
+    vit_comer,
+)
 from .errors import CheckpointError
 from .forms import Form, told_by
 from .unsupported import UNSUPPORTED
@@ -85,6 +95,59 @@ FOREIGN = (
     r'(decomposed_)?relative_position_\w+|lambda_\w+|[qk]_norm|fc1_[gx]|w[012]|freqs)(\.|$)'
 )
 
+
+def transformers_source(name, *, needs=(), forbids=(), **options):
+    """Make the source of a plain ViT in the names of transformers."""
+    attention = r'attention\.(attention\.(query|key|value)|output\.dense|[qkvo]_proj)\.'
+    mlp = r'(intermediate|output)\.dense\.|mlp\.(fc[12]|weights_(in|out)|(gate|up|down)_proj)\.'
+    bias = r'attention\.attention\.relative_position_bias\.'
+    known = (
+        rf'(layernorm_(before|after)|norm[12])\.|{attention}|{mlp}|{bias}|lambda_[12]|layer_scale'
+    )
+    wrapper, layer = transformers_vit.WRAPPER, transformers_vit.LAYER
+    return Source(
+        name=f'{name} (transformers)',
+        family='vit',
+        convert=transformers_vit.convert_transformers,
+        needs=(
+            rf'{layer}attention\.(attention\.query|q_proj)\.weight$',
+            rf'({wrapper})?embeddings\.cls_token$',
+            *needs,
+        ),
+        forbids=(
+            rf'{layer}(?!{known})',
+            rf'({wrapper})?embeddings\.patch_embeddings\.(?!(projection\.)?(weight|bias)$)',
+            *forbids,
+        ),
+        unused=transformers_vit.UNUSED,
+        **options,
+    )
+
+
+def openmmlab_source(name, *, needs=(), forbids=(), **options):
+    """Make the source of a plain ViT in the names of mmpretrain and mmsegmentation."""
+    attention = (
+        r'attn\.(qkv|proj|attn\.(in_proj_|out_proj\.)|gamma1\.|[qv]_bias|relative_position_)'
+    )
+    ffn = r'ffn\.(layers\.(0\.0|1)\.|w12\.|w3\.|gamma2\.)'
+    return Source(
+        name=f'{name} (mmpretrain, mmsegmentation)',
+        family='vit',
+        convert=openmmlab_vit.convert_openmmlab,
+        needs=(
+            r'layers\.\d+\.attn\.(qkv\.weight|attn\.in_proj_weight)$',
+            r'layers\.\d+\.ln1\.',
+            *needs,
+        ),
+        forbids=(
+            rf'layers\.\d+\.(?!ln[12]\.|{attention}|{ffn}|gamma_[12]$)',
+            r'(pre_norm|ln_pre)\.|patch_embed\.(?!projection\.)',
+            *forbids,
+        ),
+        **options,
+    )
+
+
 # The layers that end a level of an adapter, and make its finest one.
 LEVELS = {r'(norms\.\d|upsample|cnn\.projections\.0)\.': 'out_indices'}
 LAYER_SCALE = r'blocks\.\d+\.ls[12]\.gamma'
@@ -129,6 +192,15 @@ SOURCES = (
         },
     ),
     Source(
+        name='CvT (transformers)', family='cvt', convert=cvt.convert_transformers_cvt,
+        needs=(r'(cvt\.)?encoder\.stages\.\d+\.embedding\.convolution_embeddings\.',),
+        optional={
+            r'(norm|head)\.': 'num_classes=0', r'stages\.\d+\.cls_token': 'class_token=False',
+        },
+        note="transformers computes it with GELU, the authors with an approximation: act='gelu' is "
+        'what transformers does',
+    ),
+    Source(
         name='SPACH', family='spach', convert=spach.convert_spach,
         needs=(r'(layer\d\.\d+|blocks\.\d+)\.channel_func\.fc1\.weight$',),
         optional={r'(norm|head)\.': 'num_classes=0'},
@@ -137,6 +209,25 @@ SOURCES = (
         name='AugReg (npz)', family='vit', convert=plain_vit.convert_augreg,
         needs=(r'embedding/kernel$', r'Transformer/encoderblock_\d+/'),
         unused=r'(head|pre_logits)/', neutral=LAYER_SCALE,
+    ),
+    transformers_source('DINOv3', needs=(r'layer\.\d+\.attention\.q_proj\.',)),
+    transformers_source('DINOv2', needs=(rf'{transformers_vit.LAYER}layer_scale1\.',)),
+    transformers_source(
+        'BEiT',
+        needs=(r'.*(\.lambda_1|\.relative_position_bias_table|beit\.embeddings\.cls_token)$',),
+        neutral=LAYER_SCALE,
+    ),
+    transformers_source('MAE', needs=(r'decoder\.decoder_embed\.',), neutral=LAYER_SCALE),
+    transformers_source('DeiT', needs=(r'.*embeddings\.distillation_token$',), neutral=LAYER_SCALE),
+    transformers_source('ViT and MAE', neutral=LAYER_SCALE),
+    openmmlab_source(
+        'BEiT', needs=(r'layers\.\d+\.attn\.relative_position_bias_table$|rel_pos_bias\.',),
+        forbids=(r'pos_embed$',),
+        unused=r'mask_token$|ln2\.|.*relative_position_index$', neutral=LAYER_SCALE,
+    ),
+    openmmlab_source(
+        'ViT', needs=(r'pos_embed$',), forbids=(r'(layers\.\d+\.attn|rel_pos_bias)\.relative_',),
+        unused=r'mask_token$|ln2\.', neutral=LAYER_SCALE,
     ),
     plain_vit_source(
         'DINOv3', plain_vit.convert_dinov3,

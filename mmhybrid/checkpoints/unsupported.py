@@ -154,11 +154,58 @@ UNSUPPORTED = (
     ),
     Unsupported(
         name='ConvNeXt',
-        needs=(r'(stages\.\d+\.(blocks\.)?\d+\.(dwconv|conv_dw|depthwise_conv)\.)',),
-        why='it is a convolutional network',
+        needs=(
+            r'(encoder\.)?stages\.\d+\.((blocks|layers)\.)?\d+\.(dwconv|conv_dw|depthwise_conv)\.',
+        ),
+        why="it is a convolutional network, DINOv3's and EUPE's too; the hosts have it",
     ),
     Unsupported(
         name='a ResNet', needs=(r'layer1\.0\.conv1\.', r'conv1\.'),
         why='it is a convolutional network',
+    ),
+    # The names of transformers.
+    Unsupported(
+        name='CLIP (transformers)',
+        needs=(r'(\w+\.)*vision_model\.pre_layrnorm\.',),
+        why='it normalises before its blocks, and has another activation',
+    ),
+    Unsupported(
+        name='SigLIP (transformers)',
+        needs=(
+            r'(\w+\.)*vision_model\.encoder\.layers\.',
+            r'(\w+\.)*vision_model\.embeddings\.position_embedding\.',
+        ),
+        why='its activation is another, the tanh form of GELU',
+    ),
+    Unsupported(
+        name='ViTDet (transformers)',
+        needs=(r'(\w+\.)*encoder\.layer\.\d+\.attention\.(qkv|rel_pos_[hw])',),
+        why='its attention adds relative positions to each axis',
+    ),
+    Unsupported(
+        name='SAM (transformers)',
+        needs=(r'(\w+\.)*vision_encoder\.layers\.\d+\.attn\.rel_pos_[hw]$',),
+        why='its attention adds relative positions to each axis',
+    ),
+    # Those of mmpretrain and mmsegmentation.
+    Unsupported(
+        name='EVA-02 (mmpretrain)',
+        needs=(r'layers\.\d+\.attn\.', r'rope\.freqs', r'layers\.\d+\.mlp\.'),
+        why='it has rotary positions of another kind than DINOv3',
+    ),
+    Unsupported(
+        name='SAM (mmpretrain)',
+        needs=(r'layers\.\d+\.attn\.qkv\.', r'(layers\.\d+\.attn\.rel_pos_|channel_reduction\.)'),
+        why='its attention adds relative positions to each axis',
+    ),
+    Unsupported(
+        name='CLIP (mmpretrain)',
+        needs=(r'layers\.\d+\.attn\.', r'(pre_norm|ln_pre)\.'),
+        why='it normalises before its blocks, and some of its models have another activation',
+    ),
+    Unsupported(
+        name='the MAE of mmsegmentation',
+        needs=(r'layers\.\d+\.attn\.relative_position_bias_table$', r'pos_embed$'),
+        why='it has absolute positions and relative ones, where ViT has one kind',
     ),
 )  # fmt: skip
