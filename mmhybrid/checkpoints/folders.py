@@ -16,31 +16,27 @@ CONFIG = 'config.json'
 
 def is_folder(path: Path) -> bool:
     """Return True for a folder of weights, or the index of such a folder."""
-    if path.is_dir():
-        return any((path / f'{name}{end}').exists() for name in WEIGHTS for end in ('', INDEX))
-    return path.name.endswith(INDEX)
+    return _first(path) is not None if path.is_dir() else path.name.endswith(INDEX)
+
+
+def _first(folder: Path) -> Path | None:
+    """Find what says first where the weights of a folder are: their file, or their index."""
+    files = (folder / f'{name}{end}' for name in WEIGHTS for end in ('', INDEX))
+    return next((file for file in files if file.exists()), None)
 
 
 def weight_files(path: Path) -> list[Path]:
     """List the files that hold the weights of a folder.
 
     Args:
-        path: the folder, or the index in it that names the parts.
+        path: the folder, see :func:`is_folder`, or the index in it that names the parts.
 
     Raises:
-        CheckpointError: there are none, or the index names others than there are.
+        CheckpointError: the index is none, or names files that are not there.
     """
-    if not path.is_dir():
-        return _parts(path)
-    for name in WEIGHTS:
-        if (path / name).exists():
-            return [path / name]
-        if (path / f'{name}{INDEX}').exists():
-            return _parts(path / f'{name}{INDEX}')
-    raise CheckpointError(
-        f'{path} has no {" or ".join(WEIGHTS)}, in one file or in parts; give the file that holds '
-        'the weights'
-    )
+    if path.is_dir():
+        path = _first(path)
+    return _parts(path) if path.name.endswith(INDEX) else [path]
 
 
 def _parts(index: Path) -> list[Path]:
@@ -73,9 +69,8 @@ def join_parts(path: Path, parts: list[Mapping]) -> dict:
         CheckpointError: a key that the index names is in none of them.
     """
     joined = {key: value for part in parts for key, value in part.items()}
-    if len(parts) > 1:
-        indexes = [path] if path.is_file() else [path / f'{name}{INDEX}' for name in WEIGHTS]
-        index = next(index for index in indexes if index.exists())
+    index = _first(path) if path.is_dir() else path
+    if index.name.endswith(INDEX):
         missing = [key for key in _read_json(index)['weight_map'] if key not in joined]
         if missing:
             raise CheckpointError(

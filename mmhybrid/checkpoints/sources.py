@@ -285,7 +285,7 @@ SOURCES = (
         'timm (DeiT, AugReg, MAE)', plain_vit.convert_timm,
         parts=TIMM_PARTS, needs=(r'cls_token$', r'pos_embed$'),
         forbids=(r'attn_pool\.', r'register_tokens$'),
-        unused=r'(head|head_dist|fc_norm|pre_logits)\.', neutral=LAYER_SCALE,
+        unused=r'(head|head_dist|fc_norm|pre_logits)\.|masked_embed$', neutral=LAYER_SCALE,
     ),
     plain_vit_source(
         'timm (registers, no class token)', plain_vit.convert_timm,
@@ -310,9 +310,15 @@ ENTRIES = (
     'model_ema', 'ema',
 )  # fmt: skip
 PREFIXES = (
-    'module.', '_orig_mod.', 'teacher.', 'backbone.', 'model.', 'encoder.', 'student.',
+    'teacher.', 'backbone.', 'model.', 'encoder.', 'student.',
     'opt/target/',
 )  # fmt: skip
+
+# Put into names by what wraps a module, at any depth: torch.compile, activation checkpointing,
+# FSDP, data parallel training.
+WRAPPERS = re.compile(
+    r'(^|(?<=\.))(_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module|module)\.'
+)
 
 
 @dataclass(frozen=True)
@@ -348,9 +354,12 @@ def find_weights(
     Raises:
         CheckpointError: no state dict in it, or none of a known source.
     """
-    entry, state_dict, others = _open_entry(checkpoint, entry)
+    entry, wrapped, others = _open_entry(checkpoint, entry)
+    state_dict = unwrap(wrapped)
     own_sources = tuple(_own_source(*item) for item in (own_names or {}).items())
     if prefix is not None:
+        if state_dict is not wrapped:
+            prefix = WRAPPERS.sub('', prefix)
         if prefix and prefix[-1] not in './':
             prefix += '.'
         if not any(key.startswith(prefix) for key in state_dict):
@@ -403,6 +412,14 @@ def _refuse(state_dict, marks) -> NoReturn:
         f'{len(state_dict)} keys, the first are {_first(state_dict)}. Known are '
         f"{', '.join(source.name for source in SOURCES)} and mmhybrid's own files. {hint}"
     )
+
+
+def unwrap(state_dict: dict) -> dict:
+    """Remove what wrappers put into names, unless two would become one."""
+    names = {key: WRAPPERS.sub('', key) for key in state_dict}
+    if len(set(names.values())) < len(names):
+        return state_dict
+    return {names[key]: value for key, value in state_dict.items()}
 
 
 def convert(found: Found) -> tuple[dict, dict, tuple[str, ...]]:
@@ -472,9 +489,21 @@ def _open_entry(checkpoint, entry):
         path.append(inner[0])
     message = f'there are no weights in it: a {type(checkpoint).__name__} with {_first(checkpoint)}'
     entries = checkpoint.items() if isinstance(checkpoint, Mapping) else ()
-    if holders := [repr(name) for name, value in entries if _holds_tensors(value)]:
+    if _holds_arrays(checkpoint):
+        message = (
+            'its weights are arrays of NumPy in a pickle, which takes running code: convert the '
+            'file once, if you trust its author: python tools/convert_weights.py --trust FILE OUT'
+        )
+    elif holders := [repr(name) for name, value in entries if _holds_tensors(value)]:
         message += f'. Tensors are in {", ".join(holders)}: give {holders[0]} as the option entry'
     raise CheckpointError(message)
+
+
+def _holds_arrays(value):
+    """Return True for names of arrays, for which stand-ins were read."""
+    return isinstance(value, Mapping) and any(
+        type(item).__name__ in ('_reconstruct', 'ndarray') for item in value.values()
+    )
 
 
 def _holds_tensors(value):

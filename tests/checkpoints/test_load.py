@@ -276,6 +276,13 @@ WRAPPERS = {
     'module': lambda s: {'module': s},
     'data parallel': lambda s: {f'module.{k}': v for k, v in s.items()},
     'compiled': lambda s: {f'_orig_mod.{k}': v for k, v in s.items()},
+    'inside': lambda s: {
+        'backbone.'
+        + k.replace('blocks.1.', 'blocks.1._orig_mod._checkpoint_wrapped_module.')
+        .replace('blocks.2.', '_fsdp_wrapped_module.blocks.2.module.')
+        .replace('.attn.qkv.', '.attn.module.qkv._orig_mod.'): v
+        for k, v in s.items()
+    },
     'dino training': lambda s: {
         'student': {f'backbone.{k}': v + 1 for k, v in s.items()},
         'teacher': {f'backbone.{k}': v for k, v in s.items()} | {'dino_head.w': torch.ones(1)},
