@@ -21,8 +21,8 @@ help:     ## print this list
 install:  ## create VENV with the pinned stack and this checkout; does nothing when nothing changed
 	@$(SETUP)
 
-test: install  ## run the whole test suite
-	"$(VENV)/bin/python" -m pytest -q --durations=10
+test: install  ## run the whole test suite, a process for each core
+	"$(VENV)/bin/python" -m pytest -q --durations=10 -n auto --maxprocesses 8 --dist loadfile
 
 test-openmmlab:  ## the same on the OpenMMLab originals, in an environment of their own
 	@$(MAKE) --no-print-directory test STACK=openmmlab

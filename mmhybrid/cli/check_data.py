@@ -179,6 +179,7 @@ def checks_of_folder(root, problems):
     from ..data import check
     from ..data.coco import DataError
     from ..data.fit import CLASS_FILE, read_class_file
+    from ..data.formats import looks_like
 
     checks = []
     for split in SPLITS:
@@ -220,6 +221,9 @@ def checks_of_folder(root, problems):
             )
     if not checks:
         held = ', '.join(sorted(path.name for path in root.iterdir())[:8])
+        known = looks_like(root)
+        if known:
+            raise UsageError(known)
         raise UsageError(
             f'{root} holds {held or "nothing"}, which is none of the layouts of docs/data.md: '
             'expected annotations/instances_train.json, or images/train with annotations/train, or '

@@ -66,10 +66,10 @@ def load_config(args):
         cfg.merge_from_dict(options)
     if 'max_iters' in cfg and not KINDS.keys().isdisjoint(cfg):
         check_count('max_iters', cfg.max_iters)
+    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     with reading(path):
         fit_to_folder(cfg)
     _fit_loaders(cfg)
-    cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     cfg.launcher = getattr(args, 'launcher', 'none')
     check_launcher(args, cfg)
     _fit_to_device(cfg, getattr(args, 'amp', None), trains=hasattr(args, 'amp'))

@@ -14,6 +14,7 @@ import numpy as np
 from mmengine.config import Config
 
 from .coco import DataError, check_class_names, read_categories, read_text
+from .split import split_coco, split_list
 
 IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 CLASS_FILE = 'classes.txt'
@@ -43,9 +44,75 @@ def fit_to_folder(cfg: Config) -> None:
                 raise DataError(
                     f'data root not found: {root}; give it with --cfg-options data_root=PATH'
                 )
-            fit(cfg, root, parts)
+            try:
+                lists = _split(cfg, key, root, parts)
+                fit(cfg, root, parts)
+            except DataError as error:
+                raise DataError(f'{error}{_advice(key, root, parts)}') from error
+            for dataset, split in _datasets(cfg) if lists else ():
+                dataset.ann_file = str(lists[split])
             _fit_weights(cfg)
             _fit_schedule(cfg)
+
+
+# ---------------------------------------------------------------------------- validation part
+
+# The training and the validation part, by which one sees that they are there.
+PARTS = dict(
+    coco_folder=('train_ann', 'val_ann'),
+    mask_folder=('train_img', 'val_img'),
+    class_folder=('train', 'val'),
+)
+
+
+def _split(cfg, key, root, parts):
+    """Split the training part if ``val_fraction`` asks for it; return lists of images, if any."""
+    fraction, seed = parts.pop('val_fraction', None), parts.pop('val_seed', 0)
+    if fraction is None:
+        return None
+    first, second = PARTS[key]
+    if (root / parts[second]).exists():
+        raise DataError(
+            f'{key}.val_fraction={fraction}, but {root / parts[second]} is there: leave it out'
+        )
+    if not (root / parts[first]).exists():
+        raise DataError(f'not found: {root / parts[first]}')
+    if not cfg.get('work_dir'):
+        raise DataError(f'{key}.val_fraction={fraction}: give work_dir, where the split is saved')
+    options = (fraction, seed, Path(cfg.work_dir).resolve())
+    if key == 'coco_folder':
+        files = split_coco(root / parts['train_ann'], *options)
+        parts.update(
+            train_ann=str(files['train']), val_ann=str(files['val']), val_img=parts['train_img']
+        )
+        return None
+    if key == 'mask_folder':
+        folder = root / parts['train_img']
+        suffix = parts['img_suffix'] = parts.get('img_suffix') or _only_suffix(folder)
+        parts.update(val_img=parts['train_img'], val_mask=parts['train_mask'])
+        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob(f'[!.]*{suffix}'))
+        return split_list({name: name[: -len(suffix)] for name in names}, *options)
+    folder = root / parts['train']
+    parts['val'] = parts['train']
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    lines = {}
+    for number, name in enumerate(classes):
+        for path in sorted((folder / name).rglob('[!.]*')):
+            if path.suffix.lower() in IMAGE_SUFFIXES:
+                text = path.relative_to(folder).as_posix()
+                lines[text] = f'{text} {number}'
+    return split_list(lines, *options)
+
+
+def _advice(key, root, parts):
+    """Tell what a folder is that does not fit, and what to do with it."""
+    from .formats import looks_like
+
+    there = [(root / parts[name]).exists() for name in PARTS[key]]
+    if there == [True, False]:
+        return f'; without a validation part: --cfg-options {key}.val_fraction=0.2'
+    known = looks_like(root) if not there[0] or key == 'mask_folder' else None
+    return f'\n{known}' if known else ''
 
 
 # ---------------------------------------------------------------------------- COCO format

@@ -3,13 +3,15 @@
 #   data_root=PATH                the folder; docs/data.md shows what is expected in it
 #   class_folder.train=FOLDER     another folder of the classes' folders, relative to data_root; also
 #                                 val
+#   class_folder.val_fraction=0.2
+#                                 how much of a folder without a validation part validates
 #   image_size=224                side of the square that images are cut and scaled to
 #   train_dataloader.batch_size=64
 #
 # What is missing below (paths, class names and counts, sizes) follows from the options when a tool
 # reads the config.
 data_root = '{{$MMHYBRID_DATA:data}}/custom'
-class_folder = dict(train='train', val='val')
+class_folder = dict(train='train', val='val', val_fraction=None, val_seed=0)
 image_size = 224
 
 train_pipeline = [

@@ -4,6 +4,8 @@
 #   classes=car,pedestrian        some of the annotated classes; all of them if not given
 #   coco_folder.train_ann=FILE    another annotation file or image folder, relative to data_root;
 #                                 also val_ann, train_img, val_img
+#   coco_folder.val_fraction=0.2
+#                                 how much of a folder without a validation part validates
 #   image_size=800,608            longest and shortest side that images are scaled to fit
 #   train_dataloader.batch_size=4
 #
@@ -16,6 +18,8 @@ coco_folder = dict(
     train_img='images/train',
     val_ann='annotations/instances_val.json',
     val_img='images/val',
+    val_fraction=None,
+    val_seed=0,
 )
 image_size = (800, 608)
 

@@ -12,6 +12,8 @@
 #   mask_folder.mask_suffix=_mask.png
 #                                 what replaces the image's suffix in the name of its mask; the
 #                                 image's suffix, img_suffix, is found in the folder
+#   mask_folder.val_fraction=0.2
+#                                 how much of a folder without a validation part validates
 #   image_size=1024,512           longest and shortest side that images are scaled to fit
 #   crop_size=512,512             height and width of the pieces that are trained on
 #   train_dataloader.batch_size=8
@@ -30,6 +32,8 @@ mask_folder = dict(
     val_mask='annotations/val',
     img_suffix=None,
     mask_suffix='.png',
+    val_fraction=None,
+    val_seed=0,
 )
 image_size = (1024, 512)
 crop_size = (512, 512)

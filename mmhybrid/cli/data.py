@@ -1,0 +1,98 @@
+"""Bring annotations of other tools into the layouts that train here.
+
+    python -m mmhybrid.cli.data convert FOLDER OUT [--val-fraction 0.2] [--classes car,bus]
+                                                   [--colours FILE]
+
+FOLDER may hold YOLO, Pascal VOC, labelme, or COCO as CVAT, Roboflow and Label Studio write it, or
+masks of colours; docs/formats.md has each. OUT is new, FOLDER stays as it is. Odd files are listed
+at the end; the exit code is 1 only if nothing was written.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+CLASSES_SHOWN = 25
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run a command on data folders; return the exit code."""
+    from mmhybrid.data.coco import DataError
+    from mmhybrid.data.formats import READERS
+
+    parser = argparse.ArgumentParser(
+        prog='python -m mmhybrid.cli.data', description=__doc__.partition('\n')[0]
+    )
+    commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
+    one = commands.add_parser('convert', help='write a folder of another format in a new one')
+    one.add_argument('folder', help='what is read; it stays as it is')
+    one.add_argument('out', help='a new folder')
+    one.add_argument(
+        '--format', choices=list(READERS), help='of FOLDER; told by its files if not given'
+    )
+    one.add_argument(
+        '--classes',
+        metavar='NAME,NAME',
+        help='the names of YOLO classes 0, 1, ...; of other formats the classes that are kept',
+    )
+    one.add_argument(
+        '--colours', metavar='FILE', help='of masks of colours: a line NAME R G B for each class'
+    )
+    one.add_argument(
+        '--val-fraction',
+        type=float,
+        metavar='0.2',
+        help='how much of the training images becomes a validation part that is missing',
+    )
+    one.add_argument('--seed', type=int, default=0, help='of the choice of --val-fraction')
+    args = parser.parse_args(argv)
+    try:
+        return _convert(args)
+    except (DataError, FileExistsError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+
+
+def _convert(args):
+    from mmhybrid.data.convert import convert
+
+    classes = [name.strip() for name in args.classes.split(',')] if args.classes else None
+    result = convert(
+        args.folder, args.out, args.format, classes, args.colours, args.val_fraction, args.seed
+    )
+    unit = 'objects' if result.objects else 'images'
+    print(f'{result.source}: {args.folder} -> {result.out}')
+    for split, counts in result.counts.items():
+        total = f', {sum(counts.values())} objects' if result.objects else ''
+        print(f'{split}: {result.images[split]} images{total}')
+        ranked = counts.most_common()
+        width = max(len(label) for label, _ in ranked[:CLASSES_SHOWN])
+        for label, count in ranked[:CLASSES_SHOWN]:
+            print(f'  {label:{width}}  {count:>8}')
+        if len(ranked) > CLASSES_SHOWN:
+            rest = sum(count for _, count in ranked[CLASSES_SHOWN:])
+            print(f'  {len(ranked) - CLASSES_SHOWN} more classes  {rest} {unit}')
+    for line in result.findings.lines():
+        print(line)
+    kind = 'coco' if result.objects else 'mask'
+    if not result.objects:
+        config = 'upernet_vitcomer_t_custom'
+    elif result.outlines == result.objects:
+        config = 'maskrcnn_vitcomer_t_custom'
+    else:
+        config = 'retinanet_cmt_ti_custom'
+        if result.outlines:
+            print(
+                f'{result.objects - result.outlines} of {result.objects} objects have no outline, '
+                'so boxes can be trained on, masks cannot'
+            )
+    option = '' if 'val' in result.counts else f' {kind}_folder.val_fraction=0.2'
+    print('next:')
+    print(f'  python tools/check_data.py {result.out}')
+    print(f'  python tools/train.py configs/{config}.py --cfg-options '
+          f'data_root={Path(result.out)}{option}')  # fmt: skip
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,82 @@
+"""Formats of annotations that do not train as they are: told apart, and read.
+
+``data/convert.py`` writes what they hold in the layouts of docs/data.md. The readers are small and
+our own: supervision turns outlines into masks of whole pixels and back, and gives up a folder for
+one bad line; datumaro brings a second OpenCV and another Pillow into the environment.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from ..coco import DataError
+from ..findings import Findings
+from . import coco, colours, labelme, voc, yolo
+from .records import walk
+
+READERS: dict[str, Callable] = dict(
+    yolo=yolo.read, voc=voc.read, labelme=labelme.read, coco=coco.read, colours=colours.read
+)
+TITLES = dict(yolo='YOLO', voc='Pascal VOC', labelme='labelme', coco='COCO',
+              colours='masks of colours')  # fmt: skip
+LOOKED_AT = 20  # files of a kind
+LABEL_SUFFIX = '.txt'
+
+
+def find_format(root: Path) -> str | None:
+    """The key in ``READERS`` of what a folder holds, or None."""
+    root = Path(root)
+    if not root.is_dir():
+        return None
+    files = walk(root, ['.json', '.xml', '.yaml', '.yml', '.names'])
+    by_suffix: dict[str, list[Path]] = {}
+    for path in files:
+        by_suffix.setdefault(path.suffix.lower(), []).append(path)
+    try:
+        if any((root / name).is_file() for name in colours.TABLES):
+            return 'colours'
+        if any(voc.is_voc(path) for path in by_suffix.get('.xml', [])[:LOOKED_AT]):
+            return 'voc'
+        some = by_suffix.get('.json', [])[:LOOKED_AT]
+        if any(labelme.is_labelme(path) for path in some):
+            return 'labelme'
+        if any(coco.is_coco(path) for path in some):
+            return 'coco'
+        if '.names' in by_suffix or yolo.find_settings(root)[0] or _has_label_lines(root):
+            return 'yolo'
+        pairs = colours.find_pairs(root, Findings())
+        masks = [mask for split in pairs.values() for _, mask, _ in split[:3]]
+        if any(colours.is_colour_mask(mask) for mask in masks):
+            return 'colours'
+    except (DataError, OSError, ValueError):
+        return None
+    return None
+
+
+def _has_label_lines(root):
+    """Text files of five numbers or more a line, in a folder called labels or beside images."""
+    for path in walk(root, [LABEL_SUFFIX])[:LOOKED_AT]:
+        values = path.read_text(encoding='utf-8', errors='replace').split('\n')[0].split()
+        try:
+            if len(values) >= 5 and float(values[0]).is_integer():
+                [float(value) for value in values]
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def looks_like(root: str | Path) -> str | None:
+    """A sentence that names the format of a folder and the line that converts it; None: none known.
+
+    A folder in a layout that trains as it is has none.
+    """
+    root = Path(root)
+    if (root / 'annotations/instances_train.json').is_file() and (root / 'images/train').is_dir():
+        return None
+    found = find_format(root)
+    if found is None:
+        return None
+    return (
+        f'{root} looks like {TITLES[found]}: convert it with '
+        f'"python -m mmhybrid.cli.data convert {root} {root}-converted"'
+    )

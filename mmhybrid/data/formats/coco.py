@@ -1,0 +1,182 @@
+"""COCO files as CVAT, Roboflow and Label Studio write them, and others that lie elsewhere."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from ..coco import DataError, read_text
+from ..findings import shown
+from .records import (
+    Contents,
+    ImageIndex,
+    Picture,
+    check_classes,
+    make_thing,
+    new_name,
+    read_sizes,
+    split_of,
+    walk,
+)
+
+
+def is_coco(path: Path) -> bool:
+    """Return True if a JSON file begins as COCO's do: it names two of the three lists, or one and
+    what else comes first."""
+    try:
+        with open(path, 'rb') as file:
+            head, ending = file.read(4096), b''
+            file.seek(max(4096, path.stat().st_size - 4096))
+            ending = file.read()
+    except OSError as error:
+        raise DataError(f'{path} cannot be read: {error.strerror}') from error
+    if b'"shapes"' in head and b'"imagePath"' in head + ending:
+        return False
+    known = (b'"images"', b'"annotations"', b'"categories"', b'"info"', b'"licenses"',
+             b'"category_id"', b'"file_name"', b'"image_id"')  # fmt: skip
+    return sum(key in head + ending for key in known) >= 2
+
+
+def read(root: Path, classes: list[str] | None = None) -> Contents:
+    """The objects of all COCO files of a folder, their categories by name.
+
+    Outlines and run-length codes are kept. A mask that CVAT painted has ``iscrowd: 1``, which no
+    training uses: it becomes an object.
+    """
+    contents = Contents('COCO')
+    findings = contents.findings
+    index = ImageIndex(root)
+    files = []
+    for path in walk(root, ['.json']):
+        if not is_coco(path):
+            continue
+        try:
+            content = json.loads(read_text(path).lstrip('\ufeff'))
+        except (DataError, ValueError, RecursionError) as error:
+            findings.error('JSON files that cannot be read', f'{path.name} ({error})')
+            continue
+        if isinstance(content, dict) and all(
+            isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
+        ):
+            files.append((path, content))
+    names = {path: _categories(content, findings) for path, content in files}
+    known = list(dict.fromkeys(name for table in names.values() for name in table.values()))
+    contents.classes = check_classes(classes or known, 'the COCO files')
+    for path, content in files:
+        split = _split(path, root)
+        pictures = _pictures(path, content, index, findings, split)
+        contents.splits.setdefault(split, []).extend(pictures.values())
+        _add_things(content, names[path], pictures, contents)
+    return contents
+
+
+def _key(value):
+    """An id as a key; 1.0 is 1."""
+    return value if isinstance(value, (int, float, str)) else None
+
+
+def _split(path, root):
+    """By the file's name, as ``instances_val.json``, or its folder."""
+    relative = path.relative_to(root)
+    for word in path.stem.replace('.', '_').replace('-', '_').split('_')[::-1]:
+        if split_of(Path(word, 'x')) != 'train':
+            return split_of(Path(word, 'x'))
+    return split_of(relative)
+
+
+def _categories(content, findings):
+    """Name by id. Roboflow's category above the others, without an object, is none."""
+    rows = [row for row in content['categories'] if isinstance(row, dict)]
+    rows = [row for row in rows if _key(row.get('id')) is not None and 'name' in row]
+    used = {_key(row.get('category_id')) for row in content['annotations'] if isinstance(row, dict)}
+    above = {row.get('supercategory') for row in rows}
+    found = {}
+    rows.sort(key=lambda row: (isinstance(row['id'], str), row['id']))
+    for row in rows:
+        name = str(row['name']).strip()
+        root = row.get('supercategory') in ('none', '') and name in above
+        if root and row['id'] not in used and len(rows) > 1:
+            findings.warning('categories above the others, without objects, left out', name)
+        else:
+            found[_key(row['id'])] = name
+    return found
+
+
+def _pictures(path, content, index, findings, split):
+    """Pictures by id."""
+    found = {}
+    root = index.root
+    for row in content['images']:
+        if not isinstance(row, dict) or _key(row.get('id')) is None:
+            findings.error('images without an id, left out', row)
+            continue
+        name = row.get('file_name')
+        near = [path.parent, path.parent / 'images', root / 'images' / path.stem.split('_')[-1],
+                root / 'images' / split, root / 'images', root / split, root]  # fmt: skip
+        image = index.find(name, None, near) if isinstance(name, str) else None
+        if image is None:
+            findings.error('images that are listed and not there', name)
+        else:
+            found[_key(row['id'])] = (image, row)
+    sizes = read_sizes([image for image, _ in found.values()], findings)
+    pictures = {}
+    for key, (image, row) in found.items():
+        if image not in sizes:
+            continue
+        stated = (row.get('width'), row.get('height'))
+        if all(isinstance(side, (int, float)) for side in stated) and stated != sizes[image]:
+            findings.error(
+                'images of another size than annotated, left out',
+                f'{shown(row["file_name"])} has {sizes[image]}, annotated {stated}',
+            )
+            continue
+        pictures[key] = Picture(image, new_name(image.relative_to(root)), sizes[image])
+    return pictures
+
+
+def _add_things(content, names, pictures, contents):
+    findings = contents.findings
+    painted = 0
+    for row in content['annotations']:
+        row = row if isinstance(row, dict) else {}
+        where = f'annotation {shown(row.get("id"))}'
+        picture = pictures.get(_key(row.get('image_id')))
+        label = names.get(_key(row.get('category_id')))
+        if picture is None:
+            findings.error('objects of images that are not there', where)
+            continue
+        if label is None:
+            findings.error('objects of unknown categories, left out', where)
+            continue
+        if label not in contents.classes:
+            findings.warning('objects of other classes, left out', label)
+            continue
+        outline = row.get('segmentation') or None
+        if isinstance(outline, list) and not isinstance(outline[0], list):
+            outline = [outline]
+        crowd = int(row.get('iscrowd') == 1)
+        attributes = row.get('attributes')
+        if crowd and isinstance(outline, dict) and isinstance(attributes, dict):
+            if 'occluded' in attributes:  # CVAT writes it of every object
+                crowd, painted = 0, painted + 1
+        box = row.get('bbox')
+        try:
+            box = None if not box and outline else [float(side) for side in box]
+            for part in outline if isinstance(outline, list) else ():
+                np.asarray(part, float)
+        except (TypeError, ValueError):
+            findings.error('boxes or outlines that are not numbers, left out', where)
+            continue
+        thing = make_thing(
+            findings, f'{where} of {picture.name}', picture.size, label, box, outline,
+            crowd=crowd, ignore=int(bool(row.get('ignore'))),
+        )  # fmt: skip
+        if thing is not None:
+            picture.things.append(thing)
+    crowds = [t for p in pictures.values() for t in p.things if t.crowd or t.ignore]
+    if painted:
+        findings.warning(f'{painted} painted masks that CVAT marks as crowds became objects')
+    if crowds:
+        findings.warning(
+            f'{len(crowds)} objects marked iscrowd or ignore: kept so, and not trained on'
+        )

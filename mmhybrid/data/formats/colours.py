@@ -1,0 +1,192 @@
+"""Masks whose pixels are colours, with a table that names them."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from ..coco import DataError, read_text
+from ..findings import Findings
+from ..fit import IMAGE_SUFFIXES
+from .records import new_name, split_of, walk
+from .voc import read_lists
+
+TABLES = ('labelmap.txt', 'label_colors.txt', 'class_dict.csv')
+MASK_FOLDER = re.compile(
+    r'(.*[_-])?(masks?|labels?|annot|annotations?|SegmentationClass|gt)', re.IGNORECASE
+)
+MASK_ENDING = re.compile(r'[_-](masks?|labels?|colou?r|gt|L)$')
+NONE = ('void', 'ignore', 'unlabelled', 'unlabeled')  # names of colours without a class
+IGNORED = 255
+COLOURS_LISTED = 12
+
+
+@dataclass
+class ColourMasks:
+    """Images and masks by split, and the table.
+
+    Attributes:
+        table: name of each colour ``(r, g, b)``.
+        splits: of each split ``(image, mask, name)``.
+    """
+
+    table: dict[tuple[int, int, int], str]
+    splits: dict[str, list[tuple[Path, Path, str]]]
+    findings: Findings = field(default_factory=Findings)
+    source: str = 'masks of colours'
+
+    @property
+    def classes(self) -> list[str]:
+        """Class names in the order of their numbers, the table's."""
+        return list(dict.fromkeys(name for name in self.table.values() if name not in NONE))
+
+
+def find_pairs(root: Path, findings: Findings) -> dict[str, list[tuple[Path, Path, str]]]:
+    """Images and masks of one name and one split, the masks in a folder that is named so."""
+    images, masks = {}, {}
+    for path in walk(root, IMAGE_SUFFIXES):
+        relative = path.relative_to(root)
+        split = split_of(relative.parent)
+        marked = [part for part in relative.parts[:-1] if MASK_FOLDER.fullmatch(part)]
+        for part in marked:
+            word = re.split('[_-]', part)[0]
+            split = split_of(Path(word, 'x')) if split == 'train' else split
+        if 'SegmentationObject' in relative.parts:
+            continue
+        if marked:
+            masks.setdefault((split, MASK_ENDING.sub('', path.stem)), path)
+        else:
+            images.setdefault((split, path.stem), path)
+    listed = read_lists(root, ('ImageSets/Segmentation',), findings)
+    splits: dict = {}
+    for (split, stem), image in images.items():
+        mask = masks.get((split, stem))
+        if mask is None:
+            findings.warning('images without a mask, left out', image.relative_to(root))
+            continue
+        for where in listed.get(stem, []) if listed else [split]:
+            pair = (image, mask, new_name(image.relative_to(root)))
+            splits.setdefault(where, []).append(pair)
+    for key in sorted(masks.keys() - images.keys()):
+        findings.warning('masks without an image, left out', masks[key].relative_to(root))
+    return splits
+
+
+def read_table(path: Path) -> dict[tuple[int, int, int], str]:
+    """A table of colours, a line for each: a name and three numbers in any order.
+
+    ``road 128 64 128``, ``128 64 128 road``, ``road:128,64,128::`` (CVAT) and ``road,128,64,128``
+    are read; lines without three numbers (a title, a comment) are not.
+
+    Raises:
+        DataError: no line is a colour, or one is named twice.
+    """
+    table = {}
+    for line in read_text(path).lstrip('\ufeff').splitlines():
+        if line.lstrip().startswith('#'):
+            continue
+        match = re.search(r'(?<!\w)(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})(?!\w)', line)
+        if match is None or max(map(int, match.groups())) > 255:
+            continue
+        name = (line[: match.start()] + ' ' + line[match.end() :]).strip(' \t,;:')
+        colour = tuple(map(int, match.groups()))
+        if not name or table.get(colour, name) != name:
+            raise DataError(f'{path}: colour {colour} has no name or two; write NAME R G B')
+        table[colour] = name
+    if not table:
+        raise DataError(f'{path} names no colours; write a line for each: NAME R G B')
+    return table
+
+
+def read(root: Path, table: Path | None = None) -> ColourMasks:
+    """The masks of a folder.
+
+    Args:
+        root: the folder.
+        table: file of colours; None: one of the folder, as CVAT and CamVid have it.
+
+    Raises:
+        DataError: there is no table (the message lists the colours of the masks), or no masks.
+    """
+    findings = Findings()
+    splits = find_pairs(root, findings)
+    if not splits:
+        raise DataError(
+            f'no images with masks in {root}: expected masks in a folder called masks, labels, '
+            'annotations or alike, each with the name of its image'
+        )
+    if table is None:
+        table = next((root / name for name in TABLES if (root / name).is_file()), None)
+    if table is None:
+        colours: dict = {}
+        for _, mask, _ in next(iter(splits.values()))[:8]:
+            for colour, count in zip(*_colours(_pixels(mask)), strict=True):
+                colours[colour] = colours.get(colour, 0) + int(count)
+        most = sorted(colours, key=colours.get, reverse=True)
+        listed = '; '.join(
+            '{} {} {}'.format(*_split_colour(code)) for code in most[:COLOURS_LISTED]
+        )
+        raise DataError(
+            f'the colours of the masks in {root} have no names. Write a file with a line for each, '
+            f'NAME R G B, and give it with --colours FILE. The first masks hold {listed}'
+            + (f' and {len(most) - COLOURS_LISTED} more' if len(most) > COLOURS_LISTED else '')
+        )
+    return ColourMasks(read_table(table), splits, findings)
+
+
+def to_numbers(path: Path, masks: ColourMasks) -> np.ndarray:
+    """The class numbers (H, W) of a mask; 255 where the colour has no class or no name.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    pixels = _pixels(path)
+    codes, inverse = np.unique(pixels, return_inverse=True)
+    classes = masks.classes
+    numbers = np.full(len(codes), IGNORED, np.uint8)
+    unknown = []
+    for i, code in enumerate(codes.tolist()):
+        name = masks.table.get(_split_colour(code))
+        if name is None:
+            unknown.append('{} {} {}'.format(*_split_colour(code)))
+        elif name not in NONE:
+            numbers[i] = classes.index(name)
+    if unknown:
+        masks.findings.error(
+            'masks with colours that the table does not name, which become 255',
+            f'{path} ({len(unknown)}: {", ".join(unknown[:3])})',
+        )
+    return numbers[inverse].reshape(pixels.shape)
+
+
+def is_colour_mask(path: Path) -> bool:
+    """Return True if a mask has three channels that are not one thrice."""
+    from PIL import Image
+
+    with Image.open(path) as image:
+        if image.mode not in ('RGB', 'RGBA'):
+            return False
+        pixels = np.asarray(image.convert('RGB'))
+    return bool((pixels != pixels[..., :1]).any())
+
+
+def _pixels(path):
+    """Colours as one number each, (H, W)."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert('RGB')).astype(np.int32)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise DataError(f'mask {path} cannot be read: {error}') from error
+    return (pixels[..., 0] << 16) + (pixels[..., 1] << 8) + pixels[..., 2]
+
+
+def _colours(pixels):
+    codes, counts = np.unique(pixels, return_counts=True)
+    return codes.tolist(), counts.tolist()
+
+
+def _split_colour(code):
+    return (code >> 16, code >> 8 & 255, code & 255)

@@ -1,0 +1,153 @@
+"""Pascal VOC: an XML file for each image. As labelImg, CVAT and Roboflow write it, too."""
+
+from pathlib import Path
+from xml.etree import ElementTree
+
+from ..coco import DataError
+from ..findings import Findings, by, shown
+from .records import Contents, ImageIndex, Picture, make_thing, new_name, read_sizes, split_of, walk
+
+LIST_FOLDERS = ('ImageSets/Main', 'ImageSets/Layout')
+
+
+def read(root: Path, classes: list[str] | None = None) -> Contents:
+    """The contents of a folder with XML files.
+
+    Boxes are those of MMDetection's VOC data set: from ``xmin - 1`` to ``xmax - 1``.
+    """
+    contents = Contents('Pascal VOC')
+    findings = contents.findings
+    index = ImageIndex(root)
+    listed = read_lists(root, LIST_FOLDERS, findings)
+    documents = {}
+    for path in walk(root, ['.xml']):
+        try:
+            document = _parse(path)
+        except (OSError, ElementTree.ParseError, ValueError) as error:
+            findings.error('XML files that cannot be read', f'{path.relative_to(root)} ({error})')
+            continue
+        if document.tag != 'annotation':
+            findings.error('XML files of another kind', path.relative_to(root))
+            continue
+        near = [path.parent, path.parent.parent / 'JPEGImages', path.parent.parent / 'images']
+        image = index.find(document.findtext('filename'), path.stem, [near[1], near[2], near[0]])
+        twin = [found for found in index.by_stem.get(path.stem.lower(), []) if found.parent in near]
+        image = twin[0] if len(twin) == 1 else image  # as the host: the name of the XML file
+        if image is None:
+            findings.error('XML files without their image', path.relative_to(root))
+        elif image in documents:
+            findings.error('images of two XML files, the second left out', path.relative_to(root))
+        else:
+            documents[image] = (path, document)
+    without = {path for paths in index.by_name.values() for path in paths} - documents.keys()
+    for path in sorted(without):
+        findings.warning('images without an XML file, left out', path.relative_to(root))
+    sizes = read_sizes(list(documents), findings)
+    for image, (path, document) in documents.items():
+        if image not in sizes:
+            continue
+        size = sizes[image]
+        stated = tuple(_number(document.findtext(f'size/{side}')) for side in ('width', 'height'))
+        if None not in stated and min(stated) > 0 and stated != size:
+            findings.error(
+                'images of another size than annotated, left out',
+                f'{image.relative_to(root)} has {by(size)}, annotated {by(stated)}',
+            )
+            continue
+        relative = path.relative_to(root)
+        picture = Picture(image, new_name(image.relative_to(root)), size)
+        for splits in [listed.get(path.stem, [])] if listed else [[split_of(relative.parent)]]:
+            if not splits:
+                findings.warning('images in none of the lists, left out', relative)
+            for split in splits:
+                contents.splits.setdefault(split, []).append(picture)
+            if not splits:
+                continue
+            for one in document.findall('object'):
+                thing = _thing(one, picture, findings, relative)
+                if thing is not None and (not classes or thing.label in classes):
+                    picture.things.append(thing)
+                elif thing is not None:
+                    findings.warning('objects of other classes, left out', thing.label)
+    labels = {thing.label for pictures in contents.splits.values()
+              for picture in pictures for thing in picture.things}  # fmt: skip
+    contents.classes = list(classes) if classes else sorted(labels)
+    return contents
+
+
+def _parse(path):
+    text = path.read_bytes()
+    if b'<!ENTITY' in text:  # which can grow to any size
+        raise ValueError('it defines entities')
+    return ElementTree.fromstring(text)
+
+
+def read_lists(root: Path, folders: tuple[str, ...], findings: Findings) -> dict[str, list[str]]:
+    """Splits of each name in the lists of a VOC folder; trainval only where it says more."""
+    found: dict[str, list[str]] = {}
+    for folder in folders:
+        files = {path.stem.lower(): path for path in (root / folder).glob('*.txt')}
+        if 'train' in files or 'val' in files:
+            files.pop('trainval', None)
+        for name, path in files.items():
+            split = 'train' if name in ('trainval', 'default') else split_of(Path(name, 'x'))
+            if name not in ('train', 'trainval', 'default') and split == 'train':
+                continue  # a list of one class
+            try:
+                lines = path.read_text(encoding='utf-8').splitlines()
+            except (OSError, ValueError) as error:
+                findings.error('lists that cannot be read', f'{path}: {shown(error)}')
+                continue
+            for line in lines:
+                if line.split():
+                    stem = Path(line.split()[0]).name
+                    stem = stem if not stem.endswith(('.jpg', '.png')) else stem[:-4]
+                    found.setdefault(stem, [])
+                    if split not in found[stem]:
+                        found[stem].append(split)
+        if found:
+            return found
+    return found
+
+
+def _number(text):
+    try:
+        return round(float(text))
+    except (TypeError, ValueError, OverflowError):
+        return None
+
+
+def _thing(one, picture, findings, where):
+    label = (one.findtext('name') or '').strip()
+    if not label:
+        findings.error('objects without a name, left out', where)
+        return None
+    try:
+        x0, y0, x1, y1 = (
+            float(one.findtext(f'bndbox/{key}')) - 1 for key in ('xmin', 'ymin', 'xmax', 'ymax')
+        )
+    except (TypeError, ValueError):
+        findings.error('boxes that are not four numbers, left out', where)
+        return None
+    box = [x0, y0, x1 - x0, y1 - y0]
+    polygon = one.find('polygon')
+    outline = None
+    if polygon is not None:
+        points = {child.tag: child.text for child in polygon}
+        try:
+            outline = [[
+                float(points[f'{axis}{i}']) - 1
+                for i in range(1, len(points) // 2 + 1) for axis in 'xy'
+            ]]  # fmt: skip
+        except (KeyError, TypeError, ValueError):
+            findings.error('outlines that cannot be read: the box is kept', where)
+    return make_thing(findings, where, picture.size, label, box, outline)
+
+
+def is_voc(path: Path) -> bool:
+    """Return True if an XML file begins as VOC's do."""
+    try:
+        with open(path, 'rb') as file:
+            return b'<annotation' in file.read(512)
+    except OSError as error:
+        raise DataError(f'{path} cannot be read: {error.strerror}') from error
