@@ -35,6 +35,7 @@ UNITS = dict(
 
 
 def parse_args(argv):
+    """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -35,6 +35,7 @@ CAST = 'weights of a backbone in --dtype too, instead of autocast; for --mode in
 
 
 def parse_args(argv=None):
+    """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -70,6 +71,7 @@ def parse_args(argv=None):
 
 
 def work(args) -> None:
+    """Build the model, and measure each turn that the parent asks for."""
     import torch
 
     if args.threads:
@@ -153,6 +155,7 @@ def peak_memory(device) -> float:
 
 
 def describe_machine(device, args) -> dict:
+    """Return the device, the versions and the options that the figures depend on."""
     import torch
 
     on_gpu = device.type == 'cuda'
@@ -186,6 +189,7 @@ def _cpu_name() -> str:
 
 
 def answer(**values) -> None:
+    """Tell the parent some values, in a line that it recognises."""
     print('@' + json.dumps(values), flush=True)
 
 
@@ -193,6 +197,8 @@ def answer(**values) -> None:
 
 
 class Worker:
+    """A process that measures one NAME, and what it has told."""
+
     def __init__(self, name: str, options: list[str]):
         self.name = name
         self.times: dict[str, list[float]] = {}
@@ -210,12 +216,14 @@ class Worker:
         self.facts = self._listen()
 
     def turn(self, mode: str, *, warm_up: bool = False) -> None:
+        """Have one step measured; that of a warm-up is not kept."""
         told = self._ask(mode)
         self.peak = max(self.peak, told['peak_mb'])
         if not warm_up:
             self.times.setdefault(mode, []).append(told['ms'])
 
     def count(self) -> None:
+        """Have the multiply-adds counted."""
         self.facts |= self._ask('count')
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ STRIDES = (8, 16, 32)
 
 
 def parse_args(argv=None):
+    """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -79,6 +79,7 @@ class Progress:
             print(f'\r{name}: {done}/{total} images', end='', file=sys.stderr, flush=True)
 
     def clear(self):
+        """Remove the line."""
         if self.shown:
             print('\r' + ' ' * 60 + '\r', end='', file=sys.stderr, flush=True)
             self.shown = False
@@ -245,6 +246,7 @@ def pairs(reports):
 
 
 def print_split(split):
+    """Print sizes, classes and findings of a split."""
     from ..data.findings import shown
 
     print(f'{split.name}: {split.source}')

@@ -42,6 +42,7 @@ def main(argv=None):
 
 
 def parse_size(text):
+    """Read ``HEIGHTxWIDTH``."""
     try:
         height, width = map(int, text.split('x'))
     except ValueError:
@@ -52,6 +53,7 @@ def parse_size(text):
 
 
 def print_table(arch, size):
+    """Print formulas and counts of a CMT, stage by stage."""
     stages, total = complexity(arch, size)
     print(f'\nCMT-{arch} at {size[0]}x{size[1]}, multiply-adds in G')
     print('stage       n     d  k     LPU   LMHSA   IRFFN |   paper  counted')

@@ -86,6 +86,7 @@ def _scope(name):
 
 
 def leaf_datasets(dataset):
+    """Return the data sets inside of wrappers and concatenations."""
     if dataset is None:
         return []
     if 'datasets' in dataset:

@@ -85,6 +85,7 @@ def main(argv=None):
 
 
 def say(step):
+    """Print the title of a step."""
     print(f'\n== {step}', flush=True)
 
 
@@ -124,6 +125,7 @@ def prepare(work_dir, wanted):
 
 
 def write_state(work_dir, state):
+    """Write the state of a demo training, whole or not at all."""
     part = work_dir / (STATE + '.part')
     part.write_text(json.dumps(state, indent=2))
     part.replace(work_dir / STATE)

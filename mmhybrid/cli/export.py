@@ -26,6 +26,7 @@ from .usage import UsageError
 
 
 def parse_args(argv):
+    """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -116,6 +117,7 @@ def main(argv=None):
 
 
 def backbone_graph(args):
+    """Return the graph of a backbone by name, with its weights."""
     import mmhybrid
 
     from ..deploy import backbone_graph
@@ -139,6 +141,7 @@ def backbone_graph(args):
 
 
 def config_graphs(args):
+    """Return the graphs of a config's model, with the weights of a checkpoint."""
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS, init_default_scope
 

@@ -54,6 +54,7 @@ def _score(text):
 
 
 def parse_args(argv):
+    """Parse and check the arguments."""
     parser = argument_parser('Run a trained model on images, folders, videos or a camera.')
     parser.add_argument('checkpoint', help=CHECKPOINT)
     parser.add_argument('source', metavar='SOURCE', help='image, folder, video file or camera:0')
@@ -181,6 +182,7 @@ class Clock:
 
     @contextlib.contextmanager
     def part(self, name):
+        """Add the seconds within to those of a part."""
         begin = time.monotonic()
         try:
             yield
@@ -188,6 +190,7 @@ class Clock:
             self.seconds[name] = self.seconds.get(name, 0) + time.monotonic() - begin
 
     def reading(self, source):
+        """Yield what a source holds; the seconds of reading are counted."""
         frames = iter(source)
         while True:
             with self.part('reading'):
@@ -197,6 +200,7 @@ class Clock:
             yield frame
 
     def summary(self, count, batch_size):
+        """Return seconds, images a second and the share of each part, in a line."""
         import torch
         from mmengine.device import get_device
 
@@ -258,6 +262,7 @@ class Frames:
 
 
 def to_rgb(image):
+    """Return OpenCV's image in RGB."""
     return np.ascontiguousarray(image[..., ::-1])
 
 
@@ -343,6 +348,7 @@ class CocoResults:
             self.entries.append(entry)
 
     def write(self, out):
+        """Write ``results.json`` and ``images.json`` into a folder."""
         categories = [
             dict(id=i, name=name) for i, name in zip(self.category_ids, self.classes, strict=True)
         ]

@@ -18,6 +18,7 @@ STARTS = dict(
 
 
 def check_launcher(args, cfg):
+    """Raise UsageError unless the launcher has set what a process needs to know."""
     if cfg.launcher == 'none':
         if int(os.environ.get('WORLD_SIZE', 1)) > 1 and 'TORCHELASTIC_RUN_ID' in os.environ:
             raise UsageError(

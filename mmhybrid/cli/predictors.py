@@ -175,6 +175,7 @@ class TiledPredictor:
         predictor.keep_logits = predictor.scope == 'mmseg'
 
     def predict(self, images):
+        """Predict each image tile by tile, and join what the tiles show."""
         join = self._objects if self.scope == 'mmdet' else self._class_map
         return [join(image) for image in images]
 

@@ -19,6 +19,7 @@ from .usage import UsageError
 
 
 def parse_args(argv):
+    """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )

@@ -6,6 +6,7 @@ from .usage import UsageError
 
 
 def add_options(parser):
+    """Add the options to a parser."""
     group = parser.add_argument_group('memory and speed')
     group.add_argument(
         '--amp',

@@ -16,6 +16,7 @@ from .usage import UsageError
 
 
 def parse_args(argv):
+    """Parse and check the arguments."""
     parser = argument_parser('Evaluate a trained detector, segmentor or classifier.')
     parser.add_argument('checkpoint', help=CHECKPOINT)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the raw predictions')

@@ -30,6 +30,7 @@ LOST = ('gloo', 'Gloo', 'Application timeout')  # in what gloo says when another
 
 
 def parse_args(argv):
+    """Parse and check the arguments."""
     parser = argument_parser('Train a detector, segmentor or classifier.')
     parser.add_argument(
         '--resume',

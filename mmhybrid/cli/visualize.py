@@ -33,6 +33,7 @@ SHOWN = ('features', 'attention', 'exchange', 'points', 'field')
 
 
 def parse_args(argv):
+    """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
