@@ -66,7 +66,9 @@ class BuildWithConfigs(build_py):
         target = Path(self.build_lib) / 'mmhybrid' / '.mim'
         shutil.rmtree(target, ignore_errors=True)
         # What sets up, demonstrates or describes a checkout stays there.
-        left = shutil.ignore_patterns('__pycache__', 'install.py', 'demo.py', 'make_*.py')
+        left = shutil.ignore_patterns(
+            '__pycache__', 'install.py', 'draw_*.py', 'make_*.py', '_zoo.py'
+        )
         for folder in ('configs', 'tools'):
             shutil.copytree(ROOT / folder, target / folder, ignore=left)
         if (ROOT / 'model-index.yml').exists():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mmhybrid
+from mmhybrid.cli.config import _check_options
 from mmhybrid.registry import MODELS
 from mmhybrid.stacks import STACKS, pins
 from tests.docs.pages import ROOT, blocks, commands
@@ -118,7 +119,7 @@ def check_tool(tool, args, parse):
         from mmengine.config import Config
 
         cfg = Config.fromfile(args.config)
-        importlib.import_module('_common')._check_options(cfg, options, args.config)
+        _check_options(cfg, options, args.config)
         check_backbone_options(cfg.model.get('backbone', {}).get('type', ''), options)
 
 

@@ -33,7 +33,7 @@ def test_only_what_is_asked_of_a_trained_model(tool, job, image, tmp_path):
     import torch
 
     config, options = job('mmdet')
-    models = tool('_models')
+    models = tool('models')
     model = models.open_model(config).model
     torch.save(dict(state_dict=model.state_dict()), tmp_path / 'a.pth')
     arguments = ['--image', image, '--size', '64', '64', '--weights', 'a.pth', '--at', '0.2', '0.7']
@@ -46,7 +46,7 @@ def test_only_what_is_asked_of_a_trained_model(tool, job, image, tmp_path):
 
 
 def test_names_with_arguments(tool):
-    split_name = tool('_models').split_name
+    split_name = tool('models').split_name
     assert split_name('vit_s') == ('vit_s', {})
     name, options = split_name('x,a=(1,2),b=dict(c=3,d="e"),f=g,h=None')
     assert (name, options) == ('x', dict(a=(1, 2), b=dict(c=3, d='e'), f='g', h=None))
@@ -54,7 +54,7 @@ def test_names_with_arguments(tool):
 
 
 def test_host_backbones_and_their_divisor(tool):
-    open_model = tool('_models').open_model
+    open_model = tool('models').open_model
     looked = open_model('mmdet.ResNet,depth=18')
     assert type(looked.backbone).__name__ == 'ResNet' and not looked.backbone.training
     assert looked.divisor == 32

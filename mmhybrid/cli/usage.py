@@ -1,15 +1,9 @@
-"""The end of every tool: a mistake of the user is a message, and files are written whole or not."""
+"""The end of every command: a user's mistake is a message; files are written whole or not."""
 
-import argparse
 import contextlib
-import re
 import sys
 import traceback
 from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[1]
-if str(ROOT) not in sys.path:  # a clone works without being installed
-    sys.path.insert(0, str(ROOT))
 
 # What Python raises where a value is of another kind, or an argument or name unknown.
 CONFIG_ERRORS = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
@@ -20,20 +14,21 @@ class UsageError(ValueError):
 
 
 def run(main):
-    """Run a tool: a user's mistake is one message and exit code 1, without a traceback.
+    """Run a command: a user's mistake is one message and exit code 1, without a traceback.
 
-    A number that ``main`` returns is the exit code; any other result, empty or not, is a success.
+    A number that ``main`` returns is of failures: the exit code is 1 if there are any. Any other
+    result, empty or not, is a success.
     """
-    from mmhybrid.doctor import explain_import_error
+    from ..doctor import explain_import_error
 
     try:
-        from mmhybrid.checkpoints import CheckpointError
-        from mmhybrid.data.coco import DataError
-        from mmhybrid.deploy.errors import ExportError
-        from mmhybrid.engine import TrainingError
+        from ..checkpoints import CheckpointError
+        from ..data.coco import DataError
+        from ..deploy.errors import ExportError
+        from ..engine import TrainingError
 
         result = main()
-        sys.exit(result if isinstance(result, int) else 0)
+        sys.exit(min(result, 1) if isinstance(result, int) else 0)
     except ImportError as error:
         sys.exit(f'error: {explain_import_error(error)}')
     except (UsageError, DataError, CheckpointError, ExportError, TrainingError) as error:
@@ -72,8 +67,8 @@ def explain(error):
 @contextlib.contextmanager
 def reading(what):
     """Turn errors within into a UsageError: a mistake in ``what``, a config or its options."""
-    from mmhybrid.checkpoints import CheckpointError
-    from mmhybrid.data.coco import DataError
+    from ..checkpoints import CheckpointError
+    from ..data.coco import DataError
 
     try:
         yield
@@ -81,33 +76,3 @@ def reading(what):
         raise
     except CONFIG_ERRORS as error:
         raise UsageError(f'{what}: {explain(error)}') from error
-
-
-class KeyValues(argparse.Action):
-    """KEY=VALUE ... as mmengine's DictAction reads them, but with the spaces inside of texts."""
-
-    def __call__(self, parser, namespace, values, option_string=None):
-        options = dict(getattr(namespace, self.dest) or {})
-        for text in values:
-            key, equals, value = text.partition('=')
-            if not equals or not key or key != key.strip():
-                parser.error(f'{option_string}: expected KEY=VALUE without spaces, got {text!r}')
-            try:
-                options[key] = _value(value)
-            except AssertionError as error:  # of mmengine, on brackets
-                parser.error(f'{option_string} {text}: {error}')
-        setattr(namespace, self.dest, options)
-
-
-def _value(text):
-    from mmengine.config import DictAction
-
-    if ',' in text or text.startswith(('[', '(')):  # spaces beside separators mean nothing
-        text = re.sub(r'\s*,\s*|(?<=[\[(])\s+|\s+(?=[\])])', lambda at: at[0].strip(), text)
-
-    def restored(value):
-        if isinstance(value, (list, tuple)):
-            return type(value)(map(restored, value))
-        return value.replace('\0', ' ') if isinstance(value, str) else value
-
-    return restored(DictAction._parse_iterable(text.strip().replace(' ', '\0')))

@@ -46,7 +46,7 @@ class Shades:
 
 @pytest.mark.parametrize(('side', 'overlap', 'batch_size'), [(96, 48, 1), (80, 40, 5), (256, 0, 2)])
 def test_objects_of_tiles_are_those_of_the_whole(side, overlap, batch_size, tool):
-    predict = tool('_predict')
+    predict = tool('predictors')
     blobs = Blobs()
     image = np.zeros((150, 210, 3), np.uint8)
     for x, y, w, h, shade in ((5, 5, 20, 12, 255), (70, 30, 30, 38, 100), (180, 120, 30, 30, 255)):
@@ -66,13 +66,13 @@ def test_objects_of_tiles_are_those_of_the_whole(side, overlap, batch_size, tool
 
 
 def test_tiles_cover_a_length(tool):
-    starts = tool('_predict').starts
+    starts = tool('predictors').starts
     assert starts(50, 64, 16) == [0] and starts(64, 64, 16) == [0]
     assert starts(65, 64, 16) == [0, 1] and starts(200, 64, 16) == [0, 48, 96, 136]
 
 
 def test_merging(tool):
-    merge = tool('_predict').merge_objects
+    merge = tool('predictors').merge_objects
 
     def one(bbox, score, label=0, cut=False):
         return dict(bbox=bbox, score=score, label=label, cut=cut)
@@ -86,7 +86,7 @@ def test_merging(tool):
 
 
 def test_class_maps_of_tiles_are_those_of_the_whole(tool):
-    predict = tool('_predict')
+    predict = tool('predictors')
     image = np.random.default_rng(0).integers(0, 255, (150, 210, 3), np.uint8)
     for side, overlap in ((64, 20), (100, 50), (300, 10)):
         (tiled,) = predict.TiledPredictor(Shades(), side, overlap, 3).predict([image])
@@ -101,7 +101,7 @@ def trained(tool, job, tmp_path):
     def make(scope):
         config, options = job(scope)
         torch.manual_seed(0)
-        model = tool('_models').open_model(config).model
+        model = tool('models').open_model(config).model
         path = tmp_path / f'{scope}.pth'
         torch.save(dict(state_dict=model.state_dict()), path)
         return config, str(path), options

@@ -1,17 +1,16 @@
 import json
-import runpy
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from mmhybrid.cli.parity import main
 from mmhybrid.testing import Golden, build_original
 
 ROOT = Path(__file__).resolve().parents[2]
 GOLDEN = ROOT / 'tests' / 'golden'
 SPECS = sorted(GOLDEN.glob('*.json'))
-main = runpy.run_path(str(ROOT / 'tools' / 'parity.py'))['main']
 
 
 @pytest.fixture

@@ -12,10 +12,16 @@ import torch
 from mmengine.config import Config
 
 from mmhybrid.checkpoints import CheckpointError
+from mmhybrid.cli.arguments import argument_parser
+from mmhybrid.cli.config import load_config
+from mmhybrid.cli.datasets import check_data
+from mmhybrid.cli.paths import find_checkpoint
+from mmhybrid.cli.usage import UsageError, run
 from mmhybrid.data.coco import DataError
 from mmhybrid.files import write_file
+from mmhybrid.stacks import ROOT
 
-from .conftest import CONFIGS, TOOLS
+from .conftest import CONFIGS
 
 
 def fails(main, arguments, *parts):
@@ -133,9 +139,8 @@ def test_a_config_without_training(tool, tmp_path):
 
 
 def test_data_root_moves_every_path(tool, data):
-    common = tool('_common')
     for name in ('demo_maskrcnn_vitcomer_t.py', 'upernet_vitcomer_t.py', 'maskrcnn_vitcomer_b.py'):
-        cfg = common.load_config(
+        cfg = load_config(
             argparse.Namespace(
                 config=str(CONFIGS / name), cfg_options=dict(data_root='/x/y'), work_dir=None
             )
@@ -150,7 +155,6 @@ def test_data_root_moves_every_path(tool, data):
 
 def test_on_a_cpu_mixed_precision_becomes_plain(tool, monkeypatch):
     monkeypatch.setattr('mmengine.device.get_device', lambda: 'cpu')
-    load_config = tool('_common').load_config
     config = str(CONFIGS / 'maskrcnn_vitcomer_b.py')
     for amp, kind in ((False, 'OptimWrapper'), (True, 'mmhybrid.Bf16OptimWrapper')):
         cfg = load_config(argparse.Namespace(config=config, cfg_options={}, work_dir=None, amp=amp))
@@ -160,14 +164,13 @@ def test_on_a_cpu_mixed_precision_becomes_plain(tool, monkeypatch):
 
 
 def test_custom_config_follows_the_folder(tool, data, tmp_path):
-    common = tool('_common')
     arguments = argparse.Namespace(
         config=str(CONFIGS / 'maskrcnn_vitcomer_t_custom.py'),
         cfg_options=dict(data_root=str(data), classes=['moon', 'star'], max_iters=20),
         work_dir=None,
     )
-    cfg = common.load_config(arguments)
-    common.check_data(cfg, ['train', 'val', 'test'])
+    cfg = load_config(arguments)
+    check_data(cfg, ['train', 'val', 'test'])
     assert cfg.classes == ['star', 'moon']
     assert cfg.model.roi_head.mask_head.num_classes == 2
     assert cfg.train_cfg.max_iters == cfg.param_scheduler[1].end == 20
@@ -176,23 +179,22 @@ def test_custom_config_follows_the_folder(tool, data, tmp_path):
     assert saved.test_dataloader.dataset.metainfo.classes == ['star', 'moon']
     arguments.cfg_options = dict(data_root=str(data), classes='sun')
     with pytest.raises(DataError, match='not in the file: sun'):
-        common.load_config(arguments)
+        load_config(arguments)
 
 
 def test_the_checkpoint_of_a_work_dir(tool, tmp_path):
-    common = tool('_common')
-    with pytest.raises(common.UsageError, match='holds no checkpoint'):
-        common.find_checkpoint(tmp_path)
+    with pytest.raises(UsageError, match='holds no checkpoint'):
+        find_checkpoint(tmp_path)
     for step, name in enumerate(('iter_20.pth', 'best_mIoU_iter_10.pth', 'best_mIoU_iter_15.pth')):
         torch.save(dict(state_dict=dict(a=torch.zeros(1)), meta={}), tmp_path / name)
         os.utime(tmp_path / name, (step, step))
-        assert common.find_checkpoint(str(tmp_path)) == tmp_path / name
-    assert common.find_checkpoint(tmp_path / 'iter_20.pth').name == 'iter_20.pth'
+        assert find_checkpoint(str(tmp_path)) == tmp_path / name
+    assert find_checkpoint(tmp_path / 'iter_20.pth').name == 'iter_20.pth'
 
 
 def test_a_message_and_no_traceback(tmp_path):
     result = subprocess.run(
-        [sys.executable, TOOLS / 'train.py', 'nothing.py'],
+        [sys.executable, ROOT / 'tools/train.py', 'nothing.py'],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -209,7 +211,7 @@ def printed(tool):
 
     def start(name, *arguments):
         with pytest.raises(SystemExit) as stop:
-            tool('_usage').run(lambda: tool(name).main([str(a) for a in arguments]))
+            run(lambda: tool(name).main([str(a) for a in arguments]))
         return stop.value.code
 
     return start
@@ -242,13 +244,13 @@ def test_mistakes_in_options(option, parts, printed, job, tmp_path):
 
 def test_errors_that_are_not_of_the_config_keep_their_traceback(tool):
     with pytest.raises(TypeError):
-        tool('_usage').run(lambda: 1 + 'a')
+        run(lambda: 1 + 'a')
 
 
 @pytest.mark.parametrize(('result', 'code'), [({}, 0), ([], 0), (None, 0), (0, 0), (1, 1)])
 def test_exit_code(result, code, tool):
     with pytest.raises(SystemExit) as stop:
-        tool('_usage').run(lambda: result)
+        run(lambda: result)
     assert stop.value.code == code
 
 
@@ -265,7 +267,7 @@ def test_exit_code(result, code, tool):
     ],
 )
 def test_spaces_in_options(text, value, tool):
-    parser = tool('_common').argument_parser('')
+    parser = argument_parser('')
     options = parser.parse_args(['config.py', '--cfg-options', 'n=1', f'key={text}']).cfg_options
     assert options == dict(n=1, key=value)
 
@@ -296,9 +298,8 @@ def test_a_full_disk(tool, tmp_path, monkeypatch):
         raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr('pathlib.Path.write_bytes', full)
-    usage = tool('_usage')
     with pytest.raises(SystemExit) as stop:
-        usage.run(lambda: write_file('out/a.json', '{}'))
+        run(lambda: write_file('out/a.json', '{}'))
     assert stop.value.code == 'error: out/a.json: No space left on device'
     assert not list(tmp_path.glob('out/*'))
 
@@ -313,13 +314,12 @@ def test_the_option_that_moves_a_data_root_is_one_of_the_config(tool, tmp_path):
 
 
 def test_a_saved_config_refuses_what_nothing_reads_any_more(tool, data, tmp_path):
-    common = tool('_common')
     arguments = argparse.Namespace(
         config=str(CONFIGS / 'maskrcnn_vitcomer_t_custom.py'),
         cfg_options=dict(data_root=str(data)),
         work_dir=None,
     )
-    common.load_config(arguments).dump(tmp_path / 'saved.py')
+    load_config(arguments).dump(tmp_path / 'saved.py')
     for option, place in (('max_iters', 'train_cfg.max_iters'), ('image_size', 'every place')):
         fails(
             tool('train').main,
@@ -329,22 +329,20 @@ def test_a_saved_config_refuses_what_nothing_reads_any_more(tool, data, tmp_path
             place,
         )
     arguments.cfg_options = dict(data_root=str(data), max_iters='abc')
-    with pytest.raises(common.UsageError, match='max_iters=abc: expected a whole number'):
-        common.load_config(arguments)
+    with pytest.raises(UsageError, match='max_iters=abc: expected a whole number'):
+        load_config(arguments)
 
 
 def test_no_loading_processes(tool, job):
     workers = [f'{split}_dataloader.num_workers={n}' for split, n in (('train', 0), ('val', 2))]
     persistent = [f'{split}_dataloader.persistent_workers=True' for split in ('train', 'val')]
     config, options = job('mmdet', *workers, *persistent)
-    common = tool('_common')
-    cfg = common.load_config(common.argument_parser('').parse_args([config, *options]))
+    cfg = load_config(argument_parser('').parse_args([config, *options]))
     assert 'persistent_workers' not in cfg.train_dataloader
     assert cfg.val_dataloader.persistent_workers
 
 
 def test_the_newest_checkpoint_of_a_folder_is_gone_on_from(tool, tmp_path):
-    common = tool('_common')
     for name in ('iter_20.pth', 'best_mIoU_iter_10.pth'):
         torch.save(dict(state_dict=dict(a=torch.zeros(1)), meta={}), tmp_path / name)
-    assert common.find_checkpoint(tmp_path, best=False).name == 'iter_20.pth'
+    assert find_checkpoint(tmp_path, best=False).name == 'iter_20.pth'

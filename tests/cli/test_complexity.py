@@ -1,14 +1,11 @@
-import runpy
-from pathlib import Path
-
 import pytest
 
-tool = runpy.run_path(str(Path(__file__).parents[2] / 'tools/complexity.py'))
+from mmhybrid.cli.complexity import complexity, main
 
 
 @pytest.mark.parametrize(('arch', 'side', 'gmacs'), [('ti', 160, 0.64), ('s', 224, 4.03)])
 def test_counts_are_those_of_the_published_models(arch, side, gmacs):
-    stages, total = tool['complexity'](arch, (side, side))
+    stages, total = complexity(arch, (side, side))
     last = stages[-1]
     head = last['n'] * last['d'] * 1280 + 1280 * 1000
     assert (total + head) / 1e9 == pytest.approx(gmacs, abs=0.005)
@@ -18,10 +15,10 @@ def test_counts_are_those_of_the_published_models(arch, side, gmacs):
 
 
 def test_the_table(capsys):
-    assert tool['main'](['ti', '--size', '64x96']) == 0
+    assert main(['ti', '--size', '64x96']) == 0
     output = capsys.readouterr().out
     assert 'CMT-ti at 64x96' in output and output.count('\n') == 10
     with pytest.raises(SystemExit):
-        tool['main'](['huge'])
+        main(['huge'])
     with pytest.raises(SystemExit):
-        tool['main'](['--size', '64'])
+        main(['--size', '64'])

@@ -1,5 +1,4 @@
 import os
-import runpy
 from pathlib import Path
 
 import pytest
@@ -7,10 +6,10 @@ import torch
 
 import mmhybrid
 from mmhybrid.checkpoints import load_pretrained, load_weights
+from mmhybrid.cli.convert_weights import main
 from tests.checkpoints import published
 
 ROOT = Path(__file__).resolve().parents[2]
-main = runpy.run_path(str(ROOT / 'tools' / 'convert_weights.py'))['main']
 
 
 class RunsCode:

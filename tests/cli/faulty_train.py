@@ -1,4 +1,4 @@
-"""tools/train.py as one of several processes, to one of which something happens.
+"""`mmhybrid train` as one of several processes, to one of which something happens.
 
 FAULT=RANK,RESTARTS,ITERATION,SIGNAL: the process of that rank gets the signal when that iteration
 begins, if torchrun has restarted the processes that many times.
@@ -10,12 +10,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT), str(ROOT / 'tools')]
+sys.path.insert(0, str(ROOT))
 
-from _usage import run  # noqa: E402
-from train import main  # noqa: E402
-
-from tests.tools.faults import at_iteration, send  # noqa: E402
+from mmhybrid.cli.train import main  # noqa: E402
+from mmhybrid.cli.usage import run  # noqa: E402
+from tests.cli.faults import at_iteration, send  # noqa: E402
 
 if __name__ == '__main__':
     rank, restarts, iteration, name = os.environ['FAULT'].split(',')

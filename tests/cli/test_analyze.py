@@ -13,7 +13,7 @@ def test_a_config(tool, job, tmp_path, capsys):
         'optim_wrapper.paramwise_cfg._delete_=True',
         'optim_wrapper.paramwise_cfg.layer_decay_rate=0.5',
     )
-    model = tool('_models').open_model(config).model
+    model = tool('models').open_model(config).model
     torch.save(dict(state_dict=model.state_dict(), meta=dict(epoch=3)), tmp_path / 'a.pth')
     arguments = [config, '--size', '64', '96', '--out', 'out', '--checkpoint', 'a.pth']
     facts = tool('analyze').main([*arguments, *options])
@@ -75,7 +75,7 @@ def test_published_weights_are_reported(tool, tmp_path, capsys):
     main = tool('analyze').main
     main(['cmt_ti', '--size', '64', '64', '--checkpoint', 'own.pth'])
     assert '100.0 %' in capsys.readouterr().out
-    state = dict(tool('_models').open_model('timm:resnet18').model.state_dict())
+    state = dict(tool('models').open_model('timm:resnet18').model.state_dict())
     state.pop('conv1.weight')
     torch.save(state, tmp_path / 'foreign.pth')
     main(['timm:resnet18', '--size', '64', '64', '--checkpoint', 'foreign.pth'])

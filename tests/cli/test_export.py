@@ -43,7 +43,7 @@ def config(tmp_path):
     """A function of a model's name: the path of its tiny config."""
 
     def write(name):
-        from tests.tools.conftest import CONFIGS as FOLDER
+        from tests.cli.conftest import CONFIGS as FOLDER
 
         scope, base = CONFIGS[name]
         path = tmp_path / f'{name}.py'
@@ -163,7 +163,7 @@ def test_a_backbone_by_name_and_int8(tool, tmp_path, capsys):
 )
 def test_mistakes(arguments, message, tool, tmp_path):
     export = tool('export')
-    with pytest.raises((ExportError, tool('_usage').UsageError), match=message):
+    with pytest.raises((ExportError, tool('usage').UsageError), match=message):
         export.main(arguments)
     assert not list(tmp_path.iterdir())
 

@@ -11,12 +11,12 @@ A predictor has `scope`, `classes`, `colors` (n, 3) and one method, `predict(ima
 """
 
 import numpy as np
-from _common import load_model
-from _usage import UsageError
 
-from mmhybrid.deploy.errors import FORMATS
-from mmhybrid.inspect.report.draw import palette
-from mmhybrid.inspect.report.measures import box_ious
+from ..deploy.errors import FORMATS
+from ..inspect.report.draw import palette
+from ..inspect.report.measures import box_ious
+from .launch import load_model
+from .usage import UsageError
 
 
 def open_predictor(cfg, model_file):
@@ -175,6 +175,7 @@ class TiledPredictor:
         predictor.keep_logits = predictor.scope == 'mmseg'
 
     def predict(self, images):
+        """Predict each image tile by tile, and join what the tiles show."""
         join = self._objects if self.scope == 'mmdet' else self._class_map
         return [join(image) for image in images]
 

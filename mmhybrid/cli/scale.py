@@ -2,10 +2,11 @@
 
 import inspect
 
-from _usage import UsageError
+from .usage import UsageError
 
 
 def add_options(parser):
+    """Add the options to a parser."""
     group = parser.add_argument_group('memory and speed')
     group.add_argument(
         '--amp',
@@ -99,7 +100,7 @@ def apply_options(args, cfg):
 def _recompute(args, cfg):
     from mmengine.registry import MODELS
 
-    from mmhybrid.models.backbones import Backbone
+    from ..models.backbones import Backbone
 
     backbone = _backbone(cfg, '--with-cp', 'with_cp')
     if args.with_cp == 'light' and not issubclass(MODELS.get(backbone.type), Backbone):

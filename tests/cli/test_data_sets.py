@@ -7,6 +7,9 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
+from mmhybrid.cli.arguments import argument_parser
+from mmhybrid.cli.config import load_config
+from mmhybrid.cli.datasets import check_data
 from mmhybrid.testing.folders import LAYOUTS, PLACES, draw_folder
 
 from .conftest import CONFIGS
@@ -47,12 +50,11 @@ def folder(tmp_path_factory):
 
 
 def read_config(tool, name, root, *options):
-    common = tool('_common')
     arguments = ['--cfg-options', f'data_root={root}', *LOADERS, *options]
-    parser = common.argument_parser('')
+    parser = argument_parser('')
     args = parser.parse_args([str(CONFIGS / f'{name}.py'), *arguments])
-    cfg = common.load_config(args)
-    common.check_data(cfg, ['train', 'val', 'test'])
+    cfg = load_config(args)
+    check_data(cfg, ['train', 'val', 'test'])
     init_default_scope(cfg.default_scope)
     return cfg
 

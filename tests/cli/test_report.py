@@ -71,7 +71,7 @@ def test_a_report_that_fails_ends_nothing(tool, job, tmp_path, monkeypatch, capl
 
 
 def test_tensorboard(tool, job, tmp_path, monkeypatch):
-    load_config = tool('_common').load_config
+    load_config = tool('config').load_config
     config, _ = job('mmseg')
     import argparse
 

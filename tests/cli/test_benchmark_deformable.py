@@ -1,22 +1,10 @@
-import importlib.util
-from pathlib import Path
-
 import pytest
 import torch
 
-ROOT = Path(__file__).resolve().parents[2]
+from mmhybrid.cli import benchmark_deformable as benchmark
 
 
-@pytest.fixture(scope='module')
-def benchmark():
-    file = ROOT / 'tools/benchmark_deformable.py'
-    spec = importlib.util.spec_from_file_location('benchmark_deformable', file)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_backends_of_a_cpu(benchmark, capsys):
+def test_backends_of_a_cpu(capsys):
     sizes = ['--size', '64', '96', '--heads', '2', '--dims', '8', '--points', '2', '--rounds', '1']
     benchmark.main([*sizes, '--device', 'cpu'])
     told = capsys.readouterr()
@@ -28,7 +16,7 @@ def test_backends_of_a_cpu(benchmark, capsys):
         assert f'without {backend}: ' in told.err
 
 
-def test_moved_bytes_are_those_of_the_tensors(benchmark):
+def test_moved_bytes_are_those_of_the_tensors():
     value = torch.empty(2, 20, 3, 8, dtype=torch.bfloat16)
     locations, weights = torch.empty(2, 5, 3, 6, 2), torch.empty(2, 5, 3, 6)
     out = torch.empty(2, 5, 24, dtype=torch.bfloat16)
@@ -45,7 +33,7 @@ def test_moved_bytes_are_those_of_the_tensors(benchmark):
     assert moved['both_rows'] == weights.numel() * 4 * (2 * row + 8 * 4)
 
 
-def test_bad_arguments(benchmark, capsys):
+def test_bad_arguments(capsys):
     with pytest.raises(SystemExit):
         benchmark.main(['--size', '16', '64'])
     assert 'at least 32 each' in capsys.readouterr().err

@@ -85,7 +85,7 @@ def test_other_trainings_are_left_alone(demo, tmp_path):
 
 def test_fewer_epochs(tool):
     module = tool('demo')
-    config = str(module.ROOT / 'configs/demo_maskrcnn_vitcomer_t.py')
+    config = str(module.CHECKOUT / 'configs/demo_maskrcnn_vitcomer_t.py')
     expected = {
         'train_cfg.max_epochs': 2, 'param_scheduler.1.T_max': 2, 'param_scheduler.1.end': 2,
     }  # fmt: skip

@@ -1,24 +1,16 @@
-import importlib.util
 import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from mmhybrid.cli import benchmark
 from mmhybrid.testing.tasks import ConfigTask
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope='module')
-def benchmark():
-    spec = importlib.util.spec_from_file_location('benchmark', ROOT / 'tools/benchmark.py')
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_two_models_take_turns(benchmark, tmp_path, capsys):
+def test_two_models_take_turns(tmp_path, capsys):
     file = tmp_path / 'new' / 'report.json'
     names = ['vit_t', 'vitcomer_t,freeze=vit,out_indices=(2,3),extra_cti=0', f'vit_t@{ROOT}']
     arguments = [
@@ -49,7 +41,7 @@ def test_two_models_take_turns(benchmark, tmp_path, capsys):
     assert 'median of 1 interleaved rounds in each of 2 processes' in out
 
 
-def test_batch_norms_folded_and_weights_cast(benchmark, capsys, monkeypatch):
+def test_batch_norms_folded_and_weights_cast(capsys, monkeypatch):
     monkeypatch.setenv('LD_PRELOAD', '/lib/libm.so.6 /usr/lib/no_such_library.so.2')
     arguments = ['--size', '64', '64', '--rounds', '1', '--processes', '1', '--threads', '1']
     arguments += ['--mode', 'infer', '--fuse', '--dtype', 'bf16', '--cast']
@@ -62,7 +54,7 @@ def test_batch_norms_folded_and_weights_cast(benchmark, capsys, monkeypatch):
     assert ', libm.so.6, no_such_library.so.2, 64x64' in out
 
 
-def test_unknown_names_end_it(benchmark, capfd):
+def test_unknown_names_end_it(capfd):
     with pytest.raises(SystemExit, match='vit_xxl could not be measured'):
         benchmark.main(['vit_xxl', '--rounds', '1'])
     error = capfd.readouterr().err
@@ -80,13 +72,13 @@ def test_unknown_names_end_it(benchmark, capfd):
         ['--cast'],
     ],
 )
-def test_bad_arguments(benchmark, arguments, capsys):
+def test_bad_arguments(arguments, capsys):
     with pytest.raises(SystemExit):
         benchmark.main(['vit_t', *arguments])
     assert 'error' in capsys.readouterr().err
 
 
-def test_a_folder_that_is_no_checkout(benchmark, tmp_path):
+def test_a_folder_that_is_no_checkout(tmp_path):
     with pytest.raises(SystemExit, match=f'no tools/benchmark.py in {tmp_path}; expected NAME@'):
         benchmark.main([f'vit_t@{tmp_path}'])
 

@@ -30,7 +30,7 @@ def train(tool, tmp_path):
     Returns:
         its exit code, or minus the signal that killed it, and what it printed.
     """
-    main, run = tool('train').main, tool('_usage').run
+    main, run = tool('train').main, tool('usage').run
 
     def start(arguments, fault=None):
         log = tmp_path / 'log'

@@ -11,8 +11,10 @@ import ast
 from dataclasses import dataclass
 
 import numpy as np
-from _common import SCOPES, find, load_config
-from _usage import CONFIG_ERRORS, UsageError, explain
+
+from .config import SCOPES, load_config
+from .paths import find
+from .usage import CONFIG_ERRORS, UsageError, explain
 
 PRETRAINED = 'pretrained'
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -104,7 +106,7 @@ def build_config_model(cfg, pretrained=False):
 
 
 def _open_config(name, weights, cfg_options):
-    from mmhybrid.engine import load_trained
+    from ..engine import load_trained
 
     cfg = read_config(name, cfg_options)
     model = build_config_model(cfg, pretrained=weights == PRETRAINED)
@@ -140,7 +142,8 @@ def _open_backbone(name, weights):
 def build_named(name, options):
     """A backbone of mmhybrid by name, with arguments."""
     import mmhybrid
-    from mmhybrid.checkpoints import CheckpointError
+
+    from ..checkpoints import CheckpointError
 
     if 'arch' in options:
         raise UsageError(

@@ -1,0 +1,45 @@
+"""Files that a user names.
+
+A config, a checkpoint, and the relative paths inside a config are looked up in the current
+directory first, then in the checkout, or beside the configs of an installed package.
+"""
+
+import difflib
+from pathlib import Path
+
+from ..config_files import FOLDERS
+from .usage import UsageError
+
+IN_WHEEL, IN_CHECKOUT = (folder.parent for folder in FOLDERS)
+CHECKOUT = IN_CHECKOUT if (IN_CHECKOUT / 'configs').is_dir() else None
+ROOT = CHECKOUT or IN_WHEEL
+
+
+def find(path, what):
+    """A path given by the user: in the current directory, else in the checkout."""
+    for candidate in (Path(path), ROOT / path):
+        if candidate.exists():
+            return candidate
+    folder = Path(path).parent if Path(path).parent.is_dir() else ROOT / Path(path).parent
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    near = difflib.get_close_matches(Path(path).name, names, n=3)
+    raise UsageError(
+        f'{what} not found: {path} (looked in {Path.cwd()} and {ROOT})'
+        + (f'; did you mean {" or ".join(near)}?' if near else '')
+    )
+
+
+def find_checkpoint(path, what='checkpoint', best=True):
+    """A checkpoint given by the user; of a work dir the best one (if asked), else the newest."""
+    from ..engine import latest_checkpoint
+
+    path = find(path, what)
+    if not path.is_dir():
+        return path
+    files = path.glob('best_*.pth') if best else ()
+    files = sorted(files, key=lambda file: file.stat().st_mtime_ns)
+    found = files[-1] if files else latest_checkpoint(path)
+    if found is None:
+        raise UsageError(f'{path} holds no checkpoint: has its training come to the first one?')
+    print(f'checkpoint: {found}')
+    return found
