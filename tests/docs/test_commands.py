@@ -12,12 +12,13 @@ import pytest
 
 import mmhybrid
 from mmhybrid.cli.config import _check_options
+from mmhybrid.cli.program import COMMANDS
 from mmhybrid.registry import MODELS
 from mmhybrid.stacks import STACKS, pins
 from tests.docs.pages import ROOT, blocks, commands
 
 SHELL = ('cd', 'export', 'git', 'rm', 'source', 'sudo')
-COMMANDS = [
+EXAMPLES = [
     pytest.param(words, id=f'{block}: {" ".join(words)[:60]}')
     for block in blocks('console', 'bash')
     for words in commands(block)
@@ -56,11 +57,11 @@ def parse(monkeypatch):
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) > 30
-    assert {'python', 'make', 'pip'} <= {param.values[0][0] for param in COMMANDS}
+    assert len(EXAMPLES) > 30
+    assert {'python', 'make', 'pip'} <= {param.values[0][0] for param in EXAMPLES}
 
 
-@pytest.mark.parametrize('words', COMMANDS)
+@pytest.mark.parametrize('words', EXAMPLES)
 def test_command(words, parse, monkeypatch):
     monkeypatch.chdir(ROOT)
     program, *rest = words
@@ -71,6 +72,8 @@ def test_command(words, parse, monkeypatch):
         check_make(rest)
     elif program == 'pip':
         check_pip(rest)
+    elif program == 'mmhybrid':
+        check_program(rest, parse)
     elif program in ('python', '.venv/bin/python'):
         check_python(rest, parse)
     else:
@@ -104,13 +107,24 @@ def check_python(words, parse):
     elif words[0] == '-m':
         assert importlib.util.find_spec(words[1])
     elif words[0].startswith('tools/'):
-        check_tool(words[0], parse(Path(words[0]).stem, words[1:]), parse)
+        check_tool(words[0], parse(Path(words[0]).stem, words[1:]))
     else:
         assert Path(words[0]).is_file(), words[0]
 
 
-def check_tool(tool, args, parse):
+def check_program(words, parse):
+    """A command of `mmhybrid`, or the program's own options."""
+    command, *rest = words
+    if not command.startswith('-'):
+        check_names(parse(COMMANDS[command][0], rest))
+
+
+def check_tool(tool, args):
     assert Path(tool).is_file()
+    check_names(args)
+
+
+def check_names(args):
     named = [getattr(args, 'config', None), *(getattr(args, 'names', None) or [])]
     for name in {*filter(None, named)} - MADE:
         check_name(name)
