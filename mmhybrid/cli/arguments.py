@@ -5,6 +5,13 @@ import re
 
 from .launch import LAUNCHERS
 
+# Package that a tracker needs: its title, and mmengine's backend.
+TRACKERS = dict(
+    tensorboard=('TensorBoard', 'TensorboardVisBackend'),
+    wandb=('Weights & Biases', 'WandbVisBackend'),
+    mlflow=('MLflow', 'MLflowVisBackend'),
+    clearml=('ClearML', 'ClearMLVisBackend'),
+)
 CHECKPOINT = 'checkpoint of the same config, its exported file, or a work dir: its best checkpoint'
 
 
@@ -13,6 +20,9 @@ def argument_parser(description):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument('config', help='config file; its default_scope names the host library')
     parser.add_argument('--work-dir', help='folder of logs and results')
+    parser.add_argument(
+        '--data', metavar='DIR', help="folder of the data, in the place of the config's data_root"
+    )
     parser.add_argument(
         '--cfg-options',
         nargs='+',
@@ -29,7 +39,8 @@ def add_launcher(parser):
     parser.add_argument(
         '--report', action='store_true', help='write WORK_DIR/report.html at the end'
     )
-    parser.add_argument('--tensorboard', action='store_true', help='write TensorBoard logs too')
+    for name, (title, _) in TRACKERS.items():
+        parser.add_argument(f'--{name}', action='store_true', help=f'log to {title} too')
     group = parser.add_argument_group('several processes')
     group.add_argument(
         '--launcher',

@@ -4,10 +4,12 @@
 ``data_root``.
 """
 
+import copy
 import difflib
 import inspect
 from pathlib import Path
 
+from .arguments import TRACKERS
 from .launch import check_launcher
 from .paths import ROOT, find
 from .usage import UsageError, reading
@@ -46,11 +48,8 @@ def load_config(args):
     from ..config_files import enable_scope
     from ..data.fit import KINDS, fit_to_folder
 
-    path = find(args.config, 'config')
-    if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
-        raise UsageError(f'{path} is not a config: expected a .py file')
     enable_scope()
-    cfg = _read(path)
+    cfg, path = _open(args.config)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:
         raise UsageError(
@@ -58,12 +57,17 @@ def load_config(args):
             'add the runtime of its host library to its _base_'
         )
     options = dict(args.cfg_options)
+    _take_shortcuts(args, cfg, options)
     _check_options(cfg, options, path)
     if 'data_root' in cfg:
         _move_data(cfg, options.get('data_root', cfg.data_root))
         options.pop('data_root', None)
     with reading('--cfg-options'):
         cfg.merge_from_dict(options)
+    if getattr(args, 'weights', None) and 'weights' not in options:
+        backbone_of(cfg, '--weights', 'init_cfg').init_cfg = dict(
+            type='Pretrained', checkpoint=str(args.weights)
+        )
     if 'max_iters' in cfg and not KINDS.keys().isdisjoint(cfg):
         check_count('max_iters', cfg.max_iters)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
@@ -78,9 +82,65 @@ def load_config(args):
         if all(hook['type'] != 'mmhybrid.ReportHook' for hook in hooks):
             weights = Path(args.checkpoint).name if hasattr(args, 'checkpoint') else None
             cfg.custom_hooks = [*hooks, dict(type='mmhybrid.ReportHook', weights=weights)]
-    if getattr(args, 'tensorboard', False):
-        _add_tensorboard(cfg)
+    for name in TRACKERS:
+        if getattr(args, name, False):
+            _add_tracker(cfg, name)
     return cfg
+
+
+def _take_shortcuts(args, cfg, options):
+    """Put --data and --weights among the options, where the config has keys for them."""
+    for name, key in (('data', 'data_root'), ('weights', 'weights')):
+        value = getattr(args, name, None)
+        if value is None:
+            continue
+        if key in options:
+            raise UsageError(f'--{name} {value} and --cfg-options {key}={options[key]}: give one')
+        if key in cfg:
+            options[key] = str(value)
+        elif name == 'data':
+            raise UsageError(
+                f'--data {value}: the config has no data_root; give the folder of each data set, '
+                'as --cfg-options train_dataloader.dataset.data_root=DIR'
+            )
+
+
+def backbone_of(cfg, option, argument):
+    """The backbone's config, if its class takes ``argument``.
+
+    Raises:
+        UsageError: the model has no backbone, or that no such argument; ``option`` asked for it.
+    """
+    from mmengine.registry import MODELS, init_default_scope
+
+    node = cfg.model
+    while 'backbone' not in node:  # a wrapper, as those of semi-supervised detection
+        inner = [v for v in node.values() if isinstance(v, dict) and 'type' in v]
+        inner = [v for v in inner if 'backbone' in v]
+        if len(inner) != 1:
+            raise UsageError(f'{option}: {cfg.model.type} has no backbone')
+        node = inner[0]
+    init_default_scope(cfg.default_scope)
+    kind = MODELS.get(node.backbone.type)
+    parameters = inspect.signature(kind.__init__).parameters
+    if argument not in parameters:
+        raise UsageError(
+            f'{option}: {node.backbone.type} has no {argument}; it takes '
+            + ', '.join(name for name in parameters if name not in ('self', 'args', 'kwargs'))
+        )
+    return node.backbone
+
+
+def _open(given):
+    """A config, and the path that it has, or would have; ``given`` may be a Config already."""
+    from mmengine.config import Config
+
+    if isinstance(given, Config):
+        return copy.deepcopy(given), Path(given.filename or 'config.py')
+    path = find(given, 'config')
+    if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
+        raise UsageError(f'{path} is not a config: expected a .py file')
+    return _read(path), path
 
 
 def _read(path):
@@ -218,17 +278,26 @@ def _replace_norms(node):
         node['type'] = 'BN'
 
 
-def _add_tensorboard(cfg):
+def _add_tracker(cfg, name):
     import importlib.util
 
-    if importlib.util.find_spec('tensorboard') is None:
-        raise UsageError('--tensorboard: it is not installed; pip install tensorboard')
+    title, kind = TRACKERS[name]
+    if importlib.util.find_spec(name) is None:
+        raise UsageError(f'--{name}: {title} is not installed; pip install {name}')
     visualizer = cfg.get('visualizer')
     if not visualizer:
-        raise UsageError('--tensorboard: the config has no visualizer, which writes the logs')
+        raise UsageError(f'--{name}: the config has no visualizer, which writes the logs')
     backends = list(visualizer.get('vis_backends') or [])
-    if all(backend['type'] != 'TensorboardVisBackend' for backend in backends):
-        visualizer.vis_backends = [*backends, dict(type='TensorboardVisBackend')]
+    if any(backend['type'] == kind for backend in backends):
+        return
+    run = Path(cfg.work_dir).name
+    options = dict(
+        tensorboard={},
+        wandb=dict(init_kwargs=dict(project='mmhybrid', name=run)),
+        mlflow=dict(exp_name='mmhybrid', run_name=run),
+        clearml=dict(init_kwargs=dict(project_name='mmhybrid', task_name=run)),
+    )
+    visualizer.vis_backends = [*backends, dict(type=kind, **options[name])]
 
 
 def require(cfg, name, keys, purpose):

@@ -36,10 +36,26 @@ def find_checkpoint(path, what='checkpoint', best=True):
     path = find(path, what)
     if not path.is_dir():
         return path
-    files = path.glob('best_*.pth') if best else ()
-    files = sorted(files, key=lambda file: file.stat().st_mtime_ns)
-    found = files[-1] if files else latest_checkpoint(path)
+    found = (best_checkpoint(path) if best else None) or latest_checkpoint(path)
     if found is None:
         raise UsageError(f'{path} holds no checkpoint: has its training come to the first one?')
     print(f'checkpoint: {found}')
     return found
+
+
+def best_checkpoint(work_dir):
+    """The newest of the best checkpoints in a work dir, or None."""
+    files = sorted(work_dir.glob('best_*.pth'), key=lambda file: file.stat().st_mtime_ns)
+    return files[-1] if files else None
+
+
+def trained_config(work_dir):
+    """The config that a training left in its work dir."""
+    configs = sorted(work_dir.glob('*.py')) if work_dir.is_dir() else []
+    if len(configs) != 1:
+        held = ', '.join(path.name for path in configs) or 'none'
+        raise UsageError(
+            f'{work_dir} should hold the one config of a training; it holds {held}'
+            + ('. Move all others away than that of its checkpoints' if configs else '')
+        )
+    return configs[0]

@@ -3,7 +3,8 @@
 A predictor has `scope`, `classes`, `colors` (n, 3) and one method, `predict(images)`: RGB images
 (H, W, 3) uint8 to as many dicts,
 
-    mmdet       objects: dicts of bbox (x1, y1, x2, y2), label, score, mask (H, W) bool or None
+    mmdet       objects: dicts of bbox (x1, y1, x2, y2), label, score, mask (H, W) bool or None;
+                has_masks
     mmseg       class_map (H, W) int; with keep_logits also logits (C, H, W) float32
     mmpretrain  scores (C,)
 
@@ -113,12 +114,11 @@ class Predictor:
             found = sample.pred_instances.cpu()
             masks = found.masks.numpy() if 'masks' in found else [None] * len(found)
             parts = (found.bboxes, found.labels, found.scores, masks)
-            return dict(
-                objects=[
-                    dict(bbox=box.tolist(), label=int(label), score=float(score), mask=mask)
-                    for box, label, score, mask in zip(*parts, strict=True)
-                ]
-            )
+            objects = [
+                dict(bbox=box.tolist(), label=int(label), score=float(score), mask=mask)
+                for box, label, score, mask in zip(*parts, strict=True)
+            ]
+            return dict(objects=objects, has_masks='masks' in found)
         if self.scope == 'mmpretrain':
             return dict(scores=sample.pred_score.float().cpu().numpy())
         found = dict(class_map=sample.pred_sem_seg.data[0].cpu().numpy())
@@ -195,8 +195,9 @@ class TiledPredictor:
 
     def _objects(self, image):
         h, w = image.shape[:2]
-        objects = []
+        objects, has_masks = [], False
         for x, y, found in self._tiles(image):
+            has_masks = found['has_masks']
             right, bottom = min(x + self.side, w), min(y + self.side, h)
             for one in found['objects']:
                 x1, y1, x2, y2 = one['bbox']
@@ -218,7 +219,7 @@ class TiledPredictor:
                 whole[y : y + part.shape[0], x : x + part.shape[1]] = part
                 one['mask'] = whole
             kept.append(one)
-        return dict(objects=kept)
+        return dict(objects=kept, has_masks=has_masks)
 
     def _class_map(self, image):
         """Rows that no further tile reaches are finished: only one row of tiles is in memory."""

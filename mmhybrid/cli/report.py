@@ -14,7 +14,7 @@ from .arguments import KeyValues
 from .config import load_config, require
 from .datasets import check_data
 from .launch import build_runner
-from .paths import find, find_checkpoint
+from .paths import find, find_checkpoint, trained_config
 from .usage import UsageError
 
 
@@ -43,7 +43,7 @@ def main(argv=None):
 
     args = parse_args(argv)
     work_dir = find(args.work_dir, 'work dir')
-    config = find_config(work_dir)
+    config = trained_config(work_dir)
     checkpoint = find_checkpoint(args.checkpoint or work_dir)
     out = Path(args.out or work_dir / 'report.html')
     cfg = load_config(
@@ -69,15 +69,3 @@ def main(argv=None):
         raise UsageError(f'{out} was not written: the log above says why')
     print(out)
     return out
-
-
-def find_config(work_dir):
-    """The config that a training left in its work dir."""
-    configs = sorted(work_dir.glob('*.py')) if work_dir.is_dir() else []
-    if len(configs) != 1:
-        held = ', '.join(path.name for path in configs) or 'none'
-        raise UsageError(
-            f'{work_dir} should hold the one config of a training; it holds {held}'
-            + ('. Move all others away than that of its checkpoints' if configs else '')
-        )
-    return configs[0]

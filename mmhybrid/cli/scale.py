@@ -1,7 +1,6 @@
 """The options of train.py that fit a training to its machines, and what they change in a config."""
 
-import inspect
-
+from .config import backbone_of
 from .usage import UsageError
 
 
@@ -102,7 +101,7 @@ def _recompute(args, cfg):
 
     from ..models.backbones import Backbone
 
-    backbone = _backbone(cfg, '--with-cp', 'with_cp')
+    backbone = backbone_of(cfg, '--with-cp', 'with_cp')
     if args.with_cp == 'light' and not issubclass(MODELS.get(backbone.type), Backbone):
         raise UsageError(
             f'--with-cp-light: {backbone.type} is no backbone of mmhybrid; give --with-cp alone'
@@ -130,28 +129,6 @@ def _scale_lr(args, cfg):
     # mmengine compares with the batch of one iteration; the step sees those of all accumulated.
     counts = cfg.optim_wrapper.get('accumulative_counts', 1)
     cfg.auto_scale_lr.base_batch_size /= counts
-
-
-def _backbone(cfg, option, argument):
-    """The backbone's config, if its class takes ``argument``."""
-    from mmengine.registry import MODELS, init_default_scope
-
-    node = cfg.model
-    while 'backbone' not in node:  # a wrapper, as those of semi-supervised detection
-        inner = [v for v in node.values() if isinstance(v, dict) and 'type' in v]
-        inner = [v for v in inner if 'backbone' in v]
-        if len(inner) != 1:
-            raise UsageError(f'{option}: {cfg.model.type} has no backbone')
-        node = inner[0]
-    init_default_scope(cfg.default_scope)
-    kind = MODELS.get(node.backbone.type)
-    parameters = inspect.signature(kind.__init__).parameters
-    if argument not in parameters:
-        raise UsageError(
-            f'{option}: {node.backbone.type} has no {argument}; it takes '
-            + ', '.join(name for name in parameters if name not in ('self', 'args', 'kwargs'))
-        )
-    return node.backbone
 
 
 def compile_backbone(runner, backend):

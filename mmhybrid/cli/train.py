@@ -10,14 +10,20 @@ happened. docs/training.md has the commands for several GPUs and machines.
 import copy
 import difflib
 import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import add_launcher, argument_parser
 from .config import check_count, load_config, require
 from .datasets import check_data
 from .launch import build_runner
-from .paths import find_checkpoint
+from .paths import best_checkpoint, find_checkpoint
 from .scale import add_options, apply_options, compile_backbone
-from .usage import UsageError, reading
+from .usage import UsageError, print_results, reading
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
 
 # A hook that a config names itself, under the same name, is left as it is.
 HOOKS = dict(
@@ -29,8 +35,8 @@ LOADER_TIMEOUT = 600  # seconds that the loading processes may take for a batch
 LOST = ('gloo', 'Gloo', 'Application timeout')  # in what gloo says when another process is lost
 
 
-def parse_args(argv):
-    """Parse and check the arguments."""
+def build_parser():
+    """The arguments of a training."""
     parser = argument_parser('Train a detector, segmentor or classifier.')
     parser.add_argument(
         '--resume',
@@ -42,7 +48,19 @@ def parse_args(argv):
     parser.add_argument(
         '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
     )
+    parser.add_argument(
+        '--weights', help='of the backbone: a file, an address or a name, as in docs/weights.md'
+    )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
+    parser.add_argument(
+        '--early-stop',
+        metavar='METRIC',
+        help='stop when an evaluation no longer gains in METRIC, as coco/bbox_mAP, mIoU or '
+        'accuracy/top1',
+    )
+    parser.add_argument(
+        '--patience', type=int, default=5, help='evaluations without a gain for --early-stop'
+    )
     parser.add_argument('--seed', type=int, help='of every random choice')
     parser.add_argument(
         '--broken-images',
@@ -52,14 +70,46 @@ def parse_args(argv):
     )
     add_options(parser)
     add_launcher(parser)
-    return parser.parse_args(argv)
+    return parser
+
+
+def parse_args(argv):
+    """Parse and check the arguments."""
+    return build_parser().parse_args(argv)
 
 
 def main(argv=None, hooks=()):
-    """Train, with ``hooks`` beside those of the config, and return the runner."""
+    """Train, with ``hooks`` beside those of the config; print where all is; return the runner."""
+    result = train(parse_args(argv), hooks)
+    print_results(
+        {
+            'work dir': result.work_dir,
+            'checkpoint': result.checkpoint,
+            'best': result.best,
+            'metrics': ', '.join(f'{k} {v:.4g}' for k, v in result.metrics.items()) or None,
+            'report': result.report,
+            'log': Path(result.runner.log_dir),
+        }
+    )
+    return result.runner
+
+
+@dataclass
+class Training:
+    """What a training has left: files, and the metrics of its last evaluation."""
+
+    runner: 'Runner'
+    work_dir: Path
+    checkpoint: Path | None
+    best: Path | None
+    report: Path | None
+    metrics: dict[str, float]
+
+
+def train(args, hooks=()):
+    """Train, with ``hooks`` beside those of the config."""
     from ..engine import TrainingError, check_weights, latest_checkpoint, safe_loading
 
-    args = parse_args(argv)
     cfg = load_config(args)
     with reading(args.config):
         _apply(args, cfg)
@@ -85,7 +135,8 @@ def main(argv=None, hooks=()):
     if args.compile:
         compile_backbone(runner, args.compile)
     _save_config_later(runner)
-    for hook in hooks:
+    metrics = {}
+    for hook in (*hooks, _keep_metrics(metrics)):
         runner.register_hook(hook, priority='VERY_LOW')
     try:
         with safe_loading():
@@ -106,7 +157,29 @@ def main(argv=None, hooks=()):
         last = latest_checkpoint(cfg.work_dir)
         left = f'{last} is complete: go' if last else 'There is no checkpoint yet. Go'
         raise TrainingError(f'{message} {left} on with --resume') from error
-    return runner
+    work_dir = Path(cfg.work_dir)
+    report = work_dir / 'report.html'
+    return Training(
+        runner=runner,
+        work_dir=work_dir,
+        checkpoint=latest_checkpoint(work_dir),
+        best=best_checkpoint(work_dir),
+        report=report if args.report and report.exists() else None,
+        metrics=metrics,
+    )
+
+
+def _keep_metrics(metrics):
+    """A hook that fills ``metrics`` with the numbers of the last evaluation."""
+    from mmengine.hooks import Hook
+
+    class KeepMetrics(Hook):
+        def after_val_epoch(self, runner, metrics=None):
+            kept.clear()
+            kept.update({key: float(value) for key, value in (metrics or {}).items()})
+
+    kept = metrics
+    return KeepMetrics()
 
 
 def _save_config_later(runner):
@@ -133,10 +206,21 @@ def _apply(args, cfg):
         cfg.train_dataloader.setdefault('timeout', LOADER_TIMEOUT)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.early_stop:
+        _stop_early(args, cfg)
     if args.seed is not None:
         if args.seed < 0:
             raise UsageError(f'--seed {args.seed}: expected 0 or more')
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+
+
+def _stop_early(args, cfg):
+    if args.patience < 1:
+        raise UsageError(f'--patience {args.patience}: expected at least 1 evaluation')
+    if args.no_validate or not cfg.get('val_evaluator'):
+        raise UsageError('--early-stop looks at evaluations, and this training has none')
+    hook = dict(type='mmhybrid.EarlyStopHook', monitor=args.early_stop, patience=args.patience)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 
 
 def _check_optimizer(cfg):

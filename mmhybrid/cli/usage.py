@@ -64,6 +64,19 @@ def explain(error):
     return f'{type(error).__name__}: {message}{where}'
 
 
+def print_results(places):
+    """Print where the results of a run are: a line each, without those that are None."""
+    from mmengine.dist import is_main_process
+
+    there = {name: place for name, place in places.items() if place is not None}
+    if not there or not is_main_process():
+        return
+    width = max(map(len, there))
+    print('\nresults')
+    for name, place in there.items():
+        print(f'  {name:{width}}  {place}')
+
+
 @contextlib.contextmanager
 def reading(what):
     """Turn errors within into a UsageError: a mistake in ``what``, a config or its options."""

@@ -1,7 +1,12 @@
 """Reports of small jobs of each host library."""
 
-import pytest
+import argparse
+import inspect
 
+import pytest
+from mmengine.registry import VISBACKENDS
+
+from mmhybrid.cli.arguments import TRACKERS
 from tests.inspect.report.test_page import check
 
 
@@ -70,15 +75,19 @@ def test_a_report_that_fails_ends_nothing(tool, job, tmp_path, monkeypatch, capl
     assert len(list(work_dir.glob('*/vis_data/scalars.json'))) == 1
 
 
-def test_tensorboard(tool, job, tmp_path, monkeypatch):
+@pytest.mark.parametrize(('name', 'entry'), list(TRACKERS.items()))
+def test_trackers(name, entry, tool, job, monkeypatch):
     load_config = tool('config').load_config
     config, _ = job('mmseg')
-    import argparse
-
-    arguments = argparse.Namespace(config=config, cfg_options={}, work_dir=None, tensorboard=True)
+    arguments = argparse.Namespace(
+        config=config, cfg_options={}, work_dir='runs/first', **{name: True}
+    )
     monkeypatch.setattr('importlib.util.find_spec', lambda name: None)
-    with pytest.raises(ValueError, match='pip install tensorboard'):
+    with pytest.raises(ValueError, match=f'pip install {name}'):
         load_config(arguments)
     monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
     backends = load_config(arguments).visualizer.vis_backends
-    assert [b['type'] for b in backends] == ['LocalVisBackend', 'TensorboardVisBackend']
+    assert [b['type'] for b in backends] == ['LocalVisBackend', entry[1]]
+    options = {key: value for key, value in backends[1].items() if key != 'type'}
+    inspect.signature(VISBACKENDS.get(entry[1])).bind('folder', **options)
+    assert name == 'tensorboard' or 'first' in str(options)

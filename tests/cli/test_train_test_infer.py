@@ -4,6 +4,9 @@ import json
 import pickle
 
 import pytest
+import torch
+
+from mmhybrid.engine import read_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -55,3 +58,47 @@ def test_resume_goes_on_from_the_last_complete_checkpoint(tool, job, tmp_path, c
     assert runner._load_from.endswith('iter_2.pth')
     assert runner.iter == 4
     assert f'skipped: {last.name}' in capsys.readouterr().out.replace('work/', '')
+
+
+def test_data_weights_and_what_is_printed(tool, job, data, tmp_path, capsys):
+    config, _ = job('mmpretrain')
+    weights = tmp_path / 'weights.pth'
+    main = tool('train').main
+    options = ['--data', str(data), '--seed', '0']
+    work_dir = tmp_path / 'first'
+    main([config, *options, '--work-dir', str(work_dir), '--early-stop', 'accuracy/top1'])
+    out = capsys.readouterr().out
+    _, _, block = out.rpartition('\nresults\n')
+    printed = dict(line.split(maxsplit=1) for line in block.splitlines())
+    assert printed['checkpoint'] == str(work_dir / 'epoch_1.pth')
+    assert 'accuracy/top1 ' in printed['metrics'] and printed['log'].startswith(str(work_dir))
+
+    state = read_checkpoint(work_dir / 'epoch_1.pth')['state_dict']
+    vit = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
+    torch.save(vit, weights)
+    work_dir = tmp_path / 'second'
+    lr = ['--cfg-options', 'optim_wrapper.optimizer.lr=0.0']
+    main([config, *options, '--work-dir', str(work_dir), '--weights', str(weights), *lr])
+    begun = read_checkpoint(work_dir / 'epoch_1.pth')['state_dict']
+    for name, _ in filter(lambda item: item[1].is_floating_point(), state.items()):
+        if name.startswith('backbone.vit.'):
+            assert torch.equal(begun[name], state[name]), name
+
+
+@pytest.mark.parametrize(
+    ('given', 'parts'),
+    [
+        (['--data', 'x', '--cfg-options', 'data_root=y'], ['--data x', 'data_root=y']),
+        (['--early-stop', 'mIoU', '--no-validate'], ['--early-stop']),
+        (['--early-stop', 'mIoU', '--patience', '0'], ['--patience 0']),
+    ],
+)
+def test_options_that_do_not_go_together(given, parts, tool, job):
+    config, options = job('mmseg')
+    data = [] if '--data' in given else options
+    with pytest.raises(ValueError) as error:
+        tool('train').main(
+            [config, *data, *given] if '--data' in given else [config, *given, *data]
+        )
+    for part in parts:
+        assert part in str(error.value)
