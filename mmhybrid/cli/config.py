@@ -9,7 +9,7 @@ import inspect
 from pathlib import Path
 
 from .launch import check_launcher
-from .paths import ROOT, find
+from .paths import ROOT, find_config
 from .usage import UsageError, reading
 
 # What mmengine's runner reads from a config, beside its own arguments.
@@ -46,7 +46,7 @@ def load_config(args):
     from ..config_files import enable_scope
     from ..data.fit import KINDS, fit_to_folder
 
-    path = find(args.config, 'config')
+    path = find_config(args.config)
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise UsageError(f'{path} is not a config: expected a .py file')
     enable_scope()
