@@ -124,7 +124,7 @@ def test_commands_of_an_installed_package_take_the_scope(installed):
     program = """
 from argparse import Namespace
 from mmhybrid.cli.config import load_config
-for name in ('mine.py', 'configs/upernet_cmt_ti.py'):
+for name in ('mine.py', 'configs/cmt/upernet_cmt_ti.py'):
     cfg = load_config(Namespace(config=name, work_dir=None, cfg_options={}))
     print(cfg.model.backbone.type)
 """

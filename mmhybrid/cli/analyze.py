@@ -24,7 +24,7 @@ from pathlib import Path
 
 from ..files import write_file
 from .arguments import KeyValues
-from .paths import find
+from .paths import find, is_config
 from .usage import UsageError
 
 UNITS = dict(
@@ -60,8 +60,8 @@ def main(argv=None):
     from .models import open_model
 
     args = parse_args(argv)
-    is_config = args.name.endswith('.py')
-    looked = open_model(args.name, cfg_options=args.cfg_options if is_config else None)
+    options = args.cfg_options if is_config(args.name) else None
+    looked = open_model(args.name, cfg_options=options)
     weights = load_report(looked, args.checkpoint)
     size = f'{args.size[0]}x{args.size[1]}'
     try:

@@ -23,6 +23,8 @@ import sys
 import time
 from pathlib import Path
 
+from .paths import find_config, is_config
+
 DTYPES = ('fp32', 'bf16', 'fp16')
 MODES = ('infer', 'train')
 ROOT = Path(__file__).resolve().parents[2]  # where this package lies
@@ -60,7 +62,7 @@ def parse_args(argv=None):
         parser.error(f'--mode {unknown[0]}: expected {" or ".join(MODES)}')
     if args.fuse and args.mode != ['infer']:
         parser.error('--fuse is for inference: add --mode infer')
-    if args.cast and (args.mode != ['infer'] or any(name.endswith('.py') for name in args.names)):
+    if args.cast and (args.mode != ['infer'] or any(map(is_config, args.names))):
         parser.error('--cast is for inference of backbones: add --mode infer, leave configs out')
     if min(args.batch, args.rounds, args.processes) < 1 or min(args.size) < 32:
         parser.error('--batch, --rounds and --processes are at least 1, --size at least 32 32')
@@ -118,8 +120,8 @@ def build(name: str, batch: int, size: tuple[int, int], device):
     """The task that a NAME stands for."""
     from ..testing.tasks import BackboneTask, ConfigTask
 
-    if name.endswith('.py'):
-        return ConfigTask(name, batch, size, device)
+    if is_config(name):
+        return ConfigTask(str(find_config(name)), batch, size, device)
     if name.startswith('timm:'):
         import timm
 

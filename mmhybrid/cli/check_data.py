@@ -16,7 +16,7 @@ from pathlib import Path
 from .arguments import argument_parser
 from .config import load_config
 from .datasets import leaf_datasets
-from .paths import find
+from .paths import find_config
 from .usage import UsageError
 
 SPLITS = ('train', 'val', 'test')
@@ -33,7 +33,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.sample is not None and args.sample < 1:
         parser.error(f'--sample {args.sample}: expected at least 1')
-    target = find(args.config, 'config or folder')
+    target = find_config(args.config, 'config or folder', folders=True)
     problems = Findings()
     if target.is_dir():
         if args.cfg_options:
@@ -99,7 +99,9 @@ def checks_of_config(args, problems):
         cfg = load_config(args)
     except DataError as error:
         problems.error(str(error))
-        root = args.cfg_options.get('data_root') or Config.fromfile(find(args.config, '')).data_root
+        root = (
+            args.cfg_options.get('data_root') or Config.fromfile(find_config(args.config)).data_root
+        )
         return checks_of_folder(Path(root), problems) if Path(root).is_dir() else []
     init_default_scope(cfg.default_scope)
     checks = []

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from .arguments import TRACKERS
 from .launch import check_launcher
-from .paths import ROOT, find
+from .paths import ROOT, find_config
 from .usage import UsageError, reading
 
 # What mmengine's runner reads from a config, beside its own arguments.
@@ -137,7 +137,7 @@ def _open(given):
 
     if isinstance(given, Config):
         return copy.deepcopy(given), Path(given.filename or 'config.py')
-    path = find(given, 'config')
+    path = find_config(given)
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise UsageError(f'{path} is not a config: expected a .py file')
     return _read(path), path

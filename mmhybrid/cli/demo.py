@@ -20,7 +20,7 @@ import numpy as np
 from ..data.demo import CLASSES, PALETTE, draw_demo, read_record
 from ..inspect.report.draw import draw_instances, side_by_side
 from .config import load_config
-from .paths import CHECKOUT, find
+from .paths import CHECKOUT, find_config
 from .usage import UsageError
 
 STATE = 'demo.json'  # in the work dir: what was trained, for how long, and its result
@@ -38,7 +38,7 @@ def main(argv=None):
     args = parser.parse_args(argv)
     if args.epochs is not None and args.epochs < 1:
         parser.error(f'--epochs {args.epochs}: expected at least 1')
-    args.config = str(find(args.config, 'config'))
+    args.config = str(find_config(args.config))
     work_dir = Path(args.work_dir or PLACE / 'work_dirs' / Path(args.config).stem)
 
     say('1/4  images')

@@ -21,7 +21,7 @@ from pathlib import Path
 from .arguments import KeyValues
 from .config import load_config
 from .models import build_named, split_name
-from .paths import find
+from .paths import find, is_config
 from .usage import UsageError
 
 
@@ -95,7 +95,7 @@ def main(argv=None):
     check_format(args.out)
     if args.checkpoint:
         args.checkpoint = find(args.checkpoint, 'checkpoint')
-    graphs = config_graphs(args) if args.model.endswith('.py') else [backbone_graph(args)]
+    graphs = config_graphs(args) if is_config(args.model) else [backbone_graph(args)]
     if not args.checkpoint:
         print('no checkpoint given: weights as initialised')
     checks = dict(sizes=args.sizes or deploy.exporting.SIZES, batches=args.batches)

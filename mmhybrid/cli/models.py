@@ -3,7 +3,7 @@
 vitcomer_s,vit=dict(pretrain_size=592)   one of mmhybrid.list_backbones(), with arguments
 timm:resnet50                            a backbone of timm
 mmpretrain.ConvNeXt,arch=tiny            a backbone class of a host library, with arguments
-configs/maskrcnn_vitcomer_s.py           the whole model of a config
+configs/vit_comer/maskrcnn_vitcomer_s.py           the whole model of a config
 """
 
 import argparse
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .config import SCOPES, load_config
-from .paths import find
+from .paths import find, is_config
 from .usage import CONFIG_ERRORS, UsageError, explain
 
 PRETRAINED = 'pretrained'
@@ -72,7 +72,7 @@ def open_model(name, weights=None, cfg_options=None):
     from mmengine.model import revert_sync_batchnorm
 
     MMLogger.get_current_instance().setLevel('WARNING')  # not each parameter's initialisation
-    if name.endswith('.py'):
+    if is_config(name):
         looked = _open_config(name, weights, cfg_options or {})
     elif cfg_options:
         raise UsageError(f'--cfg-options are for configs, but {name} is none')
@@ -121,7 +121,7 @@ def _open_config(name, weights, cfg_options):
     mean, std = (tuple(given.get(key) or IMAGENET[key]) for key in ('mean', 'std'))
     if len(mean) != 3:
         raise UsageError(f'{name} takes images of {len(mean)} channels; expected 3')
-    short = name.split('/')[-1].removesuffix('.py')
+    short = name.split('/')[-1].removeprefix('mmhybrid::').removesuffix('.py')
     return Looked(short, said, model, model.backbone, mean, std, cfg)
 
 

@@ -7,7 +7,7 @@ directory first, then in the checkout, or beside the configs of an installed pac
 import difflib
 from pathlib import Path
 
-from ..config_files import FOLDERS
+from ..config_files import FOLDERS, SCOPE, config_path, list_configs
 from .usage import UsageError
 
 IN_WHEEL, IN_CHECKOUT = (folder.parent for folder in FOLDERS)
@@ -20,13 +20,45 @@ def find(path, what):
     for candidate in (Path(path), ROOT / path):
         if candidate.exists():
             return candidate
+    raise UsageError(_not_found(path, what) + _hint(_near(path)))
+
+
+def find_config(name, what='config', folders=False):
+    """A config given by the user: by its path, or by the name of one that comes with mmhybrid.
+
+    Args:
+        folders: a folder is as welcome.
+    """
+    for candidate in (Path(name), ROOT / name):
+        if candidate.is_file() or (folders and candidate.is_dir()):
+            return candidate
+    try:
+        return Path(config_path(name))
+    except FileNotFoundError as error:
+        folder = Path(name).parent.resolve()
+        own = folder.is_dir() and (ROOT / 'configs').resolve() not in (folder, *folder.parents)
+        hint = _hint(_near(name)) if own else ''
+        raise UsageError(_not_found(name, what) + (hint or f'; {error}')) from None
+
+
+def is_config(name):
+    """Return True if a name is that of a config, not of a backbone."""
+    return name.endswith('.py') or name.startswith(SCOPE) or name in list_configs()
+
+
+def _not_found(path, what):
+    return f'{what} not found: {path} (looked in {Path.cwd()} and {ROOT})'
+
+
+def _near(path):
+    """Names of files like the one that is not there, in its folder."""
     folder = Path(path).parent if Path(path).parent.is_dir() else ROOT / Path(path).parent
-    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-    near = difflib.get_close_matches(Path(path).name, names, n=3)
-    raise UsageError(
-        f'{what} not found: {path} (looked in {Path.cwd()} and {ROOT})'
-        + (f'; did you mean {" or ".join(near)}?' if near else '')
-    )
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    return difflib.get_close_matches(Path(path).name, names, n=3)
+
+
+def _hint(near):
+    return f'; did you mean {" or ".join(near)}?' if near else ''
 
 
 def find_checkpoint(path, what='checkpoint', best=True):

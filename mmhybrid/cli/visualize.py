@@ -26,7 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from .arguments import KeyValues
-from .paths import find
+from .paths import find, is_config
 from .usage import UsageError
 
 SHOWN = ('features', 'attention', 'exchange', 'points', 'field')
@@ -62,7 +62,7 @@ def parse_args(argv):
         parser.error(
             f'--weights: {len(args.weights)} for {len(args.names)} names; give one each, - for none'
         )
-    if args.cfg_options and not any(name.endswith('.py') for name in args.names):
+    if args.cfg_options and not any(map(is_config, args.names)):
         parser.error('--cfg-options are for configs, but no NAME is one')
     return args
 
@@ -76,7 +76,7 @@ def main(argv=None):
     weights = [None if file == '-' else file for file in args.weights] or [None] * len(args.names)
     opened = []
     for name, file in zip(args.names, weights, strict=True):
-        options = args.cfg_options if name.endswith('.py') else None
+        options = args.cfg_options if is_config(name) else None
         opened.append(open_model(name, file, options))
     if len({looked.name for looked in opened}) < len(opened):
         for number, looked in enumerate(opened, 1):  # two checkpoints of a config, say

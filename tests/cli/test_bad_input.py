@@ -6,16 +6,18 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 from mmengine.config import Config
 
+from mmhybrid import config_path
 from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.cli.arguments import argument_parser
 from mmhybrid.cli.config import load_config
 from mmhybrid.cli.datasets import check_data
-from mmhybrid.cli.paths import find_checkpoint
+from mmhybrid.cli.paths import find_checkpoint, is_config
 from mmhybrid.cli.usage import UsageError, run
 from mmhybrid.data.coco import DataError
 from mmhybrid.files import write_file
@@ -35,9 +37,31 @@ def test_missing_config(tool):
     fails(
         tool('train').main,
         ['configs/maskrcnn_vitcomer_x.py'],
-        'did you mean',
-        'maskrcnn_vitcomer_t.py',
+        'config not found: configs/maskrcnn_vitcomer_x.py',
+        'did you mean maskrcnn_vitcomer_',
     )
+    fails(
+        tool('train').main,
+        ['configs/retinanet_cmt_s.py'],
+        'configs/retinanet_cmt_s.py is now configs/cmt/retinanet_cmt_s.py',
+    )
+    Path('mine.py').touch()
+    fails(tool('train').main, ['mine_.py'], 'did you mean mine.py?')
+
+
+@pytest.mark.parametrize(
+    'name',
+    [
+        *('retinanet_cmt_s', 'retinanet_cmt_s.py', 'mmhybrid::retinanet_cmt_s'),
+        *('configs/cmt/retinanet_cmt_s.py', 'cmt/retinanet_cmt_s.py'),
+    ],
+)
+def test_a_config_by_name(name, tool, tmp_path):
+    """Wherever the command is called."""
+    cfg = load_config(argparse.Namespace(config=name, cfg_options={}, work_dir=None))
+    assert cfg.filename == config_path('retinanet_cmt_s')
+    assert cfg.work_dir == 'work_dirs/retinanet_cmt_s'
+    assert is_config(name)
 
 
 def test_config_of_no_host(tool, tmp_path):
@@ -82,7 +106,7 @@ def test_classes_that_do_not_match(tool, job, data, tmp_path):
 
 
 def test_default_classes_of_coco_are_checked_too(tool, data):
-    config = CONFIGS / 'maskrcnn_vitcomer_t.py'
+    config = config_path('maskrcnn_vitcomer_t')
     options = [
         f'{split}_dataloader.dataset.{key}'
         for split in ('train', 'val')
@@ -142,7 +166,7 @@ def test_data_root_moves_every_path(tool, data):
     for name in ('demo_maskrcnn_vitcomer_t.py', 'upernet_vitcomer_t.py', 'maskrcnn_vitcomer_b.py'):
         cfg = load_config(
             argparse.Namespace(
-                config=str(CONFIGS / name), cfg_options=dict(data_root='/x/y'), work_dir=None
+                config=config_path(name), cfg_options=dict(data_root='/x/y'), work_dir=None
             )
         )
         assert cfg.data_root == '/x/y'

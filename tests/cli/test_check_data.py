@@ -4,6 +4,7 @@ import shutil
 import pytest
 from PIL import Image
 
+from mmhybrid import config_path
 from mmhybrid.testing.folders import draw_folder
 
 from .conftest import CONFIGS
@@ -96,7 +97,7 @@ def test_categories_named_by_numbers(check, data, tmp_path, capsys):
 )
 def test_public_layouts(check, name, layout, unit, tmp_path, capsys):
     draw_folder(layout, tmp_path / layout, train=1, val=1, size=(80, 64))
-    config = str(CONFIGS / f'{name}.py')
+    config = config_path(name)
     assert check([config, '--cfg-options', f'data_root={tmp_path / layout}']) == 0
     out = capsys.readouterr().out
     assert 'train: ' in out and 'val: ' in out and unit in out

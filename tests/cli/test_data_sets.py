@@ -7,6 +7,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
+from mmhybrid import config_path
 from mmhybrid.cli.arguments import argument_parser
 from mmhybrid.cli.config import load_config
 from mmhybrid.cli.datasets import check_data
@@ -52,7 +53,7 @@ def folder(tmp_path_factory):
 def read_config(tool, name, root, *options):
     arguments = ['--cfg-options', f'data_root={root}', *LOADERS, *options]
     parser = argument_parser('')
-    args = parser.parse_args([str(CONFIGS / f'{name}.py'), *arguments])
+    args = parser.parse_args([config_path(name), *arguments])
     cfg = load_config(args)
     check_data(cfg, ['train', 'val', 'test'])
     init_default_scope(cfg.default_scope)

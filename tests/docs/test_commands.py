@@ -12,6 +12,7 @@ import pytest
 
 import mmhybrid
 from mmhybrid.cli.config import _check_options
+from mmhybrid.cli.paths import find_config
 from mmhybrid.cli.program import COMMANDS
 from mmhybrid.registry import MODELS
 from mmhybrid.stacks import STACKS, pins
@@ -129,10 +130,10 @@ def check_names(args):
     for name in {*filter(None, named)} - MADE:
         check_name(name)
     options = getattr(args, 'cfg_options', None)
-    if options and args.config.startswith('configs/'):
+    if options and (args.config.startswith('configs/') or args.config in mmhybrid.list_configs()):
         from mmengine.config import Config
 
-        cfg = Config.fromfile(args.config)
+        cfg = Config.fromfile(find_config(args.config))
         _check_options(cfg, options, args.config)
         check_backbone_options(cfg.model.get('backbone', {}).get('type', ''), options)
 
@@ -156,4 +157,5 @@ def check_name(name):
         return  # a folder, CONFIG for any, a class of a host
     else:
         name = name.partition('@')[0]  # of another checkout
-        assert name.split(',')[0] in mmhybrid.list_backbones(), name
+        known = (*mmhybrid.list_backbones(), *mmhybrid.list_configs())
+        assert name.split(',')[0] in known, name

@@ -196,7 +196,9 @@ class Configs(Target):
     def __init__(self, folder):
         super().__init__(folder)
         shutil.copytree(ROOT / 'configs', folder, dirs_exist_ok=True)
-        self.samples = [folder / 'upernet_cmt_ti.py', folder / 'maskrcnn_vitcomer_t.py']
+        self.samples = [
+            folder / name for name in ('cmt/upernet_cmt_ti.py', 'vit_comer/maskrcnn_vitcomer_t.py')
+        ]
 
     def read(self, path):
         from mmhybrid.cli.config import load_config
