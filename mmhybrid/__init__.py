@@ -4,11 +4,23 @@ Importing this package is cheap: torch and mmengine are imported by the function
 them, so ``python -m mmhybrid.doctor`` can report on an installation where they are broken.
 """
 
+from .api import Prediction, Training, evaluate, predict, train
 from .ops import finder as _finder  # noqa: F401, from here on it answers `import mmcv._ext`
 
 __version__ = '0.1.0'
 
-__all__ = ['__version__', 'build_backbone', 'config_path', 'list_backbones', 'list_configs']
+__all__ = [
+    'Prediction',
+    'Training',
+    '__version__',
+    'build_backbone',
+    'config_path',
+    'evaluate',
+    'list_backbones',
+    'list_configs',
+    'predict',
+    'train',
+]
 
 
 def list_backbones(pattern: str = '*') -> list[str]:

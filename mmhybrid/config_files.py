@@ -1,4 +1,7 @@
-"""The configs that come with the package: in a checkout and in an installed wheel."""
+"""The configs that come with the package: in a checkout and in an installed wheel.
+
+They lie in a folder a family, and each name is there once: the name alone finds its file.
+"""
 
 from difflib import get_close_matches
 from fnmatch import fnmatch
@@ -6,6 +9,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
 FOLDERS = (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs')  # of a wheel, of a checkout
+SCOPE = 'mmhybrid::'
 
 
 def config_folder() -> Path:
@@ -23,21 +27,35 @@ def config_folder() -> Path:
     )
 
 
+def config_files() -> dict[str, Path]:
+    """Name -> file of every config, sorted by name, without the parts in ``_base_``."""
+    folder = config_folder()
+    files = (
+        path for path in folder.rglob('*.py') if '_base_' not in path.relative_to(folder).parts
+    )
+    return {path.stem: path for path in sorted(files, key=lambda path: path.stem)}
+
+
 def list_configs(pattern: str = '*') -> list[str]:
     """See :func:`mmhybrid.list_configs`."""
-    names = sorted(path.stem for path in config_folder().glob('*.py'))
-    return [name for name in names if fnmatch(name, pattern)]
+    return [name for name in config_files() if fnmatch(name, pattern)]
 
 
 def config_path(name: str) -> str:
     """See :func:`mmhybrid.config_path`."""
-    folder = config_folder()
-    path = folder / (name if name.endswith('.py') else f'{name}.py')
-    if not path.is_file():
-        near = get_close_matches(path.stem, list_configs(), n=3)
-        hint = f'; did you mean {" or ".join(near)}?' if near else f'; {folder} holds all of them'
-        raise FileNotFoundError(f'mmhybrid has no config {name!r}{hint}')
-    return str(path)
+    files, folder = config_files(), config_folder()
+    given = Path(name.removeprefix(SCOPE))
+    stem = given.name.removesuffix('.py')
+    path = files.get(stem)
+    # A path is right below the folder of configs, whether it begins there or above.
+    if path and path.with_suffix('').parts[-len(given.parts) :] == (*given.parts[:-1], stem):
+        return str(path)
+    if path and given.parent.name == folder.name:
+        place = path.relative_to(folder.parent)
+        raise FileNotFoundError(f'{given} is now {place}; its name, {stem}, is enough to find it')
+    near = get_close_matches(stem, files, n=3)
+    hint = f'; did you mean {" or ".join(near)}?' if near else f'; {folder} holds all of them'
+    raise FileNotFoundError(f'mmhybrid has no config {name!r}{hint}')
 
 
 def enable_scope() -> None:
@@ -53,8 +71,8 @@ def enable_scope() -> None:
         return
 
     def get_cfg_path(cfg_path: str, filename: str) -> tuple[str, str | None]:
-        scope, _, name = cfg_path.partition('::')
-        return (config_path(name), None) if scope == 'mmhybrid' else lookup(cfg_path, filename)
+        ours = cfg_path.startswith(SCOPE)
+        return (config_path(cfg_path), None) if ours else lookup(cfg_path, filename)
 
     get_cfg_path.knows_mmhybrid = True
     Config._get_cfg_path = staticmethod(get_cfg_path)

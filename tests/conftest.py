@@ -21,7 +21,7 @@ settings.load_profile(os.environ.get('HYPOTHESIS_PROFILE', 'default'))
 
 
 def pytest_configure(config):
-    """A warning that a tool causes is an error, as for mmhybrid: tools belong to no package."""
+    """A warning that a file of tools/ or docs/ causes is an error, as for mmhybrid."""
     root = Path(__file__).parents[1]
     for path in (*root.glob('tools/*.py'), *root.glob('docs/*.py')):
         config.addinivalue_line('filterwarnings', rf'error:::{path.stem}$')

@@ -118,17 +118,13 @@ print(mmhybrid.__file__)
     assert not Path(where).is_relative_to(ROOT)
 
 
-def test_tools_of_an_installed_package_take_the_scope(installed):
+def test_commands_of_an_installed_package_take_the_scope(installed):
     python, elsewhere = installed
     (elsewhere / 'mine.py').write_text("_base_ = 'mmhybrid::upernet_cmt_ti.py'\n")
     program = """
-import sys, mmhybrid
-from pathlib import Path
-tools = Path(mmhybrid.__file__).parent / '.mim/tools'
-sys.path.insert(0, str(tools))
 from argparse import Namespace
-from _common import load_config
-for name in ('mine.py', 'configs/upernet_cmt_ti.py'):
+from mmhybrid.cli.config import load_config
+for name in ('mine.py', 'configs/cmt/upernet_cmt_ti.py'):
     cfg = load_config(Namespace(config=name, work_dir=None, cfg_options={}))
     print(cfg.model.backbone.type)
 """

@@ -33,13 +33,17 @@ def config_names() -> list[str]:
     """The file names of all configs, sorted.
 
     Raises:
-        ValueError: one does not follow the scheme.
+        ValueError: one does not follow the scheme, or stands in two folders.
     """
-    names = sorted(path.name for path in CONFIGS.glob('*.py'))
+    paths = [path for path in CONFIGS.rglob('*.py') if CONFIGS / '_base_' not in path.parents]
+    names = sorted(path.name for path in paths)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f'{", ".join(twice)}: in several folders of configs; rename all but one')
     for name in names:
         if not NAME.fullmatch(name):
             raise ValueError(
-                f'configs/{name}: expected {{head}}_{{backbone}}_{{size}}..., with a head of '
+                f'{name}: expected {{head}}_{{backbone}}_{{size}}..., with a head of '
                 f'{", ".join(HEADS)} and a backbone of {", ".join(FAMILIES)}; add new heads in '
                 'tools/_zoo.py, new backbones in mmhybrid/models/backbones/__init__.py'
             )

@@ -14,7 +14,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from _usage import ROOT, UsageError, run
+from _checkout import ROOT
+
+from mmhybrid.cli.usage import UsageError, run
 
 WORK_DIR = ROOT / 'work_dirs/demo_maskrcnn_vitcomer_t'  # of `make demo`
 IMAGES = 'images/val/{:06d}.jpg'
@@ -25,7 +27,7 @@ WIDTHS = dict(desktop=(1180, 1500), phone=(390, 1500))
 
 def main(argv=None):
     """Draw; return the paths of the files."""
-    import demo
+    from mmhybrid.cli import demo
 
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,9 +57,7 @@ def main(argv=None):
 
 def look(work_dir, data, out):
     """The pictures of visualize.py and analyze.py, in few colours."""
-    import analyze
-    import visualize
-
+    from mmhybrid.cli import analyze, visualize
     from mmhybrid.engine import latest_checkpoint
 
     config = str(next(work_dir.glob('*.py')))

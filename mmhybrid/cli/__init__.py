@@ -1,1 +1,4 @@
-"""Commands of the package: a module each, with ``main(argv)``."""
+"""The command line: a module for each command, and what they share.
+
+Each has ``main(argv)``, which returns what the command found; ``usage.run`` ends the process.
+"""

@@ -1,28 +1,27 @@
 """Bring annotations of other tools into the layouts that train here.
 
-    python -m mmhybrid.cli.data convert FOLDER OUT [--val-fraction 0.2] [--classes car,bus]
-                                                   [--colours FILE]
+    mmhybrid data convert FOLDER OUT [--val-fraction 0.2] [--classes car,bus] [--colours FILE]
 
 FOLDER may hold YOLO, Pascal VOC, labelme, or COCO as CVAT, Roboflow and Label Studio write it, or
 masks of colours; docs/formats.md has each. OUT is new, FOLDER stays as it is. Odd files are listed
-at the end; the exit code is 1 only if nothing was written.
+at the end.
 """
 
 import argparse
-import sys
 from pathlib import Path
 
 CLASSES_SHOWN = 25
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Run a command on data folders; return the exit code."""
-    from mmhybrid.data.coco import DataError
-    from mmhybrid.data.formats import READERS
+def main(argv: list[str] | None = None) -> None:
+    """Convert a folder, and print counts of objects by class.
 
-    parser = argparse.ArgumentParser(
-        prog='python -m mmhybrid.cli.data', description=__doc__.partition('\n')[0]
-    )
+    Raises:
+        DataError: nothing can be read, or nothing is left to write.
+    """
+    from ..data.formats import READERS
+
+    parser = argparse.ArgumentParser(prog='mmhybrid data', description=__doc__.partition('\n')[0])
     commands = parser.add_subparsers(dest='command', required=True, metavar='COMMAND')
     one = commands.add_parser('convert', help='write a folder of another format in a new one')
     one.add_argument('folder', help='what is read; it stays as it is')
@@ -46,15 +45,11 @@ def main(argv: list[str] | None = None) -> int:
     )
     one.add_argument('--seed', type=int, default=0, help='of the choice of --val-fraction')
     args = parser.parse_args(argv)
-    try:
-        return _convert(args)
-    except (DataError, OSError) as error:
-        print(f'error: {error}', file=sys.stderr)
-        return 1
+    _convert(args)
 
 
 def _convert(args):
-    from mmhybrid.data.convert import convert
+    from ..data.convert import convert
 
     classes = [name.strip() for name in args.classes.split(',')] if args.classes else None
     result = convert(
@@ -91,8 +86,3 @@ def _convert(args):
     print(f'  python tools/check_data.py {result.out}')
     print(f'  python tools/train.py configs/{config}.py --cfg-options '
           f'data_root={Path(result.out)}{option}')  # fmt: skip
-    return 0
-
-
-if __name__ == '__main__':
-    sys.exit(main())

@@ -8,6 +8,7 @@ from mmhybrid.engine.checkpoint import (
     load_trained,
     read_checkpoint,
 )
+from mmhybrid.engine.early_stop import EarlyStopHook
 from mmhybrid.engine.health import FiniteLossHook, TrainingError
 from mmhybrid.engine.layer_decay import LayerDecayOptimWrapperConstructor
 from mmhybrid.engine.preemption import Preempted, PreemptionHook
@@ -18,6 +19,7 @@ from mmhybrid.engine.safe_loading import safe_loading
 __all__ = [
     'AtomicCheckpointHook',
     'Bf16OptimWrapper',
+    'EarlyStopHook',
     'ExactResumeHook',
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',

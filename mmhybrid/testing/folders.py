@@ -5,10 +5,10 @@ file names, annotation formats and class lists, so the same pipelines, data set 
 The images are those of the demo data set. Everything follows from the seed.
 
     python -m mmhybrid.testing.folders coco data/tiny/coco
-    python tools/train.py configs/maskrcnn_vitcomer_t.py --cfg-options data_root=data/tiny/coco ...
+    python tools/train.py maskrcnn_vitcomer_t --cfg-options data_root=data/tiny/coco ...
 
     python -m mmhybrid.testing.folders all data/tiny      # each where the configs expect it:
-    MMHYBRID_DATA=data/tiny python tools/train.py configs/upernet_cmt_s.py
+    MMHYBRID_DATA=data/tiny python tools/train.py upernet_cmt_s
 
 The class lists are those of the host libraries, which must be installed for the layouts that hold
 names: mmdet for COCO, LVIS and VOC.

@@ -8,9 +8,10 @@ import torch
 from mmengine.model import revert_sync_batchnorm
 from mmengine.runner.checkpoint import save_checkpoint
 
+from mmhybrid import config_path
 from mmhybrid.engine import load_trained
 from mmhybrid.testing.tasks import ConfigTask
-from tools._zoo import CONFIGS, NAME, config_names
+from tools._zoo import NAME, config_names
 
 # Sizes, small ones first; those of other names come after them.
 SIZES = (
@@ -113,7 +114,7 @@ def test_one_step(pair, tmp_path):
     options = {f'model.{key}': value for key, value in options.items()}
     # MLP mixers are tied to the size of their images.
     size = (224, 224) if name.endswith('_mlp.py') else (64, 96)
-    task = ConfigTask(str(CONFIGS / name), 2, size, torch.device('cpu'), options)
+    task = ConfigTask(config_path(name), 2, size, torch.device('cpu'), options)
     model = task.model = revert_sync_batchnorm(task.model).train()
     optimizer = torch.optim.SGD((p for p in model.parameters() if p.requires_grad), lr=1e-3)
     loss = task.loss()

@@ -122,7 +122,5 @@ def test_a_folder_a_class_is_split(tmp_path):
 def test_a_training_says_what_the_folder_is(tmp_path):
     (tmp_path / 'labels').mkdir()
     (tmp_path / 'labels/a.txt').write_text('0 0.5 0.5 0.1 0.1\n')
-    with pytest.raises(
-        DataError, match='(?s)not found.*looks like YOLO.*python -m mmhybrid.cli.data convert'
-    ):
+    with pytest.raises(DataError, match='(?s)not found.*looks like YOLO.*mmhybrid data convert'):
         fit_to_folder(coco(tmp_path, fraction=None))

@@ -11,12 +11,15 @@ from pathlib import Path
 import pytest
 
 import mmhybrid
+from mmhybrid.cli.config import _check_options
+from mmhybrid.cli.paths import find_config
+from mmhybrid.cli.program import COMMANDS
 from mmhybrid.registry import MODELS
 from mmhybrid.stacks import STACKS, pins
 from tests.docs.pages import ROOT, blocks, commands
 
 SHELL = ('cd', 'export', 'git', 'rm', 'source', 'sudo')
-COMMANDS = [
+EXAMPLES = [
     pytest.param(words, id=f'{block}: {" ".join(words)[:60]}')
     for block in blocks('console', 'bash')
     for words in commands(block)
@@ -55,11 +58,11 @@ def parse(monkeypatch):
 
 
 def test_there_are_commands():
-    assert len(COMMANDS) > 30
-    assert {'python', 'make', 'pip'} <= {param.values[0][0] for param in COMMANDS}
+    assert len(EXAMPLES) > 30
+    assert {'python', 'make', 'pip'} <= {param.values[0][0] for param in EXAMPLES}
 
 
-@pytest.mark.parametrize('words', COMMANDS)
+@pytest.mark.parametrize('words', EXAMPLES)
 def test_command(words, parse, monkeypatch):
     monkeypatch.chdir(ROOT)
     program, *rest = words
@@ -70,6 +73,8 @@ def test_command(words, parse, monkeypatch):
         check_make(rest)
     elif program == 'pip':
         check_pip(rest)
+    elif program == 'mmhybrid':
+        check_program(rest, parse)
     elif program in ('python', '.venv/bin/python'):
         check_python(rest, parse)
     else:
@@ -103,22 +108,33 @@ def check_python(words, parse):
     elif words[0] == '-m':
         assert importlib.util.find_spec(words[1])
     elif words[0].startswith('tools/'):
-        check_tool(words[0], parse(Path(words[0]).stem, words[1:]), parse)
+        check_tool(words[0], parse(Path(words[0]).stem, words[1:]))
     else:
         assert Path(words[0]).is_file(), words[0]
 
 
-def check_tool(tool, args, parse):
+def check_program(words, parse):
+    """A command of `mmhybrid`, or the program's own options."""
+    command, *rest = words
+    if not command.startswith('-'):
+        check_names(parse(COMMANDS[command][0], rest))
+
+
+def check_tool(tool, args):
     assert Path(tool).is_file()
+    check_names(args)
+
+
+def check_names(args):
     named = [getattr(args, 'config', None), *(getattr(args, 'names', None) or [])]
     for name in {*filter(None, named)} - MADE:
         check_name(name)
     options = getattr(args, 'cfg_options', None)
-    if options and args.config.startswith('configs/'):
+    if options and (args.config.startswith('configs/') or args.config in mmhybrid.list_configs()):
         from mmengine.config import Config
 
-        cfg = Config.fromfile(args.config)
-        importlib.import_module('_common')._check_options(cfg, options, args.config)
+        cfg = Config.fromfile(find_config(args.config))
+        _check_options(cfg, options, args.config)
         check_backbone_options(cfg.model.get('backbone', {}).get('type', ''), options)
 
 
@@ -141,4 +157,5 @@ def check_name(name):
         return  # a folder, CONFIG for any, a class of a host
     else:
         name = name.partition('@')[0]  # of another checkout
-        assert name.split(',')[0] in mmhybrid.list_backbones(), name
+        known = (*mmhybrid.list_backbones(), *mmhybrid.list_configs())
+        assert name.split(',')[0] in known, name

@@ -6,7 +6,6 @@ import io
 import json
 import pickle
 import shutil
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -191,18 +190,19 @@ class Data(Target):
 
 
 class Configs(Target):
-    """The config loader of the tools. A config in Python is a program and is run: what is tried
+    """The config loader of the commands. A config in Python is a program and is run: what is tried
     here is that a damaged one is refused with a message, not that a hostile one is harmless."""
 
     def __init__(self, folder):
         super().__init__(folder)
-        sys.path.insert(0, str(ROOT / 'tools'))
         shutil.copytree(ROOT / 'configs', folder, dirs_exist_ok=True)
-        self.samples = [folder / 'upernet_cmt_ti.py', folder / 'maskrcnn_vitcomer_t.py']
+        self.samples = [
+            folder / name for name in ('cmt/upernet_cmt_ti.py', 'vit_comer/maskrcnn_vitcomer_t.py')
+        ]
 
     def read(self, path):
-        from _common import UsageError, load_config
-
+        from mmhybrid.cli.config import load_config
+        from mmhybrid.cli.usage import UsageError
         from mmhybrid.data.coco import DataError
 
         args = argparse.Namespace(config=str(path), cfg_options={}, work_dir=None)

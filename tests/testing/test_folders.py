@@ -6,10 +6,9 @@ import pytest
 from mmengine.config import Config
 from pycocotools import mask as run_lengths
 
+from mmhybrid import config_path
 from mmhybrid.testing import folders
 from mmhybrid.testing.folders import LAYOUTS, draw_folder
-
-from ..tools.conftest import CONFIGS
 
 
 def digest(root):
@@ -76,7 +75,7 @@ def test_command(tmp_path, capsys, monkeypatch):
     assert 'ade20k: ' in capsys.readouterr().out
     # What is drawn below a folder lies where the configs look below $MMHYBRID_DATA.
     monkeypatch.setenv('MMHYBRID_DATA', str(tmp_path))
-    cfg = Config.fromfile(CONFIGS / 'upernet_vitcomer_t.py')
+    cfg = Config.fromfile(config_path('upernet_vitcomer_t'))
     assert cfg.data_root == cfg.val_dataloader.dataset.data_root
     assert len(list(tmp_path.glob('ade/*/images/training/*.jpg'))) == 1
     assert cfg.data_root == str(next(tmp_path.glob('ade/*')))

@@ -77,5 +77,5 @@ def looks_like(root: str | Path) -> str | None:
         return None
     return (
         f'{root} looks like {TITLES[found]}: convert it with '
-        f'"python -m mmhybrid.cli.data convert {root} {root}-converted"'
+        f'"mmhybrid data convert {root} {root}-converted"'
     )

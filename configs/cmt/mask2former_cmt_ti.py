@@ -1,0 +1,19 @@
+# Mask2Former, CMT-Ti, ADE20K, 160k steps. There are no published figures; the recipe is that of
+# Mask2Former itself.
+_base_ = [
+    '../_base_/models/mask2former.py',
+    '../_base_/datasets/ade20k.py',
+    '../_base_/schedules/ade20k_mask2former_160k.py',
+    '../_base_/mmseg_runtime.py',
+]
+
+model = dict(
+    backbone=dict(
+        type='mmhybrid.CMT',
+        arch='ti',
+        drop_path_rate=0.1,
+        norm_cfg=dict(type='SyncBN', requires_grad=True),
+        init_cfg=dict(type='Pretrained', checkpoint='cmt_tiny'),
+    ),
+    decode_head=dict(in_channels=[46, 92, 184, 368]),
+)

@@ -1,0 +1,11 @@
+# ViT-CoMer-B with DINOv3 weights, which are handed out on request (docs/weights.md) and bring
+# rotary positions. Windows have no place for the register tokens: they are left out. There are no
+# published figures; the recipe is that of maskrcnn_vitcomer_b.py with DINOv2.
+_base_ = '../maskrcnn_vitcomer_b.py'
+
+model = dict(
+    backbone=dict(
+        vit=dict(_delete_=True, arch='dinov3_b', num_registers=0),
+        init_cfg=dict(type='Pretrained', checkpoint='dinov3_vitb16'),
+    )
+)

@@ -1,0 +1,5 @@
+"""``python -m mmhybrid COMMAND ...`` is ``mmhybrid COMMAND ...``."""
+
+from .cli.program import main
+
+main()

@@ -1,0 +1,300 @@
+"""Training, evaluation and prediction from Python, with the checks and messages of the commands."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import argparse
+
+    import numpy as np
+    from mmengine.config import Config
+
+    ConfigLike: TypeAlias = str | Path | Config
+    Image: TypeAlias = str | Path | np.ndarray | Any
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training has left.
+
+    Attributes:
+        work_dir: folder of all of it.
+        checkpoint: the newest; None if the training ended before the first.
+        best: the one with the best metric, where the config asks for it.
+        metrics: of the last evaluation, such as ``{'coco/bbox_mAP': 0.41}``.
+    """
+
+    work_dir: Path
+    checkpoint: Path | None
+    best: Path | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """A model's prediction for an image of H x W pixels, as arrays.
+
+    Attributes:
+        classes: names of the classes, which labels and class maps count from 0.
+        boxes: of a detector, (n, 4) float32: x1, y1, x2, y2 in pixels.
+        labels: of a detector, (n,) int64; of a classifier, () int64: the class with the best score.
+        scores: of a detector, (n,) float32; of a classifier, (classes,) float32.
+        masks: of a detector that predicts them, (n, H, W) bool.
+        class_map: of a segmentor, (H, W) int64.
+    """
+
+    classes: tuple[str, ...]
+    boxes: 'np.ndarray | None' = None
+    labels: 'np.ndarray | None' = None
+    scores: 'np.ndarray | None' = None
+    masks: 'np.ndarray | None' = None
+    class_map: 'np.ndarray | None' = None
+
+
+def train(
+    config: 'ConfigLike',
+    *,
+    data: str | Path | None = None,
+    weights: str | Path | None = None,
+    work_dir: str | Path | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Training:
+    """Train a detector, segmentor or classifier in this process.
+
+    Args:
+        config: name or path of a config, or one in memory, which stays as it is.
+        data: folder of the data, in the place of the config's ``data_root``.
+        weights: of the backbone: a file, an address or a name.
+        work_dir: folder of logs and checkpoints; ``work_dirs/NAME`` if not given.
+        cfg_options: changes of the config, ``{'train_dataloader.batch_size': 4}``.
+        options: the others of ``mmhybrid train --help``, as ``resume=True``, ``amp='bf16'``,
+            ``early_stop='mIoU'``, ``seed=0``.
+
+    Raises:
+        ValueError: something given cannot work; the message says what, and what to do.
+        TrainingError: the training cannot go on.
+        CheckpointError: weights do not fit.
+    """
+    from .cli import train as command
+    from .engine.separate import separate_run
+
+    args = _arguments(
+        command.build_parser(), 'train', [config], work_dir, data, cfg_options, options
+    )
+    args.weights = None if weights is None else str(weights)
+    with separate_run():
+        done = command.train(args)
+    return Training(done.work_dir, done.checkpoint, done.best, done.metrics)
+
+
+def evaluate(
+    config: 'ConfigLike',
+    checkpoint: str | Path | None = None,
+    *,
+    data: str | Path | None = None,
+    work_dir: str | Path | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> dict[str, float]:
+    """Evaluate a trained model with the metrics of its config.
+
+    Args:
+        config: as for :func:`train`, or the work dir of a training.
+        checkpoint: a file, or a work dir: its best checkpoint, else its newest. Not needed where
+            ``config`` is a work dir.
+        data: folder of the data, in the place of the config's ``data_root``.
+        work_dir: folder of the log.
+        cfg_options: changes of the config.
+        options: the others of ``mmhybrid test --help``, as ``tta=True`` or ``show_dir='pictures'``.
+
+    Returns:
+        Metrics, such as ``{'coco/bbox_mAP': 0.41}``.
+
+    Raises:
+        ValueError, CheckpointError: as of :func:`train`.
+    """
+    from .cli import test as command
+    from .engine.separate import separate_run
+
+    config, checkpoint = _trained(config, checkpoint)
+    args = _arguments(
+        command.build_parser(),
+        'evaluate',
+        [config, checkpoint],
+        work_dir,
+        data,
+        cfg_options,
+        options,
+    )
+    with separate_run():
+        metrics, _ = command.evaluate(args)
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def predict(
+    config: 'ConfigLike',
+    images: 'Image | Iterable[Image]',
+    checkpoint: str | Path | None = None,
+    *,
+    score_thr: float = 0.3,
+    batch_size: int = 1,
+    tile: int | None = None,
+    overlap: int | None = None,
+    cfg_options: Mapping[str, Any] | None = None,
+) -> list[Prediction]:
+    """Predict what a trained model sees in images.
+
+    Args:
+        config: as for :func:`train`, or the work dir of a training.
+        images: one or several of: a file, a folder (read recursively, sorted), an array
+            (H, W, 3) of uint8 in RGB, an image of PIL.
+        checkpoint: as for :func:`evaluate`; an exported file too.
+        score_thr: least score of an object, 0 to 1.
+        batch_size: images, or tiles, at a time.
+        tile: side of the overlapping tiles that large images are predicted in.
+        overlap: of tiles, in pixels; a quarter of ``tile`` if not given.
+        cfg_options: changes of the config.
+
+    Returns:
+        One prediction for each image, in order.
+
+    Raises:
+        ValueError: an image cannot be read, or an argument is out of range.
+        CheckpointError, ExportError: the file is bad, or of another model.
+    """
+    from .cli.config import load_config
+    from .cli.paths import find_checkpoint
+    from .cli.predictors import TiledPredictor, open_predictor
+    from .engine.separate import separate_run
+
+    config, checkpoint = _trained(config, checkpoint)
+    if not 0 <= score_thr <= 1:
+        raise ValueError(f'score_thr={score_thr}: expected a number from 0 to 1')
+    if batch_size < 1:
+        raise ValueError(f'batch_size={batch_size}: expected at least 1')
+    if tile is not None and tile < 32:
+        raise ValueError(f'tile={tile}: expected at least 32 pixels')
+    pixels = list(_read_images(images))
+    with separate_run():
+        args = _namespace(config, cfg_options)
+        predictor = open_predictor(load_config(args), find_checkpoint(checkpoint))
+        if tile:
+            side = tile // 4 if overlap is None else overlap
+            predictor = TiledPredictor(predictor, tile, side, batch_size)
+        found = [
+            prediction
+            for first in range(0, len(pixels), batch_size)
+            for prediction in predictor.predict(pixels[first : first + batch_size])
+        ]
+    classes = tuple(predictor.classes)
+    pairs = zip(found, pixels, strict=True)
+    return [_arrays(one, classes, score_thr, image.shape[:2]) for one, image in pairs]
+
+
+def _trained(config, checkpoint):
+    """A config and a checkpoint; both are found in the work dir that is given for the config."""
+    from .cli.paths import trained_config
+    from .cli.usage import UsageError
+
+    if isinstance(config, (str, Path)) and Path(config).is_dir():
+        return trained_config(Path(config)), checkpoint or config
+    if checkpoint is None:
+        raise UsageError(f'{config} needs a checkpoint beside it; only a work dir holds its own')
+    return config, checkpoint
+
+
+def _namespace(config, cfg_options, **others):
+    import argparse
+
+    return argparse.Namespace(
+        config=config, cfg_options=dict(cfg_options or {}), work_dir=None, **others
+    )
+
+
+def _arguments(
+    parser: 'argparse.ArgumentParser', function, positional, work_dir, data, cfg_options, options
+):
+    """What the command line would give: the same checks of the same options.
+
+    Raises:
+        UsageError: an option is unknown, or its value not one of those expected.
+    """
+    from .cli.usage import UsageError
+
+    def refuse(message):
+        raise UsageError(f'{function}(): {message}')
+
+    parser.error = refuse
+    parser.allow_abbrev = False
+    words = []
+    for name, value in options.items():
+        flag = f'--{name.replace("_", "-")}'
+        if value is True:
+            words.append(flag)
+        elif value is not None and value is not False:
+            words.append(f'{flag}={value}')
+    args = parser.parse_args([*words, '--', *map(str, positional)])
+    args.config = positional[0]
+    args.work_dir = None if work_dir is None else str(work_dir)
+    args.data = None if data is None else str(data)
+    args.cfg_options = dict(cfg_options or {})
+    return args
+
+
+def _read_images(images):
+    """Yield arrays (H, W, 3) of uint8 in RGB."""
+    import numpy as np
+
+    from .cli.infer import list_images
+    from .cli.usage import UsageError
+    from .inspect.report.draw import read_image
+
+    if isinstance(images, (str, Path)):
+        path = Path(images)
+        if not path.exists():
+            raise UsageError(f'image or folder not found: {path}')
+        for file in list_images(path)[0]:
+            pixels = read_image(file)
+            if pixels is None:
+                raise UsageError(f'{file}: cannot be read as an image')
+            yield pixels
+    elif isinstance(images, np.ndarray):
+        if images.ndim != 3 or images.shape[2] != 3 or images.dtype != np.uint8:
+            raise UsageError(
+                f'an image is an array (H, W, 3) of uint8 in RGB; this one is {images.shape} of '
+                f'{images.dtype}'
+            )
+        yield images
+    elif hasattr(images, 'convert'):  # of PIL
+        yield np.asarray(images.convert('RGB'))
+    elif isinstance(images, Iterable):
+        for image in images:
+            yield from _read_images(image)
+    else:
+        raise UsageError(
+            f'{type(images).__name__} is no image: expected a path, an array or a list'
+        )
+
+
+def _arrays(found, classes, score_thr, size):
+    import numpy as np
+
+    if 'class_map' in found:
+        return Prediction(classes, class_map=found['class_map'].astype(np.int64))
+    if 'scores' in found:
+        scores = np.asarray(found['scores'], np.float32)
+        return Prediction(classes, scores=scores, labels=scores.argmax())
+    objects = [one for one in found['objects'] if one['score'] >= score_thr]
+    masks = None
+    if found['has_masks']:
+        masks = np.array([one['mask'] for one in objects], bool).reshape(-1, *size)
+    return Prediction(
+        classes,
+        boxes=np.array([one['bbox'] for one in objects], np.float32).reshape(-1, 4),
+        labels=np.array([one['label'] for one in objects], np.int64),
+        scores=np.array([one['score'] for one in objects], np.float32),
+        masks=masks,
+    )

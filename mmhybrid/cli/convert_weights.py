@@ -1,0 +1,133 @@
+"""Write a published checkpoint in mmhybrid's form, or show what it is.
+
+    python tools/convert_weights.py IN OUT
+    python tools/convert_weights.py IN --show
+
+IN is a path, an address or an official name such as dinov2_vits14; OUT ends in .pth or
+.safetensors. Nothing is resized: a backbone does that when it loads OUT. A checkpoint whose pickle
+needs code to be read is refused by all of mmhybrid; with --trust this tool runs that code.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+from pathlib import Path
+
+SUFFIXES = ('.pth', '.safetensors')
+
+
+def main(argv=None):
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('input', metavar='IN', help='path, address or official name')
+    parser.add_argument('output', metavar='OUT', nargs='?', help='.pth or .safetensors file')
+    parser.add_argument('--show', action='store_true', help='print the report, write nothing')
+    parser.add_argument(
+        '--trust',
+        action='store_true',
+        help='run the code that the file names; only for files whose author you trust',
+    )
+    parser.add_argument('--sha256', help="the file's hash or its first digits")
+    parser.add_argument('--entry', help='entry that holds the weights, such as state_dict_ema')
+    parser.add_argument('--prefix', help="what stands before the backbone's names")
+    args = parser.parse_args(argv)
+    if args.show == bool(args.output):
+        parser.error('give OUT to write, or --show to print the report only')
+    if args.output and not args.output.endswith(SUFFIXES):
+        parser.error(f'OUT is {args.output}; it must end in {" or ".join(SUFFIXES)}')
+
+    from ..checkpoints import CheckpointError
+
+    try:
+        report, state_dict, metadata = convert(args)
+        print(report)
+        if args.output:
+            write(Path(args.output), state_dict, metadata)
+            print(f'wrote {args.output}')
+    except (CheckpointError, OSError) as error:
+        print(f'error: {error}', file=sys.stderr)
+        return 1
+    return 0
+
+
+def convert(args):
+    """Read and convert IN: (report, state dict, where it comes from)."""
+    from ..checkpoints import CheckpointError, describe_vit, locate, read
+    from ..checkpoints.report import listing, table
+    from ..checkpoints.sources import convert
+
+    path = locate(args.input, sha256=args.sha256)
+    content = _without_modules(read(path, trust=args.trust))
+    try:
+        found = find(content, entry=args.entry, prefix=args.prefix)
+        state_dict, changed, unused = convert(found)
+    except CheckpointError as error:
+        raise CheckpointError(f'{path}: {error}') from error
+    looks = describe_vit(state_dict) or describe_vit(state_dict, 'vit.')
+    rows = [
+        ('file', str(path)),
+        ('found at', ' '.join(filter(None, (found.entry, found.prefix))) or 'the top'),
+        ('source', ', '.join(map(str, filter(None, (found.source.name, looks))))),
+        ('taken as they are', f'{len(state_dict) - len(changed)} keys'),
+        ('converted', listing(sorted(changed))),
+        ('unused', listing(unused + found.outside)),
+        ('values', f'{sum(tensor.numel() for tensor in state_dict.values()):,}'),
+    ]
+    metadata = {'source': found.source.name, 'family': found.source.family, 'file': path.name}
+    return table("Checkpoint in mmhybrid's names", rows), state_dict, metadata
+
+
+def find(content, **options):
+    """Weights of a published form, else of mmhybrid's own, as trainings leave them."""
+    import torch
+
+    from ..checkpoints import CheckpointError, find_weights
+    from ..models.backbones import BACKBONES
+
+    try:
+        return find_weights(content, **options)
+    except CheckpointError:
+        for backbone in BACKBONES:
+            (family,) = (kind for kind, part in backbone.pretrained_parts.items() if not part)
+            for arch in backbone.arch_settings:
+                with torch.device('meta'):
+                    names = frozenset(backbone(arch).state_dict())
+                with contextlib.suppress(CheckpointError):
+                    return find_weights(content, own_names={family: names}, **options)
+        raise
+
+
+def write(path, state_dict, metadata):
+    """Write in one step: the file is complete, or it is not there."""
+    import torch
+
+    # Copies: a slice would drag its whole storage along, and safetensors refuses shared ones.
+    state_dict = {name: tensor.detach().clone() for name, tensor in state_dict.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'{path.name}.') as folder:
+        partial = Path(folder) / path.name
+        if path.suffix == '.safetensors':
+            from safetensors.torch import save
+
+            state_dict = {name: tensor.contiguous() for name, tensor in state_dict.items()}
+            partial.write_bytes(save(state_dict, metadata={'format': 'pt', **metadata}))
+        else:
+            torch.save({'state_dict': state_dict, 'meta': metadata}, partial)
+        os.replace(partial, path)
+
+
+def _without_modules(content):
+    """A trusted file may hold whole modules: their weights in their place."""
+    import torch
+
+    if isinstance(content, torch.nn.Module):
+        return content.state_dict()
+    if isinstance(content, dict):
+        return {
+            key: value.state_dict() if isinstance(value, torch.nn.Module) else value
+            for key, value in content.items()
+        }
+    return content

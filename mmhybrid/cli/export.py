@@ -1,0 +1,182 @@
+"""Export a model to ONNX or torch.export, and keep the file only if it agrees with the model.
+
+    python tools/export.py NAME [CHECKPOINT] OUT      a backbone; arguments: cmt_s,pretrain_size=256
+    python tools/export.py CONFIG [CHECKPOINT] OUT    the whole model of a config
+
+OUT ends in .onnx (standard operators only) or .pt2 (torch.export). Batch and size are free unless
+--fixed-size is given. A segmentor gives logits of the image's size, a classifier logits, a
+single-stage detector the raw outputs of its head; a two-stage detector becomes three files: OUT
+(maps and RPN), and OUT's name with .box and .mask before the suffix. tools/test.py runs such files
+in the place of a checkpoint.
+
+Each file is run back (ONNX by onnxruntime) on several sizes and batches and compared with the
+model; the worst difference is printed, and a file that differs by more than --tolerance of an
+output's standard deviation is not kept.
+"""
+
+import argparse
+import re
+from pathlib import Path
+
+from .arguments import KeyValues
+from .config import load_config
+from .models import build_named, split_name
+from .paths import find, is_config
+from .usage import UsageError
+
+
+def parse_args(argv):
+    """Parse and check the arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('model', metavar='CONFIG_OR_NAME')
+    parser.add_argument('files', nargs='+', metavar='[CHECKPOINT] OUT')
+    parser.add_argument(
+        '--deform',
+        choices=('grid_sample', 'gather'),
+        default='grid_sample',
+        help='deformable sampling as GridSample, or as gathers for runtimes where that is broken',
+    )
+    parser.add_argument('--opset', type=int, default=18, help='of ONNX, 18 or more (default: 18)')
+    parser.add_argument(
+        '--fixed-size', nargs=2, type=int, metavar=('H', 'W'), help='the only size it will take'
+    )
+    parser.add_argument(
+        '--with-preprocessing',
+        action='store_true',
+        help='take RGB images of values 0 to 255 and normalise them in the file',
+    )
+    parser.add_argument(
+        '--quantize',
+        choices=('int8',),
+        help='also write OUT.int8.onnx, for CPUs; its difference is printed, not judged',
+    )
+    parser.add_argument(
+        '--sizes',
+        nargs='+',
+        type=_size,
+        metavar='HxW',
+        help='sizes to compare on (default: 64x64 75x110 224x160)',
+    )
+    parser.add_argument('--batches', nargs='+', type=int, default=(1, 3), metavar='N')
+    parser.add_argument('--tolerance', type=float, default=1e-4)
+    parser.add_argument(
+        '--cfg-options', nargs='+', action=KeyValues, default={}, metavar='KEY=VALUE'
+    )
+    args = parser.parse_args(argv)
+    if len(args.files) > 2:
+        parser.error(f'expected [CHECKPOINT] OUT, got {" ".join(args.files)}')
+    *checkpoint, args.out = args.files
+    args.checkpoint = checkpoint[0] if checkpoint else None
+    args.out = Path(args.out)
+    if args.quantize and args.out.suffix != '.onnx':
+        parser.error(f'--quantize makes ONNX files, but OUT is {args.out}')
+    if min(args.batches) < 1:
+        parser.error(f'--batches {min(args.batches)}: expected at least 1')
+    if args.opset < 18:
+        parser.error(f'--opset {args.opset}: torch writes 18 or more')
+    return args
+
+
+def _size(text):
+    match = re.fullmatch(r'(\d+)x(\d+)', text)
+    if not match or min(map(int, match.groups())) < 32:
+        raise argparse.ArgumentTypeError(f'{text}: expected HxW, such as 480x640, of 32 or more')
+    return int(match[1]), int(match[2])
+
+
+def main(argv=None):
+    """Export; return what was compared."""
+    from .. import deploy
+    from ..deploy.errors import check_format
+
+    args = parse_args(argv)
+    check_format(args.out)
+    if args.checkpoint:
+        args.checkpoint = find(args.checkpoint, 'checkpoint')
+    graphs = config_graphs(args) if is_config(args.model) else [backbone_graph(args)]
+    if not args.checkpoint:
+        print('no checkpoint given: weights as initialised')
+    checks = dict(sizes=args.sizes or deploy.exporting.SIZES, batches=args.batches)
+    found = deploy.export(
+        graphs,
+        args.out,
+        deform=args.deform,
+        opset=args.opset,
+        tolerance=args.tolerance,
+        **checks,
+    )
+    _print_files(args.out, graphs)
+    if args.quantize:
+        small = args.out.with_suffix('.int8.onnx')
+        for agreement in deploy.quantize_int8(args.out, small, graphs, **checks):
+            print(f'  {agreement}')
+        _print_files(small, graphs)
+    return found
+
+
+def backbone_graph(args):
+    """Return the graph of a backbone by name, with its weights."""
+    import mmhybrid
+
+    from ..deploy import backbone_graph
+
+    name, options = split_name(args.model)
+    if args.with_preprocessing:
+        raise UsageError(
+            '--with-preprocessing: a backbone alone has no mean and std; export a config'
+        )
+    if args.cfg_options:
+        raise UsageError(f'--cfg-options: {name} is no config; write {name},argument=value')
+    if name not in mmhybrid.list_backbones():
+        raise UsageError(
+            f'{name!r} is neither a config (a .py file) nor a backbone: '
+            + ', '.join(mmhybrid.list_backbones())
+        )
+    if args.checkpoint:
+        options['init_cfg'] = dict(type='Pretrained', checkpoint=str(args.checkpoint))
+    model = build_named(name, options)
+    return backbone_graph(model, size=args.fixed_size, name=args.model)
+
+
+def config_graphs(args):
+    """Return the graphs of a config's model, with the weights of a checkpoint."""
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import MODELS, init_default_scope
+
+    from .. import deploy
+    from ..engine import load_trained
+
+    args.config, args.work_dir = args.model, None
+    cfg = load_config(args)
+    init_default_scope(cfg.default_scope)
+    model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    meta = {}
+    if args.checkpoint:
+        meta = load_trained(model, args.checkpoint).get('dataset_meta') or {}
+    else:
+        model.init_weights()
+    classes = {key.lower(): value for key, value in meta.items()}.get('classes')
+    if classes is None and cfg.get('test_dataloader'):
+        dataset = cfg.test_dataloader.dataset
+        while 'dataset' in dataset:
+            dataset = dataset.dataset
+        classes = (dataset.get('metainfo') or {}).get('classes')
+    return deploy.config_graphs(
+        model.eval(),
+        name=Path(args.model).stem,
+        classes=classes,
+        with_preprocessing=args.with_preprocessing,
+        size=args.fixed_size,
+    )
+
+
+def _print_files(out, graphs):
+    from ..deploy.exported import part_path
+
+    for graph in graphs:
+        path = part_path(out, graph.name)
+        files = sorted(path.parent.glob(f'{path.name}*'))
+        size = sum(file.stat().st_size for file in files) / 1e6
+        print(f'{path}  {size:.1f} MB  {", ".join(graph.outputs)}')

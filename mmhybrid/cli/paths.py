@@ -1,0 +1,93 @@
+"""Files that a user names.
+
+A config, a checkpoint, and the relative paths inside a config are looked up in the current
+directory first, then in the checkout, or beside the configs of an installed package.
+"""
+
+import difflib
+from pathlib import Path
+
+from ..config_files import FOLDERS, SCOPE, config_path, list_configs
+from .usage import UsageError
+
+IN_WHEEL, IN_CHECKOUT = (folder.parent for folder in FOLDERS)
+CHECKOUT = IN_CHECKOUT if (IN_CHECKOUT / 'configs').is_dir() else None
+ROOT = CHECKOUT or IN_WHEEL
+
+
+def find(path, what):
+    """A path given by the user: in the current directory, else in the checkout."""
+    for candidate in (Path(path), ROOT / path):
+        if candidate.exists():
+            return candidate
+    raise UsageError(_not_found(path, what) + _hint(_near(path)))
+
+
+def find_config(name, what='config', folders=False):
+    """A config given by the user: by its path, or by the name of one that comes with mmhybrid.
+
+    Args:
+        folders: a folder is as welcome.
+    """
+    for candidate in (Path(name), ROOT / name):
+        if candidate.is_file() or (folders and candidate.is_dir()):
+            return candidate
+    try:
+        return Path(config_path(name))
+    except FileNotFoundError as error:
+        folder = Path(name).parent.resolve()
+        own = folder.is_dir() and (ROOT / 'configs').resolve() not in (folder, *folder.parents)
+        hint = _hint(_near(name)) if own else ''
+        raise UsageError(_not_found(name, what) + (hint or f'; {error}')) from None
+
+
+def is_config(name):
+    """Return True if a name is that of a config, not of a backbone."""
+    return name.endswith('.py') or name.startswith(SCOPE) or name in list_configs()
+
+
+def _not_found(path, what):
+    return f'{what} not found: {path} (looked in {Path.cwd()} and {ROOT})'
+
+
+def _near(path):
+    """Names of files like the one that is not there, in its folder."""
+    folder = Path(path).parent if Path(path).parent.is_dir() else ROOT / Path(path).parent
+    names = [file.name for file in folder.iterdir()] if folder.is_dir() else []
+    return difflib.get_close_matches(Path(path).name, names, n=3)
+
+
+def _hint(near):
+    return f'; did you mean {" or ".join(near)}?' if near else ''
+
+
+def find_checkpoint(path, what='checkpoint', best=True):
+    """A checkpoint given by the user; of a work dir the best one (if asked), else the newest."""
+    from ..engine import latest_checkpoint
+
+    path = find(path, what)
+    if not path.is_dir():
+        return path
+    found = (best_checkpoint(path) if best else None) or latest_checkpoint(path)
+    if found is None:
+        raise UsageError(f'{path} holds no checkpoint: has its training come to the first one?')
+    print(f'checkpoint: {found}')
+    return found
+
+
+def best_checkpoint(work_dir):
+    """The newest of the best checkpoints in a work dir, or None."""
+    files = sorted(work_dir.glob('best_*.pth'), key=lambda file: file.stat().st_mtime_ns)
+    return files[-1] if files else None
+
+
+def trained_config(work_dir):
+    """The config that a training left in its work dir."""
+    configs = sorted(work_dir.glob('*.py')) if work_dir.is_dir() else []
+    if len(configs) != 1:
+        held = ', '.join(path.name for path in configs) or 'none'
+        raise UsageError(
+            f'{work_dir} should hold the one config of a training; it holds {held}'
+            + ('. Move all others away than that of its checkpoints' if configs else '')
+        )
+    return configs[0]

@@ -1,0 +1,152 @@
+"""Evaluate a trained detector, segmentor or classifier with the config's metrics.
+
+python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl] [--show-dir DIR]
+                     [--tta] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
+"""
+
+import copy
+import json
+from pathlib import Path
+
+from .arguments import CHECKPOINT, add_launcher, argument_parser
+from .config import load_config, require
+from .datasets import check_data, leaf_datasets
+from .launch import build_runner, load_model
+from .paths import find_checkpoint
+from .usage import UsageError, print_results
+
+QUERY_IOU = 0.7  # of two boxes of a class that heads of queries, which need no NMS, both keep
+UNTURNED = ('LoadAnnotations', 'LoadPanopticAnnotations')
+
+
+def build_parser():
+    """The arguments of an evaluation."""
+    parser = argument_parser('Evaluate a trained detector, segmentor or classifier.')
+    parser.add_argument('checkpoint', help=CHECKPOINT)
+    parser.add_argument('--out', metavar='FILE.pkl', help='write the raw predictions')
+    parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions')
+    parser.add_argument(
+        '--tta',
+        action='store_true',
+        help="test-time augmentation: the config's tta_model and tta_pipeline, else a flipped view",
+    )
+    add_launcher(parser)
+    return parser
+
+
+def parse_args(argv):
+    """Parse and check the arguments."""
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.out and not args.out.endswith(('.pkl', '.pickle')):
+        parser.error(f'--out {args.out}: expected a .pkl file')
+    return args
+
+
+def main(argv=None):
+    """Evaluate, print the metrics and where all is, and return the metrics."""
+    args = parse_args(argv)
+    metrics, log_dir = evaluate(args)
+    print(json.dumps({key: round(float(value), 4) for key, value in metrics.items()}, indent=2))
+    print_results(
+        {
+            'log': log_dir,
+            'predictions': args.out,
+            'pictures': args.show_dir,
+            'report': log_dir.parent / 'report.html' if args.report else None,
+        }
+    )
+    return metrics
+
+
+def evaluate(args):
+    """Evaluate; return the metrics and the folder of the log."""
+    checkpoint = find_checkpoint(args.checkpoint)
+    cfg = load_config(args)
+    require(cfg, args.config, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
+    cfg.load_from, cfg.resume = None, False
+    check_data(cfg, ['test'])
+    if args.show_dir:
+        _write_pictures(cfg, str(Path(args.show_dir).absolute()))
+    if args.tta:
+        _augment(cfg, args.config)
+
+    runner = build_runner(cfg)
+    model = runner.model
+    while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
+        model = model.module
+    load_model(model, checkpoint)
+    if args.out:
+        from mmengine.registry import METRICS
+
+        det = cfg.default_scope == 'mmdet'
+        dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults', out_file_path=args.out)
+        runner.test_evaluator.metrics.append(METRICS.build(dump))
+    return runner.test(), Path(runner.log_dir)
+
+
+def _write_pictures(cfg, folder):
+    hook = cfg.default_hooks.setdefault('visualization', {})
+    if cfg.default_scope == 'mmdet':
+        hook.update(type='DetVisualizationHook', draw=True, interval=1, test_out_dir=folder)
+    elif cfg.default_scope == 'mmseg':
+        hook.update(type='SegVisualizationHook', draw=True, interval=1)
+        cfg.visualizer.save_dir = folder
+    else:
+        hook.update(type='VisualizationHook', enable=True, interval=1, out_dir=folder)
+
+
+def _augment(cfg, name):
+    """Put what a config says of test-time augmentation in place, or a flipped view of each image.
+
+    Raises:
+        UsageError: the model's predictions of several views cannot be joined.
+    """
+    given = [key for key in ('tta_model', 'tta_pipeline') if cfg.get(key)]
+    if len(given) == 1:
+        raise UsageError(f'--tta: {name} has a {given[0]} alone; expected both or none')
+    if given:
+        wrapper, pipeline = cfg.tta_model, cfg.tta_pipeline
+    else:
+        wrapper, pipeline = _tta_model(cfg), None
+    cfg.model = dict(wrapper, module=cfg.model)
+    (dataset,) = leaf_datasets(cfg.test_dataloader.dataset)
+    dataset.pipeline = pipeline or flipped_too(dataset.pipeline)
+
+
+def _tta_model(cfg):
+    if cfg.default_scope == 'mmseg':
+        return dict(type='SegTTAModel')
+    if cfg.default_scope == 'mmpretrain':
+        return dict(type='AverageClsScoreTTA')
+    from ..engine import tta  # noqa: F401, registers DetectorTTA
+
+    test_cfg = cfg.model.get('test_cfg') or {}
+    if test_cfg.get('panoptic_on'):
+        raise UsageError(
+            '--tta: segments of panoptic predictions have no scores by which views could be '
+            'joined; leave it out'
+        )
+    final = test_cfg.get('rcnn') or test_cfg
+    nms = final.get('nms') or dict(iou_threshold=QUERY_IOU)
+    return dict(
+        type='mmhybrid.DetectorTTA',
+        iou_threshold=nms['iou_threshold'],
+        max_per_img=final.get('max_per_img', 100),
+    )
+
+
+def flipped_too(pipeline):
+    """Return a test pipeline that gives each image as it is, and flipped from left to right."""
+    loader, *steps = copy.deepcopy(list(pipeline))
+    views = [[step] for step in steps]
+    # Annotations stay as they are: they are compared with what is turned back.
+    at = next((i for i, step in enumerate(steps) if _kind(step) in UNTURNED), len(steps) - 1)
+    views.insert(at, [dict(type='RandomFlip', prob=prob) for prob in (0.0, 1.0)])
+    if 'meta_keys' in steps[-1]:
+        steps[-1]['meta_keys'] = (*steps[-1]['meta_keys'], 'flip', 'flip_direction')
+    return [loader, dict(type='TestTimeAug', transforms=views)]
+
+
+def _kind(step):
+    return str(step['type']).split('.')[-1]

@@ -1,0 +1,302 @@
+"""Train a detector, segmentor or classifier: the config's default_scope decides.
+
+    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp [fp16|bf16]]
+                          [--cfg-options KEY=VALUE ...] [--launcher pytorch]
+
+Without a GPU it runs on the CPU. Stopped or killed, it goes on with --resume, as if nothing had
+happened. docs/training.md has the commands for several GPUs and machines.
+"""
+
+import copy
+import difflib
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .arguments import add_launcher, argument_parser
+from .config import check_count, load_config, require
+from .datasets import check_data
+from .launch import build_runner
+from .paths import best_checkpoint, find_checkpoint
+from .scale import add_options, apply_options, compile_backbone
+from .usage import UsageError, print_results, reading
+
+if TYPE_CHECKING:
+    from mmengine.runner import Runner
+
+# A hook that a config names itself, under the same name, is left as it is.
+HOOKS = dict(
+    exact_resume=dict(type='mmhybrid.ExactResumeHook'),
+    finite_loss=dict(type='mmhybrid.FiniteLossHook'),
+    preemption=dict(type='mmhybrid.PreemptionHook'),
+)
+LOADER_TIMEOUT = 600  # seconds that the loading processes may take for a batch
+LOST = ('gloo', 'Gloo', 'Application timeout')  # in what gloo says when another process is lost
+
+
+def build_parser():
+    """The arguments of a training."""
+    parser = argument_parser('Train a detector, segmentor or classifier.')
+    parser.add_argument(
+        '--resume',
+        nargs='?',
+        const='auto',
+        metavar='CHECKPOINT',
+        help='go on from a checkpoint; without a path, from the newest good one in the work dir',
+    )
+    parser.add_argument(
+        '--auto-scale-lr', action='store_true', help='scale the learning rate with the batch size'
+    )
+    parser.add_argument(
+        '--weights', help='of the backbone: a file, an address or a name, as in docs/weights.md'
+    )
+    parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
+    parser.add_argument(
+        '--early-stop',
+        metavar='METRIC',
+        help='stop when an evaluation no longer gains in METRIC, as coco/bbox_mAP, mIoU or '
+        'accuracy/top1',
+    )
+    parser.add_argument(
+        '--patience', type=int, default=5, help='evaluations without a gain for --early-stop'
+    )
+    parser.add_argument('--seed', type=int, help='of every random choice')
+    parser.add_argument(
+        '--broken-images',
+        choices=['stop', 'skip'],
+        help='a training image that cannot be loaded ends the training (stop, the default), or is '
+        'named in the log and replaced by the next one (skip)',
+    )
+    add_options(parser)
+    add_launcher(parser)
+    return parser
+
+
+def parse_args(argv):
+    """Parse and check the arguments."""
+    return build_parser().parse_args(argv)
+
+
+def main(argv=None, hooks=()):
+    """Train, with ``hooks`` beside those of the config; print where all is; return the runner."""
+    result = train(parse_args(argv), hooks)
+    print_results(
+        {
+            'work dir': result.work_dir,
+            'checkpoint': result.checkpoint,
+            'best': result.best,
+            'metrics': ', '.join(f'{k} {v:.4g}' for k, v in result.metrics.items()) or None,
+            'report': result.report,
+            'log': Path(result.runner.log_dir),
+        }
+    )
+    return result.runner
+
+
+@dataclass
+class Training:
+    """What a training has left: files, and the metrics of its last evaluation."""
+
+    runner: 'Runner'
+    work_dir: Path
+    checkpoint: Path | None
+    best: Path | None
+    report: Path | None
+    metrics: dict[str, float]
+
+
+def train(args, hooks=()):
+    """Train, with ``hooks`` beside those of the config."""
+    from ..engine import TrainingError, check_weights, latest_checkpoint, safe_loading
+
+    cfg = load_config(args)
+    with reading(args.config):
+        _apply(args, cfg)
+        apply_options(args, cfg)
+    if args.resume == 'auto':
+        cfg.load_from = latest_checkpoint(cfg.work_dir)
+        if cfg.load_from is None:
+            print(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
+    elif args.resume:
+        cfg.load_from = find_checkpoint(args.resume, best=False)
+    elif cfg.get('load_from') and '://' not in str(cfg.load_from):
+        cfg.load_from = find_checkpoint(cfg.load_from, 'checkpoint (load_from)')
+    cfg.load_from = str(cfg.load_from) if cfg.get('load_from') else None
+    cfg.resume = bool(args.resume and cfg.load_from)
+    if cfg.resume:
+        _take_seed(args, cfg)
+    check_data(cfg, ['train'] if args.no_validate else ['train', 'val'])
+
+    runner = build_runner(cfg)
+    if cfg.resume:  # a checkpoint of another model ends here
+        check_weights(getattr(runner.model, 'module', runner.model), cfg.load_from)
+    _check_agreement(cfg)
+    if args.compile:
+        compile_backbone(runner, args.compile)
+    _save_config_later(runner)
+    metrics = {}
+    for hook in (*hooks, _keep_metrics(metrics)):
+        runner.register_hook(hook, priority='VERY_LOW')
+    try:
+        with safe_loading():
+            runner.train()
+    except KeyboardInterrupt:
+        last = latest_checkpoint(cfg.work_dir)
+        if last is None:
+            print(f'\nstopped before the first checkpoint in {cfg.work_dir}', file=sys.stderr)
+        else:
+            print(f'\nstopped; {last} is complete: go on with --resume', file=sys.stderr)
+        raise
+    except TrainingError:
+        raise
+    except RuntimeError as error:
+        message = _explain(error, runner)
+        if message is None:
+            raise
+        last = latest_checkpoint(cfg.work_dir)
+        left = f'{last} is complete: go' if last else 'There is no checkpoint yet. Go'
+        raise TrainingError(f'{message} {left} on with --resume') from error
+    work_dir = Path(cfg.work_dir)
+    report = work_dir / 'report.html'
+    return Training(
+        runner=runner,
+        work_dir=work_dir,
+        checkpoint=latest_checkpoint(work_dir),
+        best=best_checkpoint(work_dir),
+        report=report if args.report and report.exists() else None,
+        metrics=metrics,
+    )
+
+
+def _keep_metrics(metrics):
+    """A hook that fills ``metrics`` with the numbers of the last evaluation."""
+    from mmengine.hooks import Hook
+
+    class KeepMetrics(Hook):
+        def after_val_epoch(self, runner, metrics=None):
+            kept.clear()
+            kept.update({key: float(value) for key, value in (metrics or {}).items()})
+
+    kept = metrics
+    return KeepMetrics()
+
+
+def _save_config_later(runner):
+    """When all is built and loaded: a training that cannot begin leaves no config behind."""
+    from mmengine.hooks import Hook
+
+    class SaveConfig(Hook):
+        def before_train(self, runner):
+            runner.dump_config()
+
+    runner.register_hook(SaveConfig(), priority='VERY_HIGH')
+
+
+def _apply(args, cfg):
+    require(cfg, args.config, ['train_dataloader', 'train_cfg', 'optim_wrapper'], 'trained')
+    if cfg.train_dataloader.get('batch_size') is not None:
+        check_count('train_dataloader.batch_size', cfg.train_dataloader.batch_size)
+    for key in ('max_epochs', 'max_iters'):
+        if cfg.train_cfg.get(key) is not None:
+            check_count(f'train_cfg.{key}', cfg.train_cfg[key])
+    _check_optimizer(cfg)
+    cfg.default_hooks = _hooks(args, cfg.get('default_hooks') or {})
+    if cfg.train_dataloader.get('num_workers', 0) > 0:
+        cfg.train_dataloader.setdefault('timeout', LOADER_TIMEOUT)
+    if args.no_validate:
+        cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.early_stop:
+        _stop_early(args, cfg)
+    if args.seed is not None:
+        if args.seed < 0:
+            raise UsageError(f'--seed {args.seed}: expected 0 or more')
+        cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+
+
+def _stop_early(args, cfg):
+    if args.patience < 1:
+        raise UsageError(f'--patience {args.patience}: expected at least 1 evaluation')
+    if args.no_validate or not cfg.get('val_evaluator'):
+        raise UsageError('--early-stop looks at evaluations, and this training has none')
+    hook = dict(type='mmhybrid.EarlyStopHook', monitor=args.early_stop, patience=args.patience)
+    cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
+
+
+def _check_optimizer(cfg):
+    """mmengine takes any name, and looks into what it has found none of."""
+    import mmengine.optim  # noqa: F401, registers those of torch
+    from mmengine.registry import OPTIMIZERS, DefaultScope
+
+    kind = (cfg.optim_wrapper.get('optimizer') or {}).get('type')
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        if not isinstance(kind, str) or OPTIMIZERS.get(kind) is not None:
+            return
+    near = difflib.get_close_matches(kind, OPTIMIZERS.module_dict, n=3)
+    raise UsageError(
+        f'optim_wrapper.optimizer.type={kind}: no optimizer has this name'
+        + (f'; did you mean {" or ".join(near)}?' if near else '')
+    )
+
+
+def _hooks(args, given):
+    hooks = dict(checkpoint=dict(type='CheckpointHook', interval=1), **copy.deepcopy(HOOKS)) | given
+    hooks = {name: hook for name, hook in hooks.items() if hook or name not in HOOKS}
+    checkpoint = hooks['checkpoint']
+    if checkpoint and checkpoint['type'] == 'CheckpointHook':
+        checkpoint['type'] = 'mmhybrid.AtomicCheckpointHook'
+    if args.broken_images:
+        if 'exact_resume' not in hooks:
+            raise UsageError('--broken-images needs default_hooks.exact_resume, which is None')
+        hooks['exact_resume']['broken'] = args.broken_images
+    return hooks
+
+
+def _take_seed(args, cfg):
+    """Build everything with the seed of the checkpoint: mmengine reads it when that is done."""
+    from ..engine import read_checkpoint
+
+    seed = read_checkpoint(cfg.load_from)['meta'].get('seed')
+    if seed is None:
+        return
+    if args.seed not in (None, seed):
+        raise UsageError(
+            f'--seed {args.seed} with --resume: {cfg.load_from} was made with seed {seed}; leave '
+            '--seed out, or start anew without --resume'
+        )
+    cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
+
+
+def _explain(error, runner):
+    """Explain an error that another process caused; None for others. torch has no class for it."""
+    import torch
+
+    first = str(error).strip().partition('\n')[0].rstrip('. ')
+    if 'find_unused_parameters' in str(error):
+        return (
+            'some weights of the model take no part in its loss, which several processes must know '
+            'beforehand: --cfg-options find_unused_parameters=True.'
+        )
+    if first.startswith('DataLoader worker'):  # raised wherever the training happens to be
+        return (
+            f'{first}, around iteration {runner.iter + 1}. It may have run out of memory: fewer of '
+            'them need less, --cfg-options train_dataloader.num_workers=1.'
+        )
+    if isinstance(error, torch.distributed.DistError) or any(word in str(error) for word in LOST):
+        return (
+            f'process {runner.rank} of {runner.world_size} lost the others after iteration '
+            f'{runner.iter} ({first}). Their output says why.'
+        )
+    return None
+
+
+def _check_agreement(cfg):
+    """All processes must begin with the same weights."""
+    from mmengine.dist import all_gather_object, get_rank
+
+    found = all_gather_object(cfg.load_from)
+    if len(set(found)) > 1:
+        raise UsageError(
+            f'process {get_rank()} begins from {cfg.load_from}, process 0 from {found[0]}: the '
+            f'work dir {cfg.work_dir} must be one folder that all machines share'
+        )

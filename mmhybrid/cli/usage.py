@@ -1,0 +1,91 @@
+"""The end of every command: a user's mistake is a message; files are written whole or not."""
+
+import contextlib
+import sys
+import traceback
+from pathlib import Path
+
+# What Python raises where a value is of another kind, or an argument or name unknown.
+CONFIG_ERRORS = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
+
+
+class UsageError(ValueError):
+    """Something the user gave; the message says what, what was expected and what to do."""
+
+
+def run(main):
+    """Run a command: a user's mistake is one message and exit code 1, without a traceback.
+
+    A number that ``main`` returns is of failures: the exit code is 1 if there are any. Any other
+    result, empty or not, is a success.
+    """
+    from ..doctor import explain_import_error
+
+    try:
+        from ..checkpoints import CheckpointError
+        from ..data.coco import DataError
+        from ..deploy.errors import ExportError
+        from ..engine import TrainingError
+
+        result = main()
+        sys.exit(min(result, 1) if isinstance(result, int) else 0)
+    except ImportError as error:
+        sys.exit(f'error: {explain_import_error(error)}')
+    except (UsageError, DataError, CheckpointError, ExportError, TrainingError) as error:
+        sys.exit(f'error: {error}')
+    except OSError as error:  # a full disk, a file in the place of a folder, no permission
+        if not error.filename or not error.strerror:
+            sys.exit(f'error: {error}')
+        is_file = isinstance(error, FileExistsError)
+        reason = 'it is a file; expected a folder, or a new place' if is_file else error.strerror
+        sys.exit(f'error: {error.filename}: {reason}')
+    except CONFIG_ERRORS as error:
+        if not _came_from_registry(error):
+            raise
+        sys.exit(f'error: what the config asks for cannot be built: {explain(error)}')
+    except KeyboardInterrupt:
+        print('\ninterrupted', file=sys.stderr)
+        sys.exit(130)
+
+
+def _came_from_registry(error):
+    """Return True if mmengine's building of an object from its config raised the error."""
+    place = ('mmengine', 'registry', 'build_functions.py')
+    frames = traceback.extract_tb(error.__traceback__)
+    return any(Path(frame.filename).parts[-3:] == place for frame in frames)
+
+
+def explain(error):
+    """An error of Python in words: what, and where, which no traceback tells."""
+    message = str(error.args[0] if error.args else '')
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    own = 'mmengine' in Path(last.filename).parts  # which says enough in its messages
+    where = '' if own else f' ({last.filename}, line {last.lineno})'
+    return f'{type(error).__name__}: {message}{where}'
+
+
+def print_results(places):
+    """Print where the results of a run are: a line each, without those that are None."""
+    from mmengine.dist import is_main_process
+
+    there = {name: place for name, place in places.items() if place is not None}
+    if not there or not is_main_process():
+        return
+    width = max(map(len, there))
+    print('\nresults')
+    for name, place in there.items():
+        print(f'  {name:{width}}  {place}')
+
+
+@contextlib.contextmanager
+def reading(what):
+    """Turn errors within into a UsageError: a mistake in ``what``, a config or its options."""
+    from ..checkpoints import CheckpointError
+    from ..data.coco import DataError
+
+    try:
+        yield
+    except (UsageError, DataError, CheckpointError):
+        raise
+    except CONFIG_ERRORS as error:
+        raise UsageError(f'{what}: {explain(error)}') from error

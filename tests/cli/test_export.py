@@ -1,0 +1,174 @@
+"""The tool on whole models of the three hosts, and their evaluation with what it wrote."""
+
+import json
+
+import pytest
+import torch
+
+from mmhybrid.deploy import ExportError, load_exported
+
+# The smallest backbone with four levels: those of every family are in tests/deploy.
+BACKBONE = """
+_base_ = '{config}'
+backbone = dict(
+    _delete_=True,
+    type='mmhybrid.SPACH',
+    arch=dict(embed_dims=8, num_heads=1, stages=[[('conv', 1)]] * 4),
+)
+"""
+MODELS = dict(
+    mmdet='model = dict(backbone=backbone, neck=dict(in_channels=[8, 16, 32, 64]))',
+    mmseg="""
+model = dict(
+    backbone=backbone,
+    decode_head=dict(in_channels=[8, 16, 32, 64], channels=8),
+    auxiliary_head=dict(in_channels=32),
+)
+""",
+    mmpretrain='model = dict(backbone=backbone, head=dict(in_channels=64))',
+)
+CONFIGS = dict(
+    mask_rcnn=('mmdet', 'demo_maskrcnn_vitcomer_t.py'),
+    retinanet=('mmdet', 'demo_retinanet_cmt_ti.py'),
+    upernet=('mmseg', 'demo_upernet_vitcomer_t.py'),
+    linear=('mmpretrain', 'demo_linear_vitcomer_t.py'),
+)
+
+# The one with most layers takes the demo's images alone: any size is for the other detector.
+FIXED = ['--fixed-size', '64', '96']
+
+
+@pytest.fixture
+def config(tmp_path):
+    """A function of a model's name: the path of its tiny config."""
+
+    def write(name):
+        from tests.cli.conftest import CONFIGS as FOLDER
+
+        scope, base = CONFIGS[name]
+        path = tmp_path / f'{name}.py'
+        path.write_text(BACKBONE.format(config=FOLDER / base) + MODELS[scope])
+        return str(path)
+
+    return write
+
+
+def save_random(path, checkpoint, **meta):
+    """A checkpoint of a config's model with random weights."""
+    from mmengine.config import Config
+    from mmengine.registry import MODELS as REGISTRY
+    from mmengine.registry import init_default_scope
+
+    torch.manual_seed(0)
+    cfg = Config.fromfile(path)
+    init_default_scope(cfg.default_scope)
+    torch.save(dict(state_dict=REGISTRY.build(cfg.model).state_dict(), meta=meta), checkpoint)
+
+
+def worst(found):
+    return max(agreement.worst for agreement in found)
+
+
+@pytest.mark.parametrize(
+    ('name', 'options', 'outputs'),
+    [
+        ('mask_rcnn', FIXED, ['map_0', 'rpn_cls_score_3', 'rpn_bbox_pred_3']),
+        ('retinanet', ['--with-preprocessing'], ['cls_score_0', 'bbox_pred_3']),
+        ('upernet', [], ['logits']),
+        ('linear', ['--with-preprocessing'], ['logits']),
+    ],
+)
+def test_onnx_of_a_whole_model(name, options, outputs, config, data, tool, tmp_path, capsys):
+    """Exported, compared, and evaluated: the metrics are those of the model."""
+    path, checkpoint = config(name), tmp_path / 'random.pth'
+    classes = ('a', 'b')
+    save_random(path, checkpoint, dataset_meta=dict(classes=classes))
+
+    out = tmp_path / 'model.onnx'
+    found = tool('export').main([path, str(checkpoint), str(out), *options])
+    assert worst(found) < 1e-4
+    shapes = {agreement.shape for agreement in found if agreement.path == found[0].path}
+    assert len(shapes) == (2 if options == FIXED else 3)
+    exported = load_exported(out)
+    assert set(outputs) <= set(exported.outputs)
+    assert exported.meta['classes'] == list(classes)
+    assert exported.meta['channel_order'] == 'RGB'
+    assert exported.meta['preprocessing'] is ('--with-preprocessing' in options)
+    assert exported.meta['mean'] == pytest.approx([123.675, 116.28, 103.53])
+    parts = ['model.box.onnx', 'model.mask.onnx'] if name == 'mask_rcnn' else []
+    assert sorted(p.name for p in tmp_path.glob('*.onnx')) == sorted(['model.onnx', *parts])
+    capsys.readouterr()
+
+    results = []
+    for weights in (checkpoint, out):
+        options = ['--work-dir', str(tmp_path / 'work'), '--cfg-options', f'data_root={data}']
+        tool('test').main([path, str(weights), *options])
+        results.append(json.loads('{' + capsys.readouterr().out.rpartition('{')[2]))
+    assert results[0] and results[0] == pytest.approx(results[1], abs=1e-3, nan_ok=True)
+
+
+@pytest.mark.parametrize('name', ['upernet', 'retinanet'])
+def test_torch_export_of_a_whole_model(name, config, data, tool, tmp_path):
+    path, checkpoint, out = config(name), tmp_path / 'random.pth', tmp_path / 'model.pt2'
+    save_random(path, checkpoint)
+    found = tool('export').main([path, str(checkpoint), str(out), *FIXED])
+    assert out.is_file() and worst(found) < 1e-4
+
+
+def test_infer_with_an_exported_file(config, data, tool, tmp_path):
+    path, weights = config('linear'), [tmp_path / name for name in ('random.pth', 'model.pt2')]
+    save_random(path, weights[0])
+    tool('export').main([path, *map(str, weights)])
+    found = []
+    for file in weights:
+        out = tmp_path / f'infer_{file.suffix[1:]}'
+        tool('infer').main([path, str(file), str(data / 'images/val'), '--out-dir', str(out)])
+        texts = [json.loads(p.read_text()) for p in sorted((out / 'predictions').glob('*.json'))]
+        found.append([{one['class']: one['score'] for one in text['classes']} for text in texts])
+    assert len(found[0]) == 2
+    for scores, others in zip(*found, strict=True):
+        assert scores == pytest.approx(others, abs=2e-4)
+    with pytest.raises(ExportError, match='does not fit'):
+        tool('infer').main([config('upernet'), str(weights[1]), str(data / 'images/val')])
+
+
+def test_a_backbone_by_name_and_int8(tool, tmp_path, capsys):
+    out = tmp_path / 'spach.onnx'
+    found = tool('export').main(
+        ['spach_ms_xxs_conv,out_indices=(0,)', str(out), '--quantize', 'int8', '--sizes', '40x64']
+    )
+    assert worst(found) < 1e-4
+    printed = capsys.readouterr().out
+    assert 'weights as initialised' in printed and 'spach.int8.onnx' in printed
+    image = torch.randn(1, 3, 64, 64)
+    (exact,), (small,) = (
+        load_exported(tmp_path / name)(image) for name in ('spach.onnx', 'spach.int8.onnx')
+    )
+    error = (small - exact).abs().mean() / exact.std()
+    assert 0 < error < 0.1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['resnet_50', 'out.onnx'], "'resnet_50' is neither a config"),
+        (['cmt_ti', 'out.pth'], 'expected .onnx'),
+        (['cmt_ti,depth=3', 'out.onnx'], "has no argument 'depth'"),
+        (['cmt_ti,arch=b', 'out.onnx'], 'a name stands for its arch; give .* cmt_b'),
+        (['cmt_ti', 'nowhere/out.onnx'], 'folder not found: nowhere'),
+        (['cmt_ti', 'out.onnx', '--with-preprocessing'], 'export a config'),
+        (['cmt_ti', 'none.pth', 'out.onnx'], 'checkpoint not found: none.pth'),
+        (['spach_ms_xxs_mlp', 'out.pt2', '--fixed-size', '64', '64'], 'tied to images of 224x224'),
+    ],
+)
+def test_mistakes(arguments, message, tool, tmp_path):
+    export = tool('export')
+    with pytest.raises((ExportError, tool('usage').UsageError), match=message):
+        export.main(arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_batches_out_of_range(tool, capsys):
+    with pytest.raises(SystemExit):
+        tool('export').main(['cmt_ti', 'out.pt2', '--batches', '2', '0'])
+    assert '--batches 0: expected at least 1' in capsys.readouterr().err

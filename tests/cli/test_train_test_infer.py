@@ -1,0 +1,104 @@
+"""A small job of each host library through the three tools, on a CPU."""
+
+import json
+import pickle
+
+import pytest
+import torch
+
+from mmhybrid.engine import read_checkpoint
+
+
+@pytest.mark.parametrize(
+    'scope, metric, amp',
+    [
+        ('mmdet', 'coco/segm_mAP', ['--amp']),
+        ('mmseg', 'mIoU', []),
+        ('mmpretrain', 'accuracy/top1', []),
+    ],
+)
+def test_train_evaluate_predict(scope, metric, amp, tool, job, data, tmp_path):
+    config, options = job(scope)
+    tool('train').main([config, '--work-dir', 'work', '--seed', '1', *amp, *options])
+    checkpoint = next((tmp_path / 'work').glob('*.pth'))
+    assert not list((tmp_path / 'work').glob('*.part'))
+
+    arguments = [config, str(checkpoint), '--work-dir', 'tested', '--out', 'out.pkl']
+    metrics = tool('test').main([*arguments, '--show-dir', 'shown', *options])
+    assert metric in metrics
+    assert not list((tmp_path / 'tested').glob('*.py'))  # it would take the place of a training's
+    assert len(pickle.loads((tmp_path / 'out.pkl').read_bytes())) > 0
+    assert [p for p in (tmp_path / 'shown').rglob('*') if p.suffix in ('.jpg', '.png')]
+
+    source = data / 'images'
+    arguments = [config, 'work', str(source), '--out-dir', 'out', '--score-thr', '0']
+    assert tool('infer').main([*arguments, *options]) == 0
+    written = sorted(p.name for p in (tmp_path / 'out/pictures/val').iterdir())
+    assert written == ['000000.jpg', '000001.jpg']
+    prediction = json.loads((tmp_path / 'out/predictions/val/000000.jpg.json').read_text())
+    assert (prediction['width'], prediction['height']) == (96, 64)
+    if scope == 'mmdet':
+        first = prediction['instances'][0]
+        assert set(first) == {'bbox', 'label', 'score', 'class', 'mask'}
+        assert first['mask']['size'] == [64, 96]
+    elif scope == 'mmseg':
+        assert sum(prediction['shares'].values()) == pytest.approx(1, abs=0.01)
+        assert (tmp_path / 'out/predictions/val/000000.jpg.png').is_file()
+    else:
+        assert len(prediction['classes']) == 5
+
+
+def test_resume_goes_on_from_the_last_complete_checkpoint(tool, job, tmp_path, capsys):
+    config, options = job('mmseg', 'train_cfg.max_iters=4', 'default_hooks.checkpoint.interval=2')
+    train = tool('train').main
+    train([config, '--work-dir', 'work', '--no-validate', *options])
+    last = tmp_path / 'work/iter_4.pth'
+    last.write_bytes(last.read_bytes()[:5000])  # as left by a kill in the middle of writing
+    runner = train([config, '--work-dir', 'work', '--no-validate', '--resume', *options])
+    assert runner._load_from.endswith('iter_2.pth')
+    assert runner.iter == 4
+    assert f'skipped: {last.name}' in capsys.readouterr().out.replace('work/', '')
+
+
+def test_data_weights_and_what_is_printed(tool, job, data, tmp_path, capsys):
+    config, _ = job('mmpretrain')
+    weights = tmp_path / 'weights.pth'
+    main = tool('train').main
+    options = ['--data', str(data), '--seed', '0']
+    work_dir = tmp_path / 'first'
+    main([config, *options, '--work-dir', str(work_dir), '--early-stop', 'accuracy/top1'])
+    out = capsys.readouterr().out
+    _, _, block = out.rpartition('\nresults\n')
+    printed = dict(line.split(maxsplit=1) for line in block.splitlines())
+    assert printed['checkpoint'] == str(work_dir / 'epoch_1.pth')
+    assert 'accuracy/top1 ' in printed['metrics'] and printed['log'].startswith(str(work_dir))
+
+    state = read_checkpoint(work_dir / 'epoch_1.pth')['state_dict']
+    vit = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
+    torch.save(vit, weights)
+    work_dir = tmp_path / 'second'
+    lr = ['--cfg-options', 'optim_wrapper.optimizer.lr=0.0']
+    main([config, *options, '--work-dir', str(work_dir), '--weights', str(weights), *lr])
+    begun = read_checkpoint(work_dir / 'epoch_1.pth')['state_dict']
+    for name, _ in filter(lambda item: item[1].is_floating_point(), state.items()):
+        if name.startswith('backbone.vit.'):
+            assert torch.equal(begun[name], state[name]), name
+
+
+@pytest.mark.parametrize(
+    ('given', 'parts'),
+    [
+        (['--data', 'x', '--cfg-options', 'data_root=y'], ['--data x', 'data_root=y']),
+        (['--early-stop', 'mIoU', '--no-validate'], ['--early-stop']),
+        (['--early-stop', 'mIoU', '--patience', '0'], ['--patience 0']),
+    ],
+)
+def test_options_that_do_not_go_together(given, parts, tool, job):
+    config, options = job('mmseg')
+    data = [] if '--data' in given else options
+    with pytest.raises(ValueError) as error:
+        tool('train').main(
+            [config, *data, *given] if '--data' in given else [config, *given, *data]
+        )
+    for part in parts:
+        assert part in str(error.value)

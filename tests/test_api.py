@@ -1,0 +1,139 @@
+"""Training, evaluation and prediction from Python: plain results, and nothing left behind."""
+
+import os
+import random
+
+import cv2
+import numpy as np
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.logging import MessageHub, MMLogger
+from mmengine.registry import DefaultScope
+from PIL import Image
+
+import mmhybrid
+from mmhybrid.engine import read_checkpoint
+from mmhybrid.inspect.report.draw import read_image
+
+from .cli.conftest import data, job  # noqa: F401, fixtures
+
+SIZE = (64, 96)  # of the drawn images: height, width
+
+
+@pytest.fixture(scope='module')
+def trained(job, tmp_path_factory):  # noqa: F811
+    """A small model of a host library, trained once: what `mmhybrid.train` gave."""
+    done = {}
+
+    def train(scope):
+        if scope not in done:
+            config, given = job(scope)
+            options = dict(word.split('=', 1) for word in given[1:])
+            work_dir = tmp_path_factory.mktemp(scope)
+            done[scope] = (
+                mmhybrid.train(config, work_dir=work_dir, cfg_options=options, seed=0),
+                options,
+            )
+        return done[scope]
+
+    return train
+
+
+@pytest.fixture
+def image(data):  # noqa: F811
+    return sorted((data / 'images/val').iterdir())[0]
+
+
+def test_a_detector(trained, image):
+    done, options = trained('mmdet')
+    assert done.checkpoint == done.work_dir / 'epoch_1.pth' and done.checkpoint.is_file()
+    assert 0 <= done.metrics['coco/bbox_mAP'] <= 1
+    metrics = mmhybrid.evaluate(done.work_dir)
+    assert metrics['coco/bbox_mAP'] == pytest.approx(done.metrics['coco/bbox_mAP'])
+
+    (found,) = mmhybrid.predict(done.work_dir, image, score_thr=0.0)
+    assert len(found.boxes) > 0 and found.boxes.dtype == np.float32
+    assert found.boxes.shape == (len(found.labels), 4)
+    assert found.masks.shape == (len(found.labels), *SIZE) and found.masks.dtype == bool
+    assert found.class_map is None and found.labels.max() < len(found.classes)
+    height, width = SIZE
+    assert (found.boxes >= 0).all() and (found.boxes <= [width, height, width, height]).all()
+    (none,) = mmhybrid.predict(done.work_dir, image, score_thr=1.0)
+    assert none.boxes.shape == (0, 4) and none.masks.shape == (0, *SIZE)
+
+
+def test_images_of_all_kinds(trained, image):
+    done, _ = trained('mmseg')
+    pixels = read_image(image)
+    given = [image, str(image), pixels, Image.fromarray(pixels)]
+    maps = [found.class_map for found in mmhybrid.predict(done.work_dir, given, batch_size=3)]
+    assert len(maps) == 4 and maps[0].shape == SIZE
+    for one in maps[1:]:
+        np.testing.assert_array_equal(one, maps[0])
+    assert len(mmhybrid.predict(done.work_dir, image.parent)) == len(list(image.parent.iterdir()))
+
+
+def test_a_classifier(trained, image):
+    done, _ = trained('mmpretrain')
+    (found,) = mmhybrid.predict(done.work_dir, image, done.checkpoint)
+    assert found.scores.shape == (len(found.classes),)
+    assert found.scores.sum() == pytest.approx(1, abs=1e-5)
+    assert found.labels == found.scores.argmax() and found.boxes is None
+
+
+def test_a_config_in_memory_stays_as_it_is(trained, job, tmp_path):  # noqa: F811
+    done, options = trained('mmseg')
+    cfg = Config.fromfile(job('mmseg')[0])
+    before = cfg.pretty_text
+    metrics = mmhybrid.evaluate(
+        cfg, done.work_dir, data=options['data_root'], work_dir=tmp_path, tta=True
+    )
+    assert 'mIoU' in metrics and cfg.pretty_text == before
+
+
+def test_nothing_is_left_behind(trained, job, data, tmp_path):  # noqa: F811
+    trained('mmdet')
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    states = random.getstate(), np.random.get_state()[1].copy(), torch.get_rng_state()
+    named = [dict(kind._instance_dict) for kind in (DefaultScope, MMLogger, MessageHub)]
+    threads, environment = cv2.getNumThreads(), dict(os.environ)
+    config, _ = job('mmseg')
+    done = mmhybrid.train(config, data=data, work_dir=tmp_path, seed=3)
+    assert done.checkpoint.is_file()
+    assert named == [dict(kind._instance_dict) for kind in (DefaultScope, MMLogger, MessageHub)]
+    assert random.getstate() == states[0]
+    np.testing.assert_array_equal(np.random.get_state()[1], states[1])
+    assert torch.equal(torch.get_rng_state(), states[2])
+    assert (cv2.getNumThreads(), dict(os.environ)) == (threads, environment)
+
+
+def test_two_trainings_are_alike(job, data, tmp_path):  # noqa: F811
+    config, _ = job('mmpretrain')
+    first, second = (
+        mmhybrid.train(config, data=data, work_dir=tmp_path / name, seed=0) for name in 'ab'
+    )
+    weights = [read_checkpoint(it.checkpoint)['state_dict'] for it in (first, second)]
+    assert all(torch.equal(weights[0][key], weights[1][key]) for key in weights[0])
+    assert first.metrics == second.metrics
+
+
+@pytest.mark.parametrize(
+    ('call', 'parts'),
+    [
+        (lambda: mmhybrid.train('nowhere.py'), ['nowhere.py']),
+        (lambda: mmhybrid.train('x.py', epochs=3), ['train()', '--epochs']),
+        (lambda: mmhybrid.train('x.py', amp='fp8'), ['train()', 'fp8', 'bf16']),
+        (lambda: mmhybrid.evaluate('x.py'), ['x.py', 'checkpoint']),
+        (lambda: mmhybrid.predict('x.py', 'a.jpg', 'x.pth', score_thr=2), ['score_thr=2']),
+        (lambda: mmhybrid.predict('x.py', np.zeros((4, 4)), 'x.pth'), ['(4, 4)', 'float64']),
+        (lambda: mmhybrid.predict('x.py', 'nowhere.jpg', 'x.pth'), ['nowhere.jpg']),
+        (lambda: mmhybrid.predict('x.py', [3], 'x.pth'), ['int']),
+    ],
+)
+def test_mistakes(call, parts, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError) as error:
+        call()
+    for part in parts:
+        assert part in str(error.value)
