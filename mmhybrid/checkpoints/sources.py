@@ -60,7 +60,8 @@ class OwnSource(Source):
 
     names: frozenset[str]
 
-    def fits(self, keys):
+    def fits(self, keys: frozenset[str]) -> bool:
+        """Return True if half of all names are common and none is another author's."""
         if self.misfits(keys):
             return False
         return 2 * len(self.names & keys) >= len(self.names | keys) > 0
