@@ -9,10 +9,11 @@ nothing, and ends with 1 if a file would change.
 """
 
 import argparse
-import os
 import sys
 
 from _zoo import CLASSIFICATION, CONFIGS, DETECTION, FAMILIES, NAME, ROOT, config_names
+
+from mmhybrid.files import write_file
 
 PUBLISHED = CONFIGS / 'published.yml'
 METAFILES = CONFIGS / 'metafiles'
@@ -78,10 +79,7 @@ def main(argv=None):
             continue
         stale.append(str(path.relative_to(ROOT)))
         if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + '.part')
-            part.write_text(text)
-            os.replace(part, path)
+            write_file(path, text)
     print(f'{"would change" if args.check else "written"}: {", ".join(stale) or "nothing"}')
     return int(args.check and bool(stale))
 

@@ -1,6 +1,5 @@
 """Checkpoints of a training: written whole or not at all, found again, loaded strictly."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -16,9 +15,9 @@ from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, read
 from mmhybrid.engine.health import TrainingError
+from mmhybrid.files import PART, write_atomically
 from mmhybrid.registry import HOOKS
 
-PART = '.part'  # ends the name of a file that is being written
 EXTRA = 'stopped_'  # begins the name of a checkpoint outside the usual intervals
 
 
@@ -27,19 +26,13 @@ class AtomicBackend(LocalBackend):
     """Local files that appear complete: written beside their place, then renamed."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        filepath = Path(filepath)
-        filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = filepath.with_name(filepath.name + PART)
         try:
-            with open(part, 'wb') as file:
+            with write_atomically(filepath) as draft, open(draft, 'wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, filepath)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise CheckpointError(_not_written(filepath, len(obj), error)) from error
+            raise CheckpointError(_not_written(Path(filepath), len(obj), error)) from error
 
 
 def _not_written(path, size, error):
@@ -82,7 +75,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner):
         super().before_train(runner)
         if is_main_process():
-            self._remove(f'*.pth{PART}')  # of a training that was killed while it wrote
+            self._remove(f'*.pth.*{PART}')  # of a training that was killed while it wrote
 
     def save_extra(self, runner, done: int) -> str:
         """Save outside the usual intervals, after ``done`` iterations; in every process.
