@@ -1,7 +1,7 @@
 # Mask R-CNN, ViT-Adapter-T with DeiT weights, COCO 1x: the recipe its authors publish, on 8 GPUs with
 # 2 images each. Their table gives 41.1 box AP and 37.5 mask AP.
 #
-#   torchrun --nproc_per_node 8 tools/train.py configs/vit_adapter/maskrcnn_vitadapter_t.py --launcher pytorch
+#   torchrun --nproc_per_node 8 tools/train.py maskrcnn_vitadapter_t --launcher pytorch
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
     '../_base_/datasets/coco_instance.py',
