@@ -471,8 +471,8 @@ FRONT = f"""
 
 {MADE}
 
-A name is `{{head}}_{{backbone}}_{{size}}[_{{weights}}][_{{schedule}}][_{{data}}]`, of COCO or ADE20K
-where no data is named. Each is there once, and is found by its name alone:
+A name is `{{head}}_{{backbone}}_{{size}}[_{{weights}}][_{{schedule}}][_{{data}}]`, of COCO or
+ADE20K where no data is named. Each is there once, and is found by its name alone:
 
 ```console
 python tools/train.py configs/maskrcnn_vitcomer_b.py
