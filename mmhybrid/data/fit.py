@@ -15,8 +15,8 @@ from mmengine.config import Config
 
 from .coco import DataError, check_class_names, read_categories, read_text
 from .split import split_coco, split_list
+from .suffixes import is_image
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 CLASS_FILE = 'classes.txt'
 PEEK = 8  # masks of a split that are read before a training starts
 WARM_UP = 0.1  # of the training, at most
@@ -98,7 +98,7 @@ def _split(cfg, key, root, parts):
     lines = {}
     for number, name in enumerate(classes):
         for path in sorted((folder / name).rglob('[!.]*')):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
+            if is_image(path):
                 text = path.relative_to(folder).as_posix()
                 lines[text] = f'{text} {number}'
     return split_list(lines, *options)
@@ -219,9 +219,7 @@ def _folder(path, what):
 
 def _only_suffix(folder):
     """The suffix of the images below a folder, which must all have the same."""
-    counts = Counter(
-        path.suffix for path in folder.rglob('[!.]*') if path.suffix.lower() in IMAGE_SUFFIXES
-    )
+    counts = Counter(path.suffix for path in folder.rglob('[!.]*') if is_image(path))
     if not counts:
         raise DataError(f'no images in {folder}: expected files ending in .jpg, .png or alike')
     if len(counts) > 1:

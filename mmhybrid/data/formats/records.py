@@ -10,7 +10,7 @@ import numpy as np
 
 from ..coco import DataError
 from ..findings import Findings, Reading, by, try_to_read
-from ..fit import IMAGE_SUFFIXES
+from ..suffixes import IMAGE_SUFFIXES, is_image
 
 SPLITS = ('train', 'val', 'test')
 # As folders are called; with a year in VOC's, obj_train_data in CVAT's YOLO.
@@ -132,7 +132,7 @@ class ImageIndex:
         for folder in near:
             for start in range(len(parts)):
                 path = folder.joinpath(*parts[start:])
-                if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+                if path.is_file() and is_image(path):
                     return path
         stem = stem or (Path(parts[-1]).stem if parts else '')
         names = self.by_name.get(parts[-1].lower(), []) if parts else []

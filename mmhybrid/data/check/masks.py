@@ -1,0 +1,114 @@
+"""Checks of images with masks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from ..findings import Reading, Split, by, inside, note_image, try_to_read
+from ..fit import check_mask_values
+from ..suffixes import is_image
+from .lists import read_list
+
+
+def check_masks(
+    name: str,
+    images: Path,
+    masks: Path,
+    classes: Sequence[str] | None = None,
+    suffixes: tuple[str | None, str] = (None, '.png'),
+    ignore_index: int = 255,
+    reduce_zero_label: bool = False,
+    list_file: Path | None = None,
+    reading: Reading | None = None,
+) -> Split:
+    """Images and their class maps.
+
+    Args:
+        name: of the split.
+        images, masks: the two folders.
+        classes: class names; None: the values of the masks are counted, whatever they are.
+        suffixes: of images (None: any) and of masks.
+        ignore_index, reduce_zero_label: as in the config.
+        list_file: names without suffix; all images of the folder if None.
+        reading: how images are read.
+    """
+    split = Split(name, f'images in {images}, masks in {masks}', 'pixels')
+    for folder in (images, masks):
+        if not folder.is_dir():
+            split.findings.error(f'folder not found: {folder}')
+    if split.findings.count('error'):
+        return split
+    if list_file is not None:
+        stems = [
+            (stem, inside(images, stem + suffixes[0])) for stem in
+            read_list(list_file, split.findings)
+        ]  # fmt: skip
+    else:
+        paths = sorted(
+            path for path in images.rglob('[!.]*')
+            if (is_image(path) if suffixes[0] is None
+                else path.name.endswith(suffixes[0]))
+        )  # fmt: skip
+        stems = []
+        for path in paths:
+            text = path.relative_to(images).as_posix()
+            stems.append((text[: -len(suffixes[0] or path.suffix)], path))
+    pairs = []
+    for stem, path in stems:
+        if path is None:
+            split.findings.error('file names that lead out of the folder', stem)
+            continue
+        split.names.add(stem)
+        pairs.append((path, masks / f'{stem}{suffixes[1]}'))
+    split.images = len(pairs)
+    if not pairs:
+        split.findings.error(f'no images in {images}')
+    if list_file is None:
+        used = {mask for _, mask in pairs}
+        for mask in sorted(masks.rglob(f'[!.]*{suffixes[1]}')):
+            if mask not in used:
+                split.findings.warning('masks without an image', mask)
+    first = int(reduce_zero_label)
+    labels = {first + i: label for i, label in enumerate(classes or ())}
+    split.counts.update(dict.fromkeys(labels.values(), 0))
+
+    def read(pair):
+        return try_to_read(pair[0]), try_to_read(pair[1], whole=True)
+
+    for (path, mask), (image, class_map) in (reading or Reading()).each(name, pairs, read):
+        good = note_image(split, path, image)
+        if isinstance(class_map, str):
+            split.findings.error(class_map.replace('image', 'mask'), mask)
+            continue
+        pixels, size = class_map['pixels'], class_map['size']
+        if pixels.ndim != 2 or pixels.dtype not in (np.uint8, np.bool_):
+            kind = f'{pixels.shape[2]} channels' if pixels.ndim == 3 else f'{pixels.dtype} pixels'
+            split.findings.error(
+                'masks that are not one channel of one byte a pixel', f'{mask} ({kind})'
+            )
+            continue
+        if good and size != image['size']:
+            split.findings.error(
+                'masks of another size than their image',
+                f'{mask} has {by(size)}, the image {by(image["size"])}',
+            )
+        histogram = np.bincount(pixels.ravel(), minlength=256)
+        values = np.flatnonzero(histogram).tolist()
+        if classes is not None:
+            wrong = check_mask_values(values, len(classes), ignore_index, reduce_zero_label)
+            if wrong:
+                split.findings.error(
+                    f'masks with values that are no class: expected {first} to '
+                    f'{first + len(classes) - 1}, or {ignore_index}',
+                    f'{mask} holds {", ".join(map(str, wrong[:5]))}',
+                )
+        used = [v for v in values if v != ignore_index and not (reduce_zero_label and v == 0)]
+        if not used:
+            split.findings.warning('masks without any class', mask)
+        for value in used:
+            label = labels.get(value) if classes is not None else f'value {value}'
+            if label is not None:
+                split.counts[label] += int(histogram[value])
+                split.in_images[label] += 1
+    return split
