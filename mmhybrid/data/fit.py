@@ -14,8 +14,8 @@ import numpy as np
 from mmengine.config import Config
 
 from .coco import DataError, check_class_names, read_categories, read_text
+from .listing import IMAGE_SUFFIXES, walk
 from .split import split_coco, split_list
-from .suffixes import is_image
 
 CLASS_FILE = 'classes.txt'
 PEEK = 8  # masks of a split that are read before a training starts
@@ -90,17 +90,16 @@ def _split(cfg, key, root, parts):
         folder = root / parts['train_img']
         suffix = parts['img_suffix'] = parts.get('img_suffix') or _only_suffix(folder)
         parts.update(val_img=parts['train_img'], val_mask=parts['train_mask'])
-        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob(f'[!.]*{suffix}'))
+        names = _names_in(folder, suffix)
         return split_list({name: name[: -len(suffix)] for name in names}, *options)
     folder = root / parts['train']
     parts['val'] = parts['train']
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     lines = {}
     for number, name in enumerate(classes):
-        for path in sorted((folder / name).rglob('[!.]*')):
-            if is_image(path):
-                text = path.relative_to(folder).as_posix()
-                lines[text] = f'{text} {number}'
+        for path in walk(folder / name, IMAGE_SUFFIXES):
+            text = path.relative_to(folder).as_posix()
+            lines[text] = f'{text} {number}'
     return split_list(lines, *options)
 
 
@@ -219,7 +218,7 @@ def _folder(path, what):
 
 def _only_suffix(folder):
     """The suffix of the images below a folder, which must all have the same."""
-    counts = Counter(path.suffix for path in folder.rglob('[!.]*') if is_image(path))
+    counts = Counter(path.suffix for path in walk(folder, IMAGE_SUFFIXES))
     if not counts:
         raise DataError(f'no images in {folder}: expected files ending in .jpg, .png or alike')
     if len(counts) > 1:
@@ -231,11 +230,15 @@ def _only_suffix(folder):
     return next(iter(counts))
 
 
+def _names_in(folder, suffix):
+    """The files below a folder that end so, but none that is hidden."""
+    paths = (path for path in walk(folder) if path.name.endswith(suffix))
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
 def _pairs(images, masks, img_suffix, mask_suffix):
     """The masks of all images, sorted."""
-    names = sorted(
-        path.relative_to(images).as_posix() for path in images.rglob(f'[!.]*{img_suffix}')
-    )
+    names = _names_in(images, img_suffix)
     if not names:
         raise DataError(f'no images *{img_suffix} in {images}')
     paths = [masks / (name[: -len(img_suffix)] + mask_suffix) for name in names]
@@ -351,7 +354,10 @@ def _fit_classes(cfg, root, parts):
         raise DataError(f'image_size={size}: expected one number, the side of a square in pixels')
     for dataset, split in _datasets(cfg):
         dataset.update(
-            data_root=str(root), data_prefix=parts[split], metainfo=dict(classes=cfg.classes)
+            data_root=str(root),
+            data_prefix=parts[split],
+            metainfo=dict(classes=cfg.classes),
+            extensions=dataset.get('extensions', IMAGE_SUFFIXES),
         )
         _set_in_steps(dataset.pipeline, ('RandomResizedCrop',), scale=size)
         _set_in_steps(dataset.pipeline, ('ResizeEdge',), scale=round(size * 8 / 7))

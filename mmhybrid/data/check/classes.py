@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..coco import DataError, read_text
-from ..findings import Reading, Split, inside, note_image, shown, try_to_read
-from ..suffixes import is_image
+from ..findings import Findings, Reading, Split, inside, note_image, shown, try_to_read
+from ..listing import IMAGE_SUFFIXES, is_image, walk
 
 
 def check_classes(
@@ -15,6 +15,7 @@ def check_classes(
     root: Path,
     num_classes: int | None = None,
     reading: Reading | None = None,
+    extensions: Sequence[str] = IMAGE_SUFFIXES,
 ) -> Split:
     """Images in one folder a class.
 
@@ -23,6 +24,7 @@ def check_classes(
         root: the folder of the classes' folders.
         num_classes: how many folders there must be; any number if None.
         reading: how images are read.
+        extensions: those that the data set takes.
     """
     split = Split(name, f'a folder a class in {root}', 'images')
     if not root.is_dir():
@@ -33,16 +35,43 @@ def check_classes(
         split.findings.error(f'{len(folders)} folders in {root}: expected {num_classes}')
     if not folders:
         split.findings.error(f'no folders in {root}: expected one for each class')
-    files = []
-    for folder in folders:
-        split.counts[folder.name] = 0
-        for path in sorted(folder.rglob('[!.]*')):
-            if is_image(path):
-                files.append(path)
-                split.counts[folder.name] += 1
-            elif path.is_file():
-                split.findings.warning('files that are no images', path)
+    files, skipped = class_files(folders, extensions)
+    split.counts.update(dict.fromkeys((folder.name for folder in folders), 0))
+    split.counts.update(path.relative_to(root).parts[0] for path in files)
+    report_skipped(split.findings, files, skipped, extensions)
+    split.left_out = sum(map(is_image, skipped))
     return _read_classified(split, root, files, reading)
+
+
+def class_files(
+    folders: Sequence[Path], extensions: Sequence[str]
+) -> tuple[list[Path], list[Path]]:
+    """The files below folders that end as ``extensions`` say, and the others."""
+    taken, others = [], []
+    for folder in folders:
+        for path in walk(folder):
+            (taken if path.name.lower().endswith(tuple(extensions)) else others).append(path)
+    return taken, others
+
+
+def report_skipped(
+    findings: Findings, taken: Sequence[Path], others: Sequence[Path], extensions: Sequence[str]
+) -> None:
+    """Add images of kinds that the data set does not take, and files that are no images."""
+    listed = ' '.join(extensions)
+    images = [path for path in others if is_image(path)]
+    if images and not taken:
+        findings.error(
+            f'none of {len(images)} images ends as the data set wants: {listed}', images[0]
+        )
+    elif images:
+        findings.warning(
+            f'{len(images)} of {len(images) + len(taken)} images are not used, as they do not end '
+            f'as the data set wants: {listed}', images[0]
+        )  # fmt: skip
+    for path in others:
+        if not is_image(path):
+            findings.warning('files that are no images', path)
 
 
 def check_class_list(

@@ -1,7 +1,6 @@
 """Checks of boxes and masks in COCO format."""
 
 import json
-import math
 import os
 import re
 from collections import Counter
@@ -9,7 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..coco import DataError, check_are_text, check_class_names, read_text
-from ..findings import Reading, Split, inside, note_image, shown, try_to_read
+from ..findings import Reading, Split, inside, note_image, numbers_of, shown, try_to_read
+from .objects import count_objects, report_objects, report_scale
 
 
 def check_coco(
@@ -22,6 +22,7 @@ def check_coco(
     *,
     evaluated: bool = False,
     lvis: bool = False,
+    min_size: int = 0,
 ) -> Split:
     """A COCO-format file and the images it names.
 
@@ -34,6 +35,7 @@ def check_coco(
         reading: how images are read.
         evaluated: True if AP is computed on it, which takes more than a training does.
         lvis: as LVIS has it: images by their ``coco_url``, nothing that says what is a crowd.
+        min_size: of the shorter side of an image that is trained on (``filter_cfg``).
     """
     split = Split(name, f'{annotations}, images in {root}', 'boxes')
     content = _read_json(annotations, split.findings)
@@ -87,10 +89,13 @@ def check_coco(
         if not rows:
             split.findings.warning('images without boxes', where)
         for row in rows:
-            split.counts[names[_key(row['category_id'])]] += 1
-            check_box(split.findings, row.get('bbox'), size, where)
+            check_box(split.findings, row.get('bbox'), size, where, empty=evaluated)
             _check_outline(split.findings, row.get('segmentation'), size, where, masks)
-        split.in_images.update({names[_key(row['category_id'])] for row in rows})
+    found = count_objects(tables, classes, masks=masks, evaluated=evaluated, min_size=min_size)
+    split.counts.update(found.counts)
+    split.in_images, split.left_out = found.in_images, sum(found.left_out.values())
+    report_objects(split.findings, found, evaluated=evaluated)
+    report_scale(split.findings, tables, classes)
     expected = {path: _size(images[id_]) for id_, path in paths.items()}
     reading = reading or Reading()
     for path, found in reading.each(name, list(expected), try_to_read):
@@ -159,15 +164,6 @@ def _size(image):
     return size if all(isinstance(side, int) and side > 0 for side in size) else None
 
 
-def _numbers(values):
-    """Finite floats of a list, or None."""
-    try:
-        numbers = [float(value) for value in values if not isinstance(value, (str, bool))]
-    except (TypeError, ValueError, OverflowError):
-        return None
-    return numbers if len(numbers) == len(values) and all(map(math.isfinite, numbers)) else None
-
-
 def _check_entry(findings, row, evaluated, lvis):
     """Check what MMDetection and pycocotools read of an annotation beside box and mask."""
     where = f'image {shown(row["image_id"])}'
@@ -186,15 +182,13 @@ def _check_entry(findings, row, evaluated, lvis):
             'annotations with "id" 0, which lowers AP where it is computed: number them from 1',
             where,
         )
-    area = _numbers([row.get('area')])
+    area = numbers_of([row.get('area')])
     if area is None:
         findings.error(
             'annotations without a number as "area": write the pixels of the mask, or width x '
             'height of the box',
             where,
         )
-    elif area[0] <= 0:
-        findings.warning('annotations with "area" 0, which are not trained on', where)
     if row.get('iscrowd', None if evaluated and not lvis else 0) not in (0, 1):
         findings.error(
             'annotations without 0 or 1 as "iscrowd": write 1 for a crowd in one outline, else 0',
@@ -202,16 +196,17 @@ def _check_entry(findings, row, evaluated, lvis):
         )
 
 
-def check_box(findings, box, size, where):
-    """Check a box (x, y, width, height) in an image of a size."""
-    numbers = _numbers(box)
+def check_box(findings, box, size, where, *, empty=True):
+    """Check a box (x, y, width, height) in an image of a size; ``empty``: report those too."""
+    numbers = numbers_of(box)
     if numbers is None or len(numbers) != 4:
         findings.error('boxes that are not four numbers', f'{box} in {where}')
         return
     x, y, width, height = numbers
     text = f'{box} in {where}'
     if width < 1 or height < 1:
-        findings.warning('boxes of no area, which are not trained on', text)
+        if empty:
+            findings.warning('boxes of no area', text)
     elif size is not None:
         if x >= size[0] or y >= size[1] or x + width <= 0 or y + height <= 0:
             findings.error('boxes outside their image', text)
@@ -225,7 +220,7 @@ def _check_outline(findings, outline, size, where, masks):
             findings.error('boxes without a mask, which this config trains on', where)
     elif isinstance(outline, list):
         for polygon in outline:
-            numbers = _numbers(polygon)
+            numbers = numbers_of(polygon)
             if numbers is None or len(numbers) < 6 or len(numbers) % 2:
                 findings.error('outlines that are not three points or more', where)
     elif isinstance(outline, dict):
@@ -243,7 +238,7 @@ def _check_outline(findings, outline, size, where, masks):
 def _runs(counts):
     """Run lengths as numbers, given so or in COCO's letters; None if they are neither."""
     if not isinstance(counts, str):
-        return _numbers(counts)
+        return numbers_of(counts)
     runs, run, shift = [], 0, 0
     for letter in counts:  # six bits each: one that says whether the number goes on, five of it
         bits = ord(letter) - 48

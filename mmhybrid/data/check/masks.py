@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ..findings import Reading, Split, by, inside, note_image, try_to_read
+from ..findings import Findings, Reading, Split, by, inside, note_image, try_to_read
 from ..fit import check_mask_values
-from ..suffixes import is_image
+from ..listing import is_image, walk
 from .lists import read_list
 
 
@@ -46,10 +46,11 @@ def check_masks(
         ]  # fmt: skip
     else:
         paths = sorted(
-            path for path in images.rglob('[!.]*')
+            path for path in walk(images)
             if (is_image(path) if suffixes[0] is None
                 else path.name.endswith(suffixes[0]))
         )  # fmt: skip
+        report_other_suffixes(split.findings, images, masks, suffixes)
         stems = []
         for path in paths:
             text = path.relative_to(images).as_posix()
@@ -66,7 +67,7 @@ def check_masks(
         split.findings.error(f'no images in {images}')
     if list_file is None:
         used = {mask for _, mask in pairs}
-        for mask in sorted(masks.rglob(f'[!.]*{suffixes[1]}')):
+        for mask in walk(masks, [suffixes[1].lower()]):
             if mask not in used:
                 split.findings.warning('masks without an image', mask)
     first = int(reduce_zero_label)
@@ -112,3 +113,19 @@ def check_masks(
                 split.counts[label] += int(histogram[value])
                 split.in_images[label] += 1
     return split
+
+
+def report_other_suffixes(
+    findings: Findings, images: Path, masks: Path, suffixes: tuple[str | None, str]
+) -> None:
+    """Add the images of a folder that are not used as they end otherwise."""
+    wanted, of_masks = suffixes
+    if wanted is None:
+        return
+    both = images.resolve() == masks.resolve()
+    for path in walk(images):
+        if (
+            is_image(path) and not path.name.endswith(wanted)
+            and not (both and path.name.endswith(of_masks))
+        ):  # fmt: skip
+            findings.warning(f'images that do not end in {wanted}, which are not used', path)

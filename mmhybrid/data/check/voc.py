@@ -4,15 +4,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
-from ..findings import Reading, Split, inside, note_image, try_to_read
+from ..findings import Findings, Reading, Split, inside, note_image, shown, try_to_read
 from .coco import check_box
 from .lists import read_list
+from .objects import DIFFICULT, SMALL, Objects, report_objects
 
 
 def check_voc(
-    name: str, root: Path, list_file: Path, classes: Sequence[str], reading: Reading | None = None
+    name: str,
+    root: Path,
+    list_file: Path,
+    classes: Sequence[str],
+    reading: Reading | None = None,
+    *,
+    evaluated: bool = False,
+    min_box: int = 0,
 ) -> Split:
-    """Boxes as XML: ``Annotations/*.xml`` and ``JPEGImages/*.jpg`` of the names in a list."""
+    """Boxes as XML: ``Annotations/*.xml`` and ``JPEGImages/*.jpg`` of the names in a list.
+
+    ``min_box`` is the least side of a box that is trained on (``bbox_min_size`` of ``filter_cfg``).
+    """
     split = Split(name, f'{list_file}, images in {root / "JPEGImages"}', 'boxes')
     split.counts.update(dict.fromkeys(classes, 0))
     expected = {}
@@ -47,11 +58,61 @@ def check_voc(
             if label not in split.counts:
                 split.findings.warning('boxes of unknown classes, which are not used', label)
                 continue
-            split.counts[label] += 1
             check_box(split.findings, [x0 - 1, y0 - 1, x1 - x0 + 1, y1 - y0 + 1], size, stem)
         if not boxes:
             split.findings.warning('images without boxes', stem)
-        split.in_images.update({label for label, _ in boxes if label in split.counts})
+    objects = count_voc(root, list_file, classes, evaluated=evaluated, min_box=min_box)
+    split.counts.update(objects.counts)
+    split.in_images, split.left_out = objects.in_images, sum(objects.left_out.values())
+    report_objects(split.findings, objects, evaluated=evaluated)
     for path, found in (reading or Reading()).each(name, list(expected), try_to_read):
         note_image(split, path, found, expected[path])
     return split
+
+
+def count_voc(
+    root: Path,
+    list_file: Path,
+    classes: Sequence[str],
+    *,
+    evaluated: bool = False,
+    min_box: int = 0,
+) -> Objects:
+    """Count the objects that MMDetection's ``XMLDataset`` trains on, or that are evaluated.
+
+    What cannot be read is passed over; the arguments are those of ``check_voc``.
+    """
+    found = Objects()
+    for stem in read_list(list_file, Findings()):
+        path = inside(root / 'Annotations', f'{stem}.xml')
+        try:
+            objects = ElementTree.parse(path).getroot().findall('object') if path else []
+        except (OSError, ElementTree.ParseError):
+            continue
+        here = set()
+        for one in objects:
+            label = one.findtext('name')
+            if label not in classes:
+                continue
+            found.total += 1
+            reason = _why_left_out(one, 0 if evaluated else min_box)
+            if reason is None:
+                found.counts[label] += 1
+                here.add(label)
+            else:
+                found.left_out[reason] += 1
+                found.examples.setdefault(reason, f'{shown(label)} in {shown(stem)}')
+        found.in_images.update(here)
+    return found
+
+
+def _why_left_out(one, min_box):
+    if one.findtext('difficult', '0').strip() not in ('0', ''):
+        return DIFFICULT
+    try:
+        x0, y0, x1, y1 = (
+            int(float(one.findtext(f'bndbox/{key}'))) for key in ('xmin', 'ymin', 'xmax', 'ymax')
+        )
+    except (TypeError, ValueError, OverflowError):
+        return 'without four numbers as their box'
+    return SMALL if min(x1 - x0, y1 - y0) < min_box else None
