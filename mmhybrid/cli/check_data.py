@@ -130,11 +130,7 @@ def check_of_dataset(split, dataset, scope):
         return lambda reading: check.check_masks(
             split,
             *source.mask_folders,
-            classes,
-            (source.option('img_suffix', '.jpg'), source.option('seg_map_suffix', '.png')),
-            source.option('ignore_index', 255),
-            source.option('reduce_zero_label', False),
-            listed,
+            *source.mask_options,
             reading,
         )
     if scope == 'mmpretrain':

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from .usage import UsageError, reading
 
+SOFTMAX_HEADS = ('ClsHead', 'LinearClsHead', 'StackedLinearClsHead', 'VisionTransformerClsHead')
+
 
 @reading('the config')
 def check_data(cfg, splits):
@@ -21,6 +23,7 @@ def check_data(cfg, splits):
 
     if DefaultScope.get_current_instance() is None:
         init_default_scope(cfg.default_scope)
+    check_several_classes(cfg.model)
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         for dataset in leaf_datasets(loader['dataset'] if loader else None):
@@ -145,6 +148,17 @@ class Source:
         )
 
     @property
+    def mask_options(self):
+        """Classes, suffixes, ``ignore_index``, ``reduce_zero_label``, and a list of the images."""
+        return (
+            self.classes,
+            (self.option('img_suffix', '.jpg'), self.option('seg_map_suffix', '.png')),
+            self.option('ignore_index', 255),
+            self.option('reduce_zero_label', False),
+            self.listed,
+        )
+
+    @property
     def class_folder(self):
         """The folder of the classes' folders, and a list of its images, if there is one."""
         folder = self.root / (
@@ -176,9 +190,10 @@ def _look(split, source):
             evaluated=not source.trains,
             min_size=source.filtered('min_size'),
         )
-    elif source.scope == 'mmseg' and source.listed is None:
-        suffixes = (source.option('img_suffix', '.jpg'), source.option('seg_map_suffix', '.png'))
-        findings = before.look_at_masks(*source.mask_folders, suffixes)
+    elif source.scope == 'mmseg':
+        findings = before.look_at_masks(
+            *source.mask_folders, *source.mask_options, evaluated=not source.trains
+        )
     elif source.scope == 'mmpretrain':
         folder, listed = source.class_folder
         if listed is None and folder.is_dir():
@@ -233,6 +248,26 @@ def leaf_datasets(dataset):
     if 'dataset' in dataset:
         return leaf_datasets(dataset['dataset'])
     return [dataset]
+
+
+def check_several_classes(node, name='model'):
+    """Raise UsageError for a softmax over one class: it is 1, and nothing is learned."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, (dict, list, tuple)):
+            check_several_classes(value, f'{name}.{key}')
+    if not isinstance(node, dict) or node.get('num_classes') != 1:
+        return
+    losses = node.get('loss_decode') or (
+        node.get('loss') or {} if node.get('type') in SOFTMAX_HEADS else None
+    )
+    if losses is None:
+        return
+    losses = losses if isinstance(losses, (list, tuple)) else [losses]
+    if not any(loss.get('use_sigmoid') for loss in losses):
+        raise UsageError(
+            f'{name}.num_classes=1: a softmax over one class is 1, and nothing is learned. Name '
+            'what is beside it as a class too, for num_classes=2'
+        )
 
 
 def _check_class_count(node, classes, name='model'):

@@ -4,16 +4,25 @@ What would train on nothing, or on something else than was annotated, is refused
 read by their headers. ``tools/check_data.py`` reads everything, with the same functions.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from .check.classes import class_files, report_skipped
-from .check.masks import report_other_suffixes
+from .check.lists import read_list
+from .check.masks import report_other_suffixes, report_sizes, report_values
 from .check.objects import count_objects, report_objects, report_scale
 from .check.voc import count_voc
 from .coco import DataError, read_text
 from .findings import Findings
+from .fit import PEEK, read_mask, some
+from .header import read_header
+from .listing import walk
+
+HEADERS = 2000  # of a split that are read before a training
 
 
 def look_at_coco(
@@ -59,10 +68,49 @@ def look_at_voc(
     return findings
 
 
-def look_at_masks(images: Path, masks: Path, suffixes: tuple[str, str]) -> Findings:
-    """Look at images with masks; the arguments are those of ``check_masks``."""
+def look_at_masks(
+    images: Path,
+    masks: Path,
+    classes: Sequence[str] | None,
+    suffixes: tuple[str, str],
+    ignore_index: int = 255,
+    reduce_zero_label: bool = False,
+    list_file: Path | None = None,
+    *,
+    evaluated: bool = False,
+) -> Findings:
+    """Look at images with masks; the arguments are those of ``check_masks``.
+
+    All masks are read only where the first few hold less than two classes.
+    """
     findings = Findings()
-    report_other_suffixes(findings, images, masks, suffixes)
+    if list_file is None:
+        report_other_suffixes(findings, images, masks, suffixes)
+        names = [
+            path.relative_to(images).as_posix()[: -len(suffixes[0])]
+            for path in walk(images) if path.name.endswith(suffixes[0])
+        ]  # fmt: skip
+    else:
+        names = read_list(list_file, findings)
+    pairs = [(images / (name + suffixes[0]), masks / (name + suffixes[1])) for name in names]
+    for path, mask in some(pairs, HEADERS):
+        try:
+            sizes = read_header(path).shown_size, read_header(mask).size
+        except DataError:  # of which loading it tells, or goes on with the next
+            continue
+        report_sizes(findings, path, mask, *sizes)
+    first = int(reduce_zero_label)
+    wanted = set(range(first, first + len(classes or ()))) - {ignore_index}
+    values: set[int] = set()
+    for _, mask in [*some(pairs, PEEK), *pairs]:
+        if len(values & wanted) > 1:
+            break
+        with contextlib.suppress(DataError):
+            values.update(np.unique(read_mask(mask)).tolist())
+    if values and classes is not None:
+        report_values(
+            findings, values, classes, ignore_index, reduce_zero_label, evaluated=evaluated
+        )
     return findings
 
 

@@ -163,11 +163,12 @@ def _fit_masks(cfg, root, parts):
             images, _folder(root / parts[f'{split}_mask'], f'mask folder of {split}'),
             suffix, parts['mask_suffix'],
         )  # fmt: skip
-    masks = {split: _some(pairs, PEEK) for split, pairs in found.items()}
+    masks = {split: some(pairs, PEEK) for split, pairs in found.items()}
     classes = _class_list(cfg.get('classes'), root, masks['train'], cfg)
     for paths in masks.values():
         for path in paths:
             _check_mask(path, len(classes), cfg.ignore_index, cfg.reduce_zero_label)
+    _check_several(classes, cfg.reduce_zero_label)
     cfg.classes = classes
     palette = cfg.get('palette')
     if palette is not None and len(palette) != len(classes):
@@ -204,6 +205,17 @@ def _fit_masks(cfg, root, parts):
             for head in heads if isinstance(heads, (list, tuple)) else [heads]:
                 head.ignore_index = cfg.ignore_index
     _set_num_classes(model, len(classes))
+
+
+def _check_several(classes, reduce_zero_label):
+    """One class is what every pixel is, and a softmax over it is 1: there is nothing to learn."""
+    if len(classes) == 1:
+        option = ' reduce_zero_label=False' if reduce_zero_label else ''
+        raise DataError(
+            f'one class, {classes[0]}: every pixel would be it, and nothing is learned. Name what '
+            f'is beside it too: --cfg-options classes=background,{classes[0]}{option}, for masks '
+            f'of 0 (background) and 1 ({classes[0]})'
+        )
 
 
 def _folder(path, what):
@@ -251,8 +263,8 @@ def _pairs(images, masks, img_suffix, mask_suffix):
     return paths
 
 
-def _some(items: Sequence, count: int) -> list:
-    """At most ``count`` items, spread evenly."""
+def some(items: Sequence, count: int) -> list:
+    """Return at most ``count`` items, spread evenly."""
     return [items[len(items) * i // count] for i in range(count)] if len(items) > count else items
 
 
@@ -347,6 +359,11 @@ def _fit_classes(cfg, root, parts):
         raise DataError(
             f'{parts["train"]} and {parts["val"]} in {root} have different classes: '
             f'{", ".join(differing[:8])}; a class without images needs an empty folder'
+        )
+    if len(found['train']) == 1:
+        raise DataError(
+            f'{root / parts["train"]} holds one class, {found["train"][0]}: nothing is learned '
+            'without another folder, of images that show none of it'
         )
     cfg.classes = found['train']
     size = cfg.image_size

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -103,3 +104,103 @@ def test_every_kind_of_image_is_trained_on(look, tool, tmp_path, capsys):
     assert 'train: 12 of 16 images are not used' in out
     with pytest.raises(ValueError, match='train: none of 16 images ends as the data set wants'):
         look('linear_cmt_ti_custom', option, 'train_dataloader.dataset.extensions=[.x]')
+
+
+# ---------------------------------------------------------------------------- one class
+
+
+def test_a_softmax_over_one_class(job, tool, tmp_path):
+    config, options = job('mmseg', 'model.decode_head.num_classes=1')
+    with pytest.raises(ValueError, match='model.decode_head.num_classes=1: a softmax over one'):
+        tool('train').main([config, *options])
+    config, options = job('mmpretrain', 'model.head.num_classes=1')
+    with pytest.raises(ValueError, match='model.head.num_classes=1: a softmax over one class'):
+        tool('train').main([config, *options])
+
+
+def test_one_folder_of_a_class(look, tmp_path):
+    draw_classes(tmp_path / 'in', ['.png'])
+    for split in ('train', 'val'):
+        shutil.rmtree(tmp_path / f'in/{split}/aster')
+    with pytest.raises(ValueError, match='holds one class, rose: nothing is learned'):
+        look('linear_cmt_ti_custom', f'data_root={tmp_path / "in"}')
+
+
+# ---------------------------------------------------------------------------- masks
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """A function of a class map (H, W) and options of a photograph: a folder of masks like it."""
+
+    def draw(class_map, count=12, size=None, **save):
+        height, width = class_map.shape
+        for split in ('train', 'val'):
+            for part in ('images', 'annotations'):
+                (tmp_path / 'in' / part / split).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                image = Image.new('RGB', size or (width, height), (20 * i, 60, 90))
+                image.save(tmp_path / f'in/images/{split}/{split}{i}.jpg', **save)
+                Image.fromarray(class_map).save(tmp_path / f'in/annotations/{split}/{split}{i}.png')
+        (tmp_path / 'in/classes.txt').write_text('background\ncrack\n')
+        return tmp_path / 'in'
+
+    return draw
+
+
+SQUARE = np.zeros((48, 64), np.uint8)
+SQUARE[8:24, 10:40] = 1
+
+
+def test_masks_of_black_and_white(look, tool, masks, capsys):
+    root = masks(SQUARE * 255)
+    name, option = 'upernet_cmt_ti_scratch_custom', f'data_root={root}'
+    message = ('of 2 classes the masks hold background alone: 255 stands for "none" '
+               r'\(ignore_index\), crack never occurs and is probably 255')  # fmt: skip
+    with pytest.raises(ValueError, match=f'train: {message}'):
+        look(name, option)
+    assert tool('check_data').main([str(root)]) == 1
+    out = capsys.readouterr().out
+    assert out.count('crack never occurs and is probably 255') == 2
+    (root / 'classes.txt').unlink()
+    assert tool('check_data').main([str(root)]) == 1
+    assert 'the masks hold 0 and 255 alone' in capsys.readouterr().out
+    # Any of the masks may be the one that holds the other class.
+    Image.fromarray(SQUARE).save(root / 'annotations/train/train5.png')
+    assert look(name, option, 'classes=background,crack', splits=['train']) == ''
+    # What the message names makes a folder that trains.
+    (root / 'table.txt').write_text('background 0 0 0\ncrack 255 255 255\n')
+    Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train5.png')
+    out = root.parent / 'out'
+    assert tool('data').main(['convert', str(root), str(out), '--format', 'colours',
+                              '--colours', str(root / 'table.txt')]) == 0  # fmt: skip
+    assert look(name, f'data_root={out}') == ''
+    found = np.asarray(Image.open(out / 'annotations/val/val3.png'))
+    assert np.array_equal(found, SQUARE)
+
+
+def test_zero_that_was_a_class(look, masks):
+    with pytest.raises(ValueError, match='0 stands for "none" by reduce_zero_label=True'):
+        look('upernet_cmt_ti_scratch_custom', f'data_root={masks(SQUARE)}',
+             'reduce_zero_label=True')  # fmt: skip
+
+
+def test_masks_of_another_size(look, masks):
+    name = 'upernet_cmt_ti_scratch_custom'
+    root = masks(SQUARE)
+    assert look(name, f'data_root={root}') == ''
+    Image.fromarray(SQUARE[:40]).save(root / 'annotations/val/val7.png')
+    with pytest.raises(ValueError, match='val: masks of another size than their image: '
+                                         '.*png has 64x40, the image 64x48'):  # fmt: skip
+        look(name, f'data_root={root}')
+
+
+def test_photographs_that_are_turned(look, masks):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    root = masks(SQUARE, exif=exif)
+    with pytest.raises(ValueError, match='another size .* turned by their EXIF entry, masks are'):
+        look('upernet_cmt_ti_scratch_custom', f'data_root={root}')
+    # As the host shows the photograph, so its mask has to be.
+    root = masks(SQUARE.T.copy(), size=(64, 48), exif=exif)
+    assert look('upernet_cmt_ti_scratch_custom', f'data_root={root}') == ''

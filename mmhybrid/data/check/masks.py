@@ -1,6 +1,6 @@
 """Checks of images with masks."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +9,11 @@ from ..findings import Findings, Reading, Split, by, inside, note_image, try_to_
 from ..fit import check_mask_values
 from ..listing import is_image, walk
 from .lists import read_list
+
+AS_NUMBERS = (
+    'write the numbers of the classes, as "mmhybrid.cli.data convert --format colours" does '
+    '(docs/formats.md)'
+)
 
 
 def check_masks(
@@ -74,6 +79,8 @@ def check_masks(
     labels = {first + i: label for i, label in enumerate(classes or ())}
     split.counts.update(dict.fromkeys(labels.values(), 0))
 
+    occurring: set[int] = set()
+
     def read(pair):
         return try_to_read(pair[0]), try_to_read(pair[1], whole=True)
 
@@ -89,11 +96,8 @@ def check_masks(
                 'masks that are not one channel of one byte a pixel', f'{mask} ({kind})'
             )
             continue
-        if good and size != image['size']:
-            split.findings.error(
-                'masks of another size than their image',
-                f'{mask} has {by(size)}, the image {by(image["size"])}',
-            )
+        if good:
+            report_sizes(split.findings, path, mask, image['size'], size)
         histogram = np.bincount(pixels.ravel(), minlength=256)
         values = np.flatnonzero(histogram).tolist()
         if classes is not None:
@@ -104,6 +108,7 @@ def check_masks(
                     f'{first + len(classes) - 1}, or {ignore_index}',
                     f'{mask} holds {", ".join(map(str, wrong[:5]))}',
                 )
+        occurring.update(values)
         used = [v for v in values if v != ignore_index and not (reduce_zero_label and v == 0)]
         if not used:
             split.findings.warning('masks without any class', mask)
@@ -112,7 +117,72 @@ def check_masks(
             if label is not None:
                 split.counts[label] += int(histogram[value])
                 split.in_images[label] += 1
+    if reading is None or reading.sample is None or reading.sample >= len(pairs):
+        report_values(
+            split.findings,
+            occurring,
+            classes,
+            ignore_index,
+            reduce_zero_label,
+            evaluated=name != 'train',
+        )
     return split
+
+
+def report_values(
+    findings: Findings,
+    values: Collection[int],
+    classes: Sequence[str] | None,
+    ignore_index: int = 255,
+    reduce_zero_label: bool = False,
+    *,
+    evaluated: bool = False,
+) -> None:
+    """Add an error if the masks of a split hold one class of several, or none.
+
+    Where they are evaluated it is a warning: a few images may show one class.
+
+    Args:
+        findings: where it is added.
+        values: all that the masks hold.
+        classes, ignore_index, reduce_zero_label: as in the config; without classes the values 0
+            and 255 alone are what is looked for.
+    """
+    if classes is None:
+        if set(values) == {0, 255}:
+            findings.error(
+                f'the masks hold 0 and 255 alone, and 255 stands for "none": {AS_NUMBERS}'
+            )
+        return
+    first = int(reduce_zero_label)
+    found = [name for i, name in enumerate(classes, first) if i in values and i != ignore_index]
+    if len(found) > 1 or len(classes) < 2:
+        return
+    missing = [name for name in classes if name not in found]
+    text = f'of {len(classes)} classes the masks hold {found[0] if found else "none"} alone'
+    if ignore_index in values and len(missing) == 1:
+        text += (
+            f': {ignore_index} stands for "none" (ignore_index), {missing[0]} never occurs and is '
+            f'probably {ignore_index}; {AS_NUMBERS}'
+        )
+    elif ignore_index in values:
+        text += f'; {ignore_index} stands for "none" (ignore_index)'
+    if reduce_zero_label and 0 in values:
+        text += '; 0 stands for "none" by reduce_zero_label=True, which is for classes from 1 on'
+    (findings.warning if evaluated else findings.error)(text)
+
+
+def report_sizes(findings: Findings, path: Path, mask: Path, size: tuple, of_mask: tuple) -> None:
+    """Add an error if a mask is of another size than its image, as the hosts turn it."""
+    if size == of_mask:
+        return
+    what = 'masks of another size than their image'
+    if size == of_mask[::-1]:
+        what += (
+            '; photographs are turned by their EXIF entry, masks are not: turn either, and save '
+            'the photograph without the entry'
+        )
+    findings.error(what, f'{mask} has {by(of_mask)}, the image {by(size)}')
 
 
 def report_other_suffixes(
