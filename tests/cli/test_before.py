@@ -1,0 +1,206 @@
+"""What would train on nothing, or on something else, is said before the first step."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmhybrid.cli.arguments import argument_parser
+from mmhybrid.cli.config import load_config
+from mmhybrid.cli.datasets import check_data
+
+from .conftest import CONFIGS
+
+
+@pytest.fixture
+def look(tool, capsys):
+    """A function of a config and options: its training and validation data are looked at.
+
+    It returns what is printed.
+    """
+
+    def run(name, *options, splits=('train', 'val')):
+        arguments = [str(CONFIGS / f'{name}.py'), '--cfg-options', *options]
+        cfg = load_config(argument_parser('').parse_args(arguments))
+        capsys.readouterr()
+        check_data(cfg, splits)
+        lines = capsys.readouterr().out.splitlines()
+        return '\n'.join(line for line in lines if 'Could not import' not in line)
+
+    return run
+
+
+@pytest.fixture
+def root(data, tmp_path):
+    """A copy of the demo folder, to be spoilt."""
+    return shutil.copytree(data, tmp_path / 'demo')
+
+
+def change(root, split, do):
+    """Apply ``do`` to the annotations of a split; return how many there are."""
+    file = root / f'annotations/instances_{split}.json'
+    content = json.loads(file.read_text())
+    for number, row in enumerate(content['annotations']):
+        do(number, row)
+    file.write_text(json.dumps(content))
+    return len(content['annotations'])
+
+
+# ---------------------------------------------------------------------------- what is left out
+
+
+@pytest.mark.parametrize('name', ['retinanet_cmt_ti_custom', 'maskrcnn_cmt_ti_scratch_custom'])
+def test_objects_that_no_model_gets(look, root, name):
+    assert look(name, f'data_root={root}') == ''
+    count = change(root, 'train', lambda i, row: row.update(iscrowd=1))
+    with pytest.raises(ValueError, match=f'train: none of {count} boxes is trained on: {count} '
+                                         'marked "iscrowd": 1; write'):  # fmt: skip
+        look(name, f'data_root={root}')
+    change(root, 'train', lambda i, row: row.update(iscrowd=0, ignore=int(i > 0)))
+    out = look(name, f'data_root={root}')
+    assert f'train: {count - 1} of {count} boxes are not trained on: ' in out
+    change(root, 'train', lambda i, row: row.update(ignore=0))
+    assert look(name, f'data_root={root}') == ''
+    count = change(root, 'val', lambda i, row: row.update(iscrowd=1))
+    with pytest.raises(ValueError, match=f'val: none of {count} boxes is evaluated'):
+        look(name, f'data_root={root}')
+
+
+def test_boxes_between_0_and_1(look, root):
+    change(root, 'train', lambda i, row: row.update(bbox=[0.1, 0.2, 0.3, 0.4]))
+    with pytest.raises(ValueError, match='as shares of the sides of their image: write pixels'):
+        look('retinanet_cmt_ti_custom', f'data_root={root}')
+
+
+def draw_classes(root, suffixes):
+    for split in ('train', 'val'):
+        for name in ('aster', 'rose'):
+            (root / split / name).mkdir(parents=True)
+            for i, suffix in enumerate(suffixes):
+                image = Image.new('RGB', (40, 40), (30 * i, 40 * len(name), 60 * len(split) - 100))
+                image.save(root / split / name / f'{i}{suffix}')
+
+
+def test_every_kind_of_image_is_trained_on(look, tool, tmp_path, capsys):
+    from mmengine.registry import DATASETS, init_default_scope
+
+    suffixes = ('.png', '.webp', '.tiff', '.JPEG', '.gif', '.jfif', '.ppm', '.jp2')
+    draw_classes(tmp_path / 'in', suffixes)
+    option = f'data_root={tmp_path / "in"}'
+    assert look('linear_cmt_ti_custom', option) == ''
+    arguments = [str(CONFIGS / 'linear_cmt_ti_custom.py'), '--cfg-options', option]
+    cfg = load_config(argument_parser('').parse_args(arguments))
+    init_default_scope('mmpretrain')
+    dataset = DATASETS.build(cfg.train_dataloader.dataset)
+    assert len(dataset) == 16
+    for index in range(16):  # OpenCV reads each
+        assert dataset[index]['inputs'].shape == (3, 224, 224)
+    assert tool('check_data').main(arguments) == 0
+    assert '16 images' in capsys.readouterr().out
+    # A config of the host's own data set takes fewer.
+    out = look('linear_cmt_ti_custom', option, 'train_dataloader.dataset.extensions=.png,.ppm')
+    assert 'train: 12 of 16 images are not used' in out
+    with pytest.raises(ValueError, match='train: none of 16 images ends as the data set wants'):
+        look('linear_cmt_ti_custom', option, 'train_dataloader.dataset.extensions=[.x]')
+
+
+# ---------------------------------------------------------------------------- one class
+
+
+def test_a_softmax_over_one_class(job, tool, tmp_path):
+    config, options = job('mmseg', 'model.decode_head.num_classes=1')
+    with pytest.raises(ValueError, match='model.decode_head.num_classes=1: a softmax over one'):
+        tool('train').main([config, *options])
+    config, options = job('mmpretrain', 'model.head.num_classes=1')
+    with pytest.raises(ValueError, match='model.head.num_classes=1: a softmax over one class'):
+        tool('train').main([config, *options])
+
+
+def test_one_folder_of_a_class(look, tmp_path):
+    draw_classes(tmp_path / 'in', ['.png'])
+    for split in ('train', 'val'):
+        shutil.rmtree(tmp_path / f'in/{split}/aster')
+    with pytest.raises(ValueError, match='holds one class, rose: nothing is learned'):
+        look('linear_cmt_ti_custom', f'data_root={tmp_path / "in"}')
+
+
+# ---------------------------------------------------------------------------- masks
+
+
+@pytest.fixture
+def masks(tmp_path):
+    """A function of a class map (H, W) and options of a photograph: a folder of masks like it."""
+
+    def draw(class_map, count=12, size=None, **save):
+        height, width = class_map.shape
+        for split in ('train', 'val'):
+            for part in ('images', 'annotations'):
+                (tmp_path / 'in' / part / split).mkdir(parents=True, exist_ok=True)
+            for i in range(count):
+                image = Image.new('RGB', size or (width, height), (20 * i, 60, 90))
+                image.save(tmp_path / f'in/images/{split}/{split}{i}.jpg', **save)
+                Image.fromarray(class_map).save(tmp_path / f'in/annotations/{split}/{split}{i}.png')
+        (tmp_path / 'in/classes.txt').write_text('background\ncrack\n')
+        return tmp_path / 'in'
+
+    return draw
+
+
+SQUARE = np.zeros((48, 64), np.uint8)
+SQUARE[8:24, 10:40] = 1
+
+
+def test_masks_of_black_and_white(look, tool, masks, capsys):
+    root = masks(SQUARE * 255)
+    name, option = 'upernet_cmt_ti_scratch_custom', f'data_root={root}'
+    message = ('of 2 classes the masks hold background alone: 255 stands for "none" '
+               r'\(ignore_index\), crack never occurs and is probably 255')  # fmt: skip
+    with pytest.raises(ValueError, match=f'train: {message}'):
+        look(name, option)
+    assert tool('check_data').main([str(root)]) == 1
+    out = capsys.readouterr().out
+    assert out.count('crack never occurs and is probably 255') == 2
+    (root / 'classes.txt').unlink()
+    assert tool('check_data').main([str(root)]) == 1
+    assert 'the masks hold 0 and 255 alone' in capsys.readouterr().out
+    # Any of the masks may be the one that holds the other class.
+    Image.fromarray(SQUARE).save(root / 'annotations/train/train5.png')
+    assert look(name, option, 'classes=background,crack', splits=['train']) == ''
+    # What the message names makes a folder that trains.
+    (root / 'table.txt').write_text('background 0 0 0\ncrack 255 255 255\n')
+    Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train5.png')
+    out = root.parent / 'out'
+    assert tool('data').main(['convert', str(root), str(out), '--format', 'colours',
+                              '--colours', str(root / 'table.txt')]) == 0  # fmt: skip
+    assert look(name, f'data_root={out}') == ''
+    found = np.asarray(Image.open(out / 'annotations/val/val3.png'))
+    assert np.array_equal(found, SQUARE)
+
+
+def test_zero_that_was_a_class(look, masks):
+    with pytest.raises(ValueError, match='0 stands for "none" by reduce_zero_label=True'):
+        look('upernet_cmt_ti_scratch_custom', f'data_root={masks(SQUARE)}',
+             'reduce_zero_label=True')  # fmt: skip
+
+
+def test_masks_of_another_size(look, masks):
+    name = 'upernet_cmt_ti_scratch_custom'
+    root = masks(SQUARE)
+    assert look(name, f'data_root={root}') == ''
+    Image.fromarray(SQUARE[:40]).save(root / 'annotations/val/val7.png')
+    with pytest.raises(ValueError, match='val: masks of another size than their image: '
+                                         '.*png has 64x40, the image 64x48'):  # fmt: skip
+        look(name, f'data_root={root}')
+
+
+def test_photographs_that_are_turned(look, masks):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    root = masks(SQUARE, exif=exif)
+    with pytest.raises(ValueError, match='another size .* turned by their EXIF entry, masks are'):
+        look('upernet_cmt_ti_scratch_custom', f'data_root={root}')
+    # As the host shows the photograph, so its mask has to be.
+    root = masks(SQUARE.T.copy(), size=(64, 48), exif=exif)
+    assert look('upernet_cmt_ti_scratch_custom', f'data_root={root}') == ''
