@@ -202,9 +202,7 @@ class ViT(Backbone):
     arch_type = ViTArch
     arch_settings = {
         **SIZES,
-        'deit_t_distilled': SIZES['t'] | dict(dist_token=True),
-        'deit_s_distilled': SIZES['s'] | dict(dist_token=True),
-        'deit_b_distilled': SIZES['b'] | dict(dist_token=True),
+        **{f'deit_{size}_distilled': SIZES[size] | dict(dist_token=True) for size in 'tsb'},
         'beit_b': SIZES['b'] | BEIT,
         'beit_l': SIZES['l'] | BEIT | dict(layer_scale=1e-5),
         **{f'dinov2_{size}': SIZES[size] | DINOV2 for size in 'sbl'},
