@@ -137,7 +137,8 @@ def _waiting_gradients(runner) -> dict[str, torch.Tensor]:
 
     Of several processes it is their mean.
     """
-    wrapper, gradients = runner.optim_wrapper, {}
+    gradients: dict[str, torch.Tensor] = {}
+    wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return gradients
     parameters = dict(_unwrapped(runner.model).named_parameters())
@@ -171,12 +172,12 @@ def latest_checkpoint(work_dir: str | Path, report: Callable[[str], None] = prin
 
     Unreadable ones (left by a program that writes in place) are skipped and reported.
     """
-    found = {}
+    found: dict[Path, tuple[int, int]] = {}
     for path in Path(work_dir).glob('*.pth'):
         match = re.fullmatch(rf'(?:{EXTRA})?(?:epoch|iter)_(\d+)\.pth', path.name)
         if match:
             found[path] = (path.stat().st_mtime_ns, int(match[1]))
-    for path in sorted(found, key=found.get, reverse=True):
+    for path in sorted(found, key=found.__getitem__, reverse=True):
         try:
             read_checkpoint(path)
         except CheckpointError as error:
