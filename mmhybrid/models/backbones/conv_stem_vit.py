@@ -105,10 +105,7 @@ class ConvStemViTArch(ViTSize):
         "norms of the stem; the paper tries ``dict(type='LN2d')`` too", dict(type='BN')
     )
     patch_size: int = option('stride of the whole stem', 16)
-    pretrain_size: int = option(
-        'side in pixels of the image for which positions are learned, which are resized for others',
-        224,
-    )
+    pretrain_size: int = option('side in pixels of the image for which positions are learned', 224)
     class_token: bool = option('put a class token before the patches', True)
     norm_cfg: dict = option('the layer norms', dict(type='LN', eps=1e-5))
 
