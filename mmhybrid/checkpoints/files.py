@@ -310,12 +310,15 @@ def _from_url(url):
 
 def _from_name(name):
     official = OFFICIAL_FILES[name]
+    if official.refusal:
+        raise CheckpointError(f'{name}: {official.refusal}')
     path = cache_folder() / official.file_name
     if not path.exists():
         if official.url is None:
+            other = f'; {official.other} can be had at once' if official.other else ''
             raise CheckpointError(
                 f'{name} is given out by its authors on request, at {official.request}. Put the '
-                f'file {official.file_name} into {path.parent}, or give its path'
+                f'file {official.file_name} into {path.parent}, or give its path{other}'
             )
         download(official.url, path, sha256=official.sha256)
     return path, official.sha256

@@ -3,6 +3,7 @@
 import logging
 import re
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 
@@ -11,6 +12,7 @@ from .errors import CheckpointError
 from .files import locate, read
 from .fit_vit import Fitted, advise_vit, describe_vit, find_vits, fit_input_channels, fit_vit
 from .folders import read_config
+from .names import find_licence
 from .report import LISTED, LoadReport, listing
 from .resize import EXTRA_CHANNELS, PATCH_RESIZES
 from .sources import convert, find_weights
@@ -39,7 +41,8 @@ def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **opt
 
     Args:
         model: the module to fill.
-        checkpoint: a path, an address, or a name of ``OFFICIAL_FILES`` ('dinov2_vitb14_reg4').
+        checkpoint: a path of a file or folder, an address ('hf://ORG/NAME' too), or a name of
+            ``OFFICIAL_FILES`` ('dinov2_vitb14_reg4').
         parts: family of checkpoints -> prefix of the submodule that such a checkpoint fills, for
             example ``{'vit': 'vit.', 'vit_comer': ''}``. All names under the prefix must be
             filled; all others are left at their initialisation, and reported.
@@ -54,11 +57,20 @@ def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **opt
         CheckpointError: the file cannot be had or read, or does not fit. Nothing was loaded.
         TypeError: an unknown option.
     """
+    logger = logger or logging.getLogger('mmhybrid')
     path = locate(checkpoint, sha256=sha256)
+    _say_licence(str(checkpoint), logger)
     options = dict(config=read_config(path)) | options
     report = load_weights(model, read(path), parts=parts, file=str(path), **options)
-    (logger or logging.getLogger('mmhybrid')).info('%s', report)
+    logger.info('%s', report)
     return report
+
+
+@cache
+def _say_licence(checkpoint, logger):
+    """Log the terms that bind the use of weights, once for each."""
+    if licence := find_licence(checkpoint):
+        logger.warning('%s: the weights are under %s', checkpoint, licence)
 
 
 def load_weights(

@@ -60,7 +60,8 @@ class OwnSource(Source):
 
     names: frozenset[str]
 
-    def fits(self, keys):
+    def fits(self, keys: frozenset[str]) -> bool:
+        """Return True if half of all names are common and none is another author's."""
         if self.misfits(keys):
             return False
         return 2 * len(self.names & keys) >= len(self.names | keys) > 0
@@ -234,7 +235,7 @@ SOURCES = (
         parts=(ATTENTION, r'attn\.qkv\.bias_mask', MLP, r'mlp\.w[123]\.', r'ls[12]\.'),
         needs=(r'storage_tokens$|rope_embed\.|.*\.qkv\.bias_mask|.*\.mlp\.w1\.',),
         forbids=(r'pos_embed$', r'fc_norm\.'),
-        unused=r'mask_token$|(cls_norm|local_cls_norm|head)\.',
+        unused=r'mask_token$|(cls_norm|local_cls_norm|head|projectors)\.',  # EUPE has the last
     ),
     plain_vit_source(  # timm's RoPE ViTs of other trainings have no class token, and fc_norm
         'DINOv3 (timm)', plain_vit.convert_timm_dinov3,

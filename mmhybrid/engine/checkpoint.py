@@ -15,6 +15,7 @@ from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, read
 from mmhybrid.engine.health import TrainingError
+from mmhybrid.engine.load_from import HINT, compare_load_from
 from mmhybrid.files import PART, write_atomically
 from mmhybrid.registry import HOOKS
 
@@ -58,8 +59,11 @@ class AtomicCheckpointHook(CheckpointHook):
     before it writes the next. Weights that are not finite numbers are never saved, so they never
     take the place of good ones. Gradients that wait to be accumulated further are saved too.
 
+    A file that ``load_from`` names is compared with the model before mmengine loads what fits: what
+    it fills in part is reported.
+
     Raises:
-        CheckpointError: the file could not be written.
+        CheckpointError: the file could not be written, or ``load_from`` fits nothing of the model.
         TrainingError: the weights are not finite numbers.
     """
 
@@ -98,6 +102,10 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint['gradients'] = self.gradients
 
     def after_load_checkpoint(self, runner, checkpoint):
+        if not runner._resume and runner._load_from is not None:
+            report = compare_load_from(_unwrapped(runner.model), checkpoint, str(runner._load_from))
+            if report:
+                runner.logger.warning(report)
         gradients = checkpoint.get('gradients', {}) if runner._resume else {}
         if not gradients:
             return
@@ -256,8 +264,12 @@ def check_weights(model: nn.Module, path: str | Path) -> tuple[dict, dict]:
     if problems:
         raise CheckpointError(
             f'{path} is not a checkpoint of this {type(model).__name__} '
-            f'({len(expected)} weights). ' + '. '.join(problems) + '. '
-            'Give the config it was trained with (a copy lies in its work dir)'
+            f'({len(expected)} weights). {". ".join(problems)}. '
+            + (
+                'Give the config it was trained with (a copy lies in its work dir)'
+                if any(k in expected and given[k].shape == expected[k].shape for k in given)
+                else HINT
+            )
         )
     return given, checkpoint['meta']
 

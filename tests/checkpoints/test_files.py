@@ -320,7 +320,7 @@ def test_other_addresses():
 
 def test_official_names(cache):
     for name, official in OFFICIAL_FILES.items():
-        assert official.file_name.endswith(('.pth', '.safetensors'))
+        assert official.file_name.endswith(('.pth', '.pt', '.safetensors'))
         assert official.url or official.request
         if official.url:
             # timm's files are all of one name, each in a folder of its own.
