@@ -393,8 +393,7 @@ class CMT(Backbone):
         count = len(arch.depths)
         self.check_frozen_stages(count)
         self.depths = tuple(arch.depths)
-        self.strides = arch.strides
-        self.size_divisor = arch.size_divisor
+        self.strides, self.size_divisor = arch.strides, arch.size_divisor
         norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
 
         self.stem = None

@@ -198,8 +198,7 @@ class ConvStemViT(Backbone):
         self.check_frozen_stages(arch.depth, 'blocks')
         dims, side = arch.embed_dims, arch.pretrain_size // arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
-        self.patch_size = arch.patch_size
-        self.position_grid = (side, side)
+        self.patch_size, self.position_grid = arch.patch_size, (side, side)
         self.num_prefix_tokens = self.num_prefix_positions = int(arch.class_token)
         self.final_norm = final_norm
         windows = window_per_block(windows, arch.depth, class_token=arch.class_token)
