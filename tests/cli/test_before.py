@@ -204,3 +204,37 @@ def test_photographs_that_are_turned(look, masks):
     # As the host shows the photograph, so its mask has to be.
     root = masks(SQUARE.T.copy(), size=(64, 48), exif=exif)
     assert look('upernet_cmt_ti_scratch_custom', f'data_root={root}') == ''
+
+
+# ---------------------------------------------------------------------------- values of images
+
+
+def test_images_of_16_bits(look, tool, root, capsys):
+    for path in (root / 'images').rglob('*.jpg'):
+        Image.fromarray(np.asarray(Image.open(path).convert('L')).astype(np.uint16)).save(
+            path, format='PNG'
+        )
+    name, option = 'retinanet_cmt_ti_custom', f'data_root={root}'
+    with pytest.raises(ValueError, match='train: 4 of 4 images have 16-bit .* read as 0 to 0 of'):
+        look(name, option)
+    assert tool('check_data').main([str(root)]) == 1
+    assert '4 of 4 images have 16-bit integer values' in capsys.readouterr().out
+    for file in (root / 'images').rglob('*.jpg'):  # by the name that it has, a JPEG cannot be deep
+        file.rename(file.with_suffix('.png'))
+    for split in ('train', 'val'):
+        file = root / f'annotations/instances_{split}.json'
+        file.write_text(file.read_text().replace('.jpg', '.png'))
+    assert tool('data').main(['to8bit', str(root), f'{root}-8']) == 0
+    out = capsys.readouterr().out
+    assert '6 images written with 8 bits' in out and 'other images for the model: --range' in out
+    assert look(name, f'data_root={root}-8') == ''
+
+
+def test_photographs_that_are_turned_under_boxes(look, root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in (root / 'images/train').iterdir():
+        Image.open(path).save(path, exif=exif)
+    out = look('retinanet_cmt_ti_custom', f'data_root={root}')
+    assert 'train: images of another size than annotated (4): ' in out
+    assert 'has 64x96, annotated 96x64' in out

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..coco import DataError, read_text
+from ..depth import headers_of, report_depth
 from ..findings import Findings, Reading, Split, inside, note_image, shown, try_to_read
 from ..listing import IMAGE_SUFFIXES, is_image, walk
 
@@ -121,6 +122,7 @@ def _read_classified(split, root, files, reading):
     split.names = {
         os.path.splitext(path.relative_to(root).as_posix())[0] for path in files
     }  # fmt: skip
+    report_depth(split.findings, headers_of(files))
     for path, found in (reading or Reading()).each(split.name, files, try_to_read):
         note_image(split, path, found)
     return split

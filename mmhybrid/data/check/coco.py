@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..coco import DataError, check_are_text, check_class_names, read_text
+from ..depth import headers_of, report_depth
 from ..findings import Reading, Split, inside, note_image, numbers_of, shown, try_to_read
 from .objects import count_objects, report_objects, report_scale
 
@@ -96,6 +97,7 @@ def check_coco(
     split.in_images, split.left_out = found.in_images, sum(found.left_out.values())
     report_objects(split.findings, found, evaluated=evaluated)
     report_scale(split.findings, tables, classes)
+    report_depth(split.findings, headers_of(list(paths.values())))
     expected = {path: _size(images[id_]) for id_, path in paths.items()}
     reading = reading or Reading()
     for path, found in reading.each(name, list(expected), try_to_read):
