@@ -15,6 +15,7 @@ from .check.classes import class_files, report_skipped
 from .check.lists import read_list
 from .check.masks import report_other_suffixes, report_sizes, report_values
 from .check.objects import count_objects, report_objects, report_scale
+from .check.outlines import report_outlines
 from .check.voc import count_voc
 from .coco import DataError, read_text
 from .depth import headers_of, report_depth
@@ -51,6 +52,7 @@ def look_at_coco(
         found = count_objects(content, classes, masks=masks, evaluated=evaluated, min_size=min_size)
         report_objects(findings, found, evaluated=evaluated)
         report_scale(findings, content, classes)
+        report_outlines(findings, content, classes, masks=masks)
     return findings
 
 

@@ -238,3 +238,28 @@ def test_photographs_that_are_turned_under_boxes(look, root):
     out = look('retinanet_cmt_ti_custom', f'data_root={root}')
     assert 'train: images of another size than annotated (4): ' in out
     assert 'has 64x96, annotated 96x64' in out
+
+
+# ---------------------------------------------------------------------------- outlines
+
+
+def test_objects_without_outlines(look, tool, root, capsys):
+    masks, boxes = 'maskrcnn_cmt_ti_scratch_custom', 'retinanet_cmt_ti_custom'
+    option = f'data_root={root}'
+    count = change(root, 'train', lambda i, row: row.update(segmentation=[]) if i % 2 else None)
+    with pytest.raises(ValueError, match=f'train: {count // 2} of {count} objects have no outline'):
+        look(masks, option)
+    assert look(boxes, option) == ''
+    assert tool('check_data').main([str(root)]) == 0
+    assert f'{count // 2} of {count} objects have no outline' in capsys.readouterr().out
+
+
+def test_corners_in_the_place_of_sides(look, root):
+    def corners(i, row):
+        x, y, width, height = row['bbox']
+        row['bbox'] = [x, y, x + width, y + height]
+
+    change(root, 'train', corners)
+    for name in ('retinanet_cmt_ti_custom', 'maskrcnn_cmt_ti_scratch_custom'):
+        with pytest.raises(ValueError, match='boxes are not those of their outlines; they look'):
+            look(name, f'data_root={root}')
