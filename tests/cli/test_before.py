@@ -263,3 +263,30 @@ def test_corners_in_the_place_of_sides(look, root):
     for name in ('retinanet_cmt_ti_custom', 'maskrcnn_cmt_ti_scratch_custom'):
         with pytest.raises(ValueError, match='boxes are not those of their outlines; they look'):
             look(name, f'data_root={root}')
+
+
+# ---------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'message'),
+    [
+        ('upernet_cmt_ti_custom', 'mask_folder.train_masks', "'train_masks', but 'train_mask'"),
+        ('retinanet_cmt_ti_custom', 'coco_folder.train_annn', "no 'train_annn', but 'train_ann'"),
+        ('retinanet_cmt_ti_custom', 'coco_folder.val_fraktion', "but 'val_fraction'"),
+        ('linear_cmt_ti_custom', 'class_folder.validation', "no 'validation', but 'val'"),
+        ('linear_cmt_ti_custom', 'class_folder.x', 'it has train, val, val_fraction, val_seed'),
+    ],
+)  # fmt: skip
+def test_keys_that_nothing_reads(look, tmp_path, name, option, message):
+    with pytest.raises(ValueError, match=f'{option}=...: .*{message}'):
+        look(name, f'data_root={tmp_path}', f'{option}=x')
+
+
+def test_a_key_of_a_config_of_ones_own(tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        f"_base_ = '{CONFIGS}/retinanet_cmt_ti_custom.py'\ncoco_folder = dict(train_image='x')\n"
+    )
+    arguments = [str(tmp_path / 'mine.py'), '--cfg-options', f'data_root={tmp_path}']
+    with pytest.raises(ValueError, match="no 'train_image', but 'train_img'"):
+        load_config(argument_parser('').parse_args(arguments))
