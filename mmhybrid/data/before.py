@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .check.classes import class_files, report_skipped
+from .check.classes import class_files, report_names, report_skipped
 from .check.lists import read_list
 from .check.masks import report_other_suffixes, report_sizes, report_values
 from .check.objects import count_objects, report_objects, report_scale
@@ -21,7 +21,7 @@ from .coco import DataError, read_text
 from .depth import headers_of, report_depth
 from .findings import Findings, by, inside
 from .fit import PEEK, read_mask, some
-from .listing import walk
+from .listing import folder_names, walk
 
 HEADERS = 2000  # of a split that are read before a training
 
@@ -137,10 +137,13 @@ def look_at_masks(
     return findings
 
 
-def look_at_classes(root: Path, extensions: Sequence[str]) -> Findings:
+def look_at_classes(
+    root: Path, extensions: Sequence[str], names: Sequence[str] | None = None
+) -> Findings:
     """Look at a folder a class; the arguments are those of ``check_classes``."""
     findings = Findings()
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = [root / name for name in folder_names(root)]
+    report_names(findings, root, names)
     taken, others = class_files(folders, extensions)
     report_skipped(findings, taken, others, extensions)
     report_depth(findings, headers_of(some(taken, HEADERS)))

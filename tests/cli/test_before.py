@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmhybrid.cli.arguments import argument_parser
 from mmhybrid.cli.config import load_config
-from mmhybrid.cli.datasets import check_data
+from mmhybrid.cli.datasets import check_data, classes_of
 
 from .conftest import CONFIGS
 
@@ -290,3 +291,102 @@ def test_a_key_of_a_config_of_ones_own(tmp_path):
     arguments = [str(tmp_path / 'mine.py'), '--cfg-options', f'data_root={tmp_path}']
     with pytest.raises(ValueError, match="no 'train_image', but 'train_img'"):
         load_config(argument_parser('').parse_args(arguments))
+
+
+# ---------------------------------------------------------------------------- names of classes
+
+
+def trained(tmp_path, classes, model):
+    """A checkpoint of a model that was trained on classes."""
+    path = tmp_path / 'trained.pth'
+    meta = dict(dataset_meta=dict(classes=classes))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return str(path)
+
+
+@pytest.fixture
+def model_of(tool):
+    """A function of a config file and options: its model."""
+
+    def build(config, options):
+        from mmengine.registry import MODELS, init_default_scope
+
+        cfg = load_config(argument_parser('').parse_args([config, *options]))
+        init_default_scope(cfg.default_scope)
+        return MODELS.build(cfg.model)
+
+    return build
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_a_checkpoint_of_other_classes(scope, job, tool, model_of, tmp_path, capsys):
+    config, options = job(scope)
+    cfg = load_config(argument_parser('').parse_args([config, *options]))
+    names = classes_of(cfg, 'test')
+    assert len(names) > 4 and classes_of(cfg, 'train') == names
+    swapped = [names[1], names[0], *names[2:]]
+    others = ['x', *names[1:]]
+    model = model_of(config, options)
+    work = ['--work-dir', str(tmp_path / 'w')]
+    path = trained(tmp_path, swapped, model)
+    with pytest.raises(ValueError, match='numbers the classes in another order than the data'):
+        tool('test').main([config, path, *options, *work])
+    path = trained(tmp_path, others, model)
+    with pytest.raises(ValueError, match='other classes than the data has\n  checkpoint: x, '):
+        tool('train').main([config, '--resume', path, *options, *work])
+    # What is predicted has the names of the checkpoint.
+    picture = tmp_path / 'a.png'
+    Image.new('RGB', (96, 64)).save(picture)
+    capsys.readouterr()
+    tool('infer').main([config, path, str(picture), *options, *work])
+    out = capsys.readouterr().out
+    assert f'was trained on, {", ".join(others)}; the config has {", ".join(names)}' in out
+
+
+def test_fine_tuning_on_other_classes(job, tool, model_of, tmp_path, capsys):
+    config, options = job('mmpretrain', 'train_cfg.max_epochs=1', 'load_from=trained.pth')
+    model = model_of(config, options)
+    names = ['fish', 'gear', 'heart', 'leaf', 'moon', 'star']
+    trained(tmp_path, ['x', *names[1:]], model)
+    # Fine-tuning learns other classes, which is said; the same ones in another order are refused.
+    capsys.readouterr()
+    tool('train').main([config, '--no-validate', *options])
+    assert 'its head learns those of the data\n  checkpoint: x, ' in capsys.readouterr().out
+    trained(tmp_path, names[::-1], model)
+    with pytest.raises(ValueError, match='in another order'):
+        tool('train').main([config, *options])
+
+
+def test_data_of_other_classes_than_the_config(look, tool, tmp_path, data, root, capsys):
+    """A saved config on another folder: as many classes, with other names."""
+    draw_classes(tmp_path / 'in', ['.png'])
+    name, option = 'linear_cmt_ti_custom', f'data_root={tmp_path / "in"}'
+    arguments = [str(CONFIGS / f'{name}.py'), '--cfg-options', option]
+    cfg = load_config(argument_parser('').parse_args(arguments))
+    cfg.dump(tmp_path / 'saved.py')
+    other = shutil.copytree(tmp_path / 'in', tmp_path / 'other')
+    for split in ('train', 'val'):
+        (other / split / 'aster').rename(other / split / 'tulip')
+    again = [str(tmp_path / 'saved.py'), '--cfg-options', f'data_root={other}']
+    cfg = load_config(argument_parser('').parse_args(again))
+    with pytest.raises(ValueError, match='(?s)test: the folders .* config:  aster, rose\n'
+                                         '  folders: rose, tulip'):  # fmt: skip
+        check_data(cfg, ['test'])
+    assert tool('check_data').main(again) == 1
+    assert 'are not the classes of the config' in capsys.readouterr().out
+    for split in ('train', 'val'):  # numbers are no names
+        (other / split / 'tulip').rename(other / split / '0')
+        (other / split / 'rose').rename(other / split / '1')
+    check_data(cfg, ['test'])
+
+
+def test_masks_of_other_classes_than_the_config(tool, masks, tmp_path):
+    root = masks(SQUARE)
+    arguments = [str(CONFIGS / 'upernet_cmt_ti_scratch_custom.py')]
+    cfg = load_config(
+        argument_parser('').parse_args([*arguments, '--cfg-options', f'data_root={root}'])
+    )
+    check_data(cfg, ['test'])
+    (root / 'classes.txt').write_text('crack\nbackground\n')
+    with pytest.raises(ValueError, match='(?s)classes.txt are not those of the config.*file:   cr'):
+        check_data(cfg, ['test'])
