@@ -140,7 +140,9 @@ def check_of_dataset(split, dataset, scope):
         if listed is not None:
             return lambda reading: check.check_class_list(split, folder, listed, classes, reading)
         extensions = source.option('extensions')
-        return lambda reading: check.check_classes(split, folder, len(classes), reading, extensions)
+        return lambda reading: check.check_classes(
+            split, folder, len(classes or ()) or None, reading, extensions, source.folder_names
+        )
     if source.is_coco:
         lvis = source.kind.startswith('LVIS')
         folder = source.root / source.prefix.get('img', '')

@@ -5,6 +5,7 @@ import inspect
 import os
 from pathlib import Path
 
+from ..data.listing import folder_names
 from .usage import UsageError, reading
 
 SOFTMAX_HEADS = ('ClsHead', 'LinearClsHead', 'StackedLinearClsHead', 'VisionTransformerClsHead')
@@ -78,7 +79,7 @@ class Source:
         root: its ``data_root``.
         prefix: folders below it by name; of one folder ``img``.
         listed: its ``ann_file``, or None.
-        classes: names, or None.
+        given, classes: names that the config gives, or its class has, or None.
         trains: True if it is filtered, as what is trained on is.
 
     Raises:
@@ -98,9 +99,9 @@ class Source:
         prefix = dataset.get('data_prefix') or {}
         self.prefix = dict(img=prefix) if isinstance(prefix, str) else prefix
         self.listed = self.root / dataset['ann_file'] if dataset.get('ann_file') else None
-        self.classes = (dataset.get('metainfo') or {}).get(
-            'classes', self.host.METAINFO.get('classes')
-        )
+        given = dataset.get('classes')  # mmpretrain's other place
+        self.given = (dataset.get('metainfo') or {}).get('classes', given)
+        self.classes = self.given or self.host.METAINFO.get('classes')
         self.trains = not dataset.get('test_mode', False)
 
     def option(self, name, default=None):
@@ -159,6 +160,11 @@ class Source:
         )
 
     @property
+    def folder_names(self):
+        """The names that the config gives folders of classes; None if it gives none."""
+        return list(self.given) if are_names(self.given) else None
+
+    @property
     def class_folder(self):
         """The folder of the classes' folders, and a list of its images, if there is one."""
         folder = self.root / (
@@ -166,6 +172,77 @@ class Source:
         )
         listed = self.listed or self.root / 'meta' / f'{folder.name}.txt'  # ImageNet's place
         return folder, listed if listed.is_file() else None
+
+
+def classes_of(cfg, split):
+    """Return the class names of the data of a split, in their order; None if they are not known."""
+    from mmengine.registry import DefaultScope, init_default_scope
+
+    if DefaultScope.get_current_instance() is None:
+        init_default_scope(cfg.default_scope)
+    loader = cfg.get(f'{split}_dataloader')
+    for dataset in leaf_datasets(loader['dataset'] if loader else None):
+        try:
+            source = Source(dataset, cfg.default_scope)
+        except UnknownDataset:
+            continue
+        classes = source.classes
+        if classes is None and source.scope == 'mmpretrain' and not source.kind.startswith('CIFAR'):
+            folder, listed = source.class_folder
+            classes = folder_names(folder) if listed is None and folder.is_dir() else None
+        if are_names(classes):
+            return list(classes)
+    return None
+
+
+def compare_classes(path, meta, classes, *, fine_tuning=False):
+    """Compare the classes that a checkpoint was trained on with those of the data.
+
+    Args:
+        path: of the checkpoint.
+        meta: its ``dataset_meta``, with any names of keys.
+        classes: of the data; None if they are not known.
+        fine_tuning: True if other classes may be learned; then they are said.
+
+    Raises:
+        UsageError: they differ, or for fine-tuning are the same in another order.
+    """
+    trained = {key.lower(): value for key, value in (meta or {}).items()}.get('classes')
+    if not are_names(trained) or classes is None or list(trained) == list(classes):
+        return
+    both = f'\n  checkpoint: {", ".join(trained)}\n  data:       {", ".join(classes)}'
+    if sorted(trained) == sorted(classes):
+        raise UsageError(
+            f'{path} numbers the classes in another order than the data, so each would be taken '
+            f'for another{both}\nGive data with the classes in the order of the checkpoint'
+        )
+    if fine_tuning:
+        if int(os.environ.get('RANK', 0)) == 0:
+            print(
+                f'{path} was trained on other classes, and its head learns those of the data{both}'
+            )
+        return
+    raise UsageError(
+        f'{path} was trained on other classes than the data has{both}\n'
+        'Give data with the classes of the checkpoint, or a checkpoint that was trained on these'
+    )
+
+
+def are_names(classes):
+    """Return True for a list of names."""
+    return isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
+
+
+def _check_class_file(split, source):
+    """Compare the names in classes.txt with those that the masks are evaluated by."""
+    from ..data.fit import read_class_file
+
+    found, given = read_class_file(source.root), source.classes
+    if found and are_names(given) and list(given) != found:
+        raise UsageError(
+            f'{split}: the classes of {source.root / "classes.txt"} are not those of the config\n'
+            f'  config: {", ".join(given)}\n  file:   {", ".join(found)}'
+        )
 
 
 def _look(split, source):
@@ -191,13 +268,17 @@ def _look(split, source):
             min_size=source.filtered('min_size'),
         )
     elif source.scope == 'mmseg':
+        if split == 'test':
+            _check_class_file(split, source)
         findings = before.look_at_masks(
             *source.mask_folders, *source.mask_options, evaluated=not source.trains
         )
     elif source.scope == 'mmpretrain':
         folder, listed = source.class_folder
         if listed is None and folder.is_dir():
-            findings = before.look_at_classes(folder, source.option('extensions'))
+            findings = before.look_at_classes(
+                folder, source.option('extensions'), source.folder_names
+            )
     if findings is not None:
         _say(split, findings)
 

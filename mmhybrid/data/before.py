@@ -11,16 +11,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .check.classes import class_files, report_skipped
+from .check.classes import class_files, report_names, report_skipped
 from .check.lists import read_list
 from .check.masks import report_other_suffixes, report_sizes, report_values
 from .check.objects import count_objects, report_objects, report_scale
+from .check.outlines import report_outlines
 from .check.voc import count_voc
 from .coco import DataError, read_text
-from .findings import Findings
+from .depth import headers_of, report_depth
+from .findings import Findings, by, inside
 from .fit import PEEK, read_mask, some
-from .header import read_header
-from .listing import walk
+from .listing import folder_names, walk
 
 HEADERS = 2000  # of a split that are read before a training
 
@@ -47,10 +48,28 @@ def look_at_coco(
             raise
         raise DataError(f'{annotations} is no complete JSON file: {error}') from error
     if isinstance(content, dict):
+        _look_at_images(findings, content, root)
         found = count_objects(content, classes, masks=masks, evaluated=evaluated, min_size=min_size)
         report_objects(findings, found, evaluated=evaluated)
         report_scale(findings, content, classes)
+        report_outlines(findings, content, classes, masks=masks)
     return findings
+
+
+def _look_at_images(findings, content, root):
+    """Depth of the images of a COCO file, and their size beside that which is annotated."""
+    rows = content.get('images')
+    rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    rows = {path: row for row in rows if (path := inside(root, row.get('file_name')))}
+    headers = headers_of(some(list(rows), HEADERS))
+    report_depth(findings, headers)
+    for path, header in headers.items():
+        size = rows[path].get('width'), rows[path].get('height')
+        if header.shown_size != size and None not in size:
+            findings.warning(
+                'images of another size than annotated',
+                f'{path} has {by(header.shown_size)}, annotated {by(size)}',
+            )
 
 
 def look_at_voc(
@@ -65,6 +84,9 @@ def look_at_voc(
     findings = Findings()
     found = count_voc(root, list_file, classes, evaluated=evaluated, min_box=min_box)
     report_objects(findings, found, evaluated=evaluated)
+    names = read_list(list_file, Findings())
+    paths = [path for name in names if (path := inside(root / 'JPEGImages', f'{name}.jpg'))]
+    report_depth(findings, headers_of(some(paths, HEADERS)))
     return findings
 
 
@@ -93,12 +115,13 @@ def look_at_masks(
     else:
         names = read_list(list_file, findings)
     pairs = [(images / (name + suffixes[0]), masks / (name + suffixes[1])) for name in names]
-    for path, mask in some(pairs, HEADERS):
-        try:
-            sizes = read_header(path).shown_size, read_header(mask).size
-        except DataError:  # of which loading it tells, or goes on with the next
-            continue
-        report_sizes(findings, path, mask, *sizes)
+    looked_at = some(pairs, HEADERS)
+    headers = headers_of([path for path, _ in looked_at])
+    report_depth(findings, headers)
+    of_masks = headers_of([mask for _, mask in looked_at])
+    for path, mask in looked_at:
+        if path in headers and mask in of_masks:
+            report_sizes(findings, path, mask, headers[path].shown_size, of_masks[mask].size)
     first = int(reduce_zero_label)
     wanted = set(range(first, first + len(classes or ()))) - {ignore_index}
     values: set[int] = set()
@@ -114,10 +137,14 @@ def look_at_masks(
     return findings
 
 
-def look_at_classes(root: Path, extensions: Sequence[str]) -> Findings:
+def look_at_classes(
+    root: Path, extensions: Sequence[str], names: Sequence[str] | None = None
+) -> Findings:
     """Look at a folder a class; the arguments are those of ``check_classes``."""
     findings = Findings()
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = [root / name for name in folder_names(root)]
+    report_names(findings, root, names)
     taken, others = class_files(folders, extensions)
     report_skipped(findings, taken, others, extensions)
+    report_depth(findings, headers_of(some(taken, HEADERS)))
     return findings

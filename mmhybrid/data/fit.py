@@ -5,6 +5,7 @@ schedule. ``fit_to_folder`` fills it in from the options at the top of the confi
 folder, so that a training on new data is one command with one path.
 """
 
+import difflib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -39,6 +40,7 @@ def fit_to_folder(cfg: Config) -> None:
     for key, fit in KINDS.items():
         if key in cfg:
             parts = cfg.pop(key)
+            _check_options(key, parts)
             root = Path(cfg.data_root)
             if not root.is_dir():
                 raise DataError(
@@ -53,6 +55,30 @@ def fit_to_folder(cfg: Config) -> None:
                 dataset.ann_file = str(lists[split])
             _fit_weights(cfg)
             _fit_schedule(cfg)
+
+
+# What each names the parts of its folder by, and how a validation part is split off.
+SPLIT_OPTIONS = ('val_fraction', 'val_seed')
+OPTIONS = dict(
+    coco_folder=('train_ann', 'train_img', 'val_ann', 'val_img', *SPLIT_OPTIONS),
+    mask_folder=(
+        'train_img', 'train_mask', 'val_img', 'val_mask', 'img_suffix', 'mask_suffix',
+        *SPLIT_OPTIONS,
+    ),
+    class_folder=('train', 'val', *SPLIT_OPTIONS),
+)  # fmt: skip
+
+
+def _check_options(key, parts):
+    """Refuse a name that nothing reads."""
+    for name in parts:
+        if name not in OPTIONS[key]:
+            near = [known for known in OPTIONS[key] if name.startswith(known)]
+            near = near or difflib.get_close_matches(name, OPTIONS[key], n=1)
+            raise DataError(
+                f'{key}.{name}=...: {key} has no {name!r}'
+                + (f', but {near[0]!r}' if near else f'; it has {", ".join(OPTIONS[key])}')
+            )
 
 
 # ---------------------------------------------------------------------------- validation part

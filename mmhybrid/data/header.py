@@ -50,7 +50,7 @@ def read_header(path: str | Path) -> Header:
             begin = file.read(32)
     except FileNotFoundError as error:
         raise DataError('missing image files') from error
-    except OSError as error:
+    except (OSError, ValueError) as error:  # a name may hold a null
         raise DataError('image files that cannot be read') from error
     if begin[:4] in (b'II*\0', b'MM\0*'):  # Pillow opens no TIFF of three channels of floats
         return _read_tiff(path)

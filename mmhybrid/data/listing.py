@@ -16,6 +16,11 @@ def is_image(path: Path) -> bool:
     return path.suffix.lower() in IMAGE_SUFFIXES
 
 
+def folder_names(root: Path) -> list[str]:
+    """The names of the folders in a folder, sorted; nothing hidden."""
+    return sorted(p.name for p in Path(root).iterdir() if p.is_dir() and p.name[0] != '.')
+
+
 def walk(root: Path, suffixes: Sequence[str] = ('',)) -> list[Path]:
     """The files below a folder that end so, sorted; nothing hidden; links to folders followed."""
     found, seen = [], set()

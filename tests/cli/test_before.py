@@ -5,11 +5,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmhybrid.cli.arguments import argument_parser
 from mmhybrid.cli.config import load_config
-from mmhybrid.cli.datasets import check_data
+from mmhybrid.cli.datasets import check_data, classes_of
 
 from .conftest import CONFIGS
 
@@ -204,3 +205,188 @@ def test_photographs_that_are_turned(look, masks):
     # As the host shows the photograph, so its mask has to be.
     root = masks(SQUARE.T.copy(), size=(64, 48), exif=exif)
     assert look('upernet_cmt_ti_scratch_custom', f'data_root={root}') == ''
+
+
+# ---------------------------------------------------------------------------- values of images
+
+
+def test_images_of_16_bits(look, tool, root, capsys):
+    for path in (root / 'images').rglob('*.jpg'):
+        Image.fromarray(np.asarray(Image.open(path).convert('L')).astype(np.uint16)).save(
+            path, format='PNG'
+        )
+    name, option = 'retinanet_cmt_ti_custom', f'data_root={root}'
+    with pytest.raises(ValueError, match='train: 4 of 4 images have 16-bit .* read as 0 to 0 of'):
+        look(name, option)
+    assert tool('check_data').main([str(root)]) == 1
+    assert '4 of 4 images have 16-bit integer values' in capsys.readouterr().out
+    for file in (root / 'images').rglob('*.jpg'):  # by the name that it has, a JPEG cannot be deep
+        file.rename(file.with_suffix('.png'))
+    for split in ('train', 'val'):
+        file = root / f'annotations/instances_{split}.json'
+        file.write_text(file.read_text().replace('.jpg', '.png'))
+    assert tool('data').main(['to8bit', str(root), f'{root}-8']) == 0
+    out = capsys.readouterr().out
+    assert '6 images written with 8 bits' in out and 'other images for the model: --range' in out
+    assert look(name, f'data_root={root}-8') == ''
+
+
+def test_photographs_that_are_turned_under_boxes(look, root):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for path in (root / 'images/train').iterdir():
+        Image.open(path).save(path, exif=exif)
+    out = look('retinanet_cmt_ti_custom', f'data_root={root}')
+    assert 'train: images of another size than annotated (4): ' in out
+    assert 'has 64x96, annotated 96x64' in out
+
+
+# ---------------------------------------------------------------------------- outlines
+
+
+def test_objects_without_outlines(look, tool, root, capsys):
+    masks, boxes = 'maskrcnn_cmt_ti_scratch_custom', 'retinanet_cmt_ti_custom'
+    option = f'data_root={root}'
+    count = change(root, 'train', lambda i, row: row.update(segmentation=[]) if i % 2 else None)
+    with pytest.raises(ValueError, match=f'train: {count // 2} of {count} objects have no outline'):
+        look(masks, option)
+    assert look(boxes, option) == ''
+    assert tool('check_data').main([str(root)]) == 0
+    assert f'{count // 2} of {count} objects have no outline' in capsys.readouterr().out
+
+
+def test_corners_in_the_place_of_sides(look, root):
+    def corners(i, row):
+        x, y, width, height = row['bbox']
+        row['bbox'] = [x, y, x + width, y + height]
+
+    change(root, 'train', corners)
+    for name in ('retinanet_cmt_ti_custom', 'maskrcnn_cmt_ti_scratch_custom'):
+        with pytest.raises(ValueError, match='boxes are not those of their outlines; they look'):
+            look(name, f'data_root={root}')
+
+
+# ---------------------------------------------------------------------------- options
+
+
+@pytest.mark.parametrize(
+    ('name', 'option', 'message'),
+    [
+        ('upernet_cmt_ti_custom', 'mask_folder.train_masks', "'train_masks', but 'train_mask'"),
+        ('retinanet_cmt_ti_custom', 'coco_folder.train_annn', "no 'train_annn', but 'train_ann'"),
+        ('retinanet_cmt_ti_custom', 'coco_folder.val_fraktion', "but 'val_fraction'"),
+        ('linear_cmt_ti_custom', 'class_folder.validation', "no 'validation', but 'val'"),
+        ('linear_cmt_ti_custom', 'class_folder.x', 'it has train, val, val_fraction, val_seed'),
+    ],
+)  # fmt: skip
+def test_keys_that_nothing_reads(look, tmp_path, name, option, message):
+    with pytest.raises(ValueError, match=f'{option}=...: .*{message}'):
+        look(name, f'data_root={tmp_path}', f'{option}=x')
+
+
+def test_a_key_of_a_config_of_ones_own(tmp_path):
+    (tmp_path / 'mine.py').write_text(
+        f"_base_ = '{CONFIGS}/retinanet_cmt_ti_custom.py'\ncoco_folder = dict(train_image='x')\n"
+    )
+    arguments = [str(tmp_path / 'mine.py'), '--cfg-options', f'data_root={tmp_path}']
+    with pytest.raises(ValueError, match="no 'train_image', but 'train_img'"):
+        load_config(argument_parser('').parse_args(arguments))
+
+
+# ---------------------------------------------------------------------------- names of classes
+
+
+def trained(tmp_path, classes, model):
+    """A checkpoint of a model that was trained on classes."""
+    path = tmp_path / 'trained.pth'
+    meta = dict(dataset_meta=dict(classes=classes))
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), path)
+    return str(path)
+
+
+@pytest.fixture
+def model_of(tool):
+    """A function of a config file and options: its model."""
+
+    def build(config, options):
+        from mmengine.registry import MODELS, init_default_scope
+
+        cfg = load_config(argument_parser('').parse_args([config, *options]))
+        init_default_scope(cfg.default_scope)
+        return MODELS.build(cfg.model)
+
+    return build
+
+
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_a_checkpoint_of_other_classes(scope, job, tool, model_of, tmp_path, capsys):
+    config, options = job(scope)
+    cfg = load_config(argument_parser('').parse_args([config, *options]))
+    names = classes_of(cfg, 'test')
+    assert len(names) > 4 and classes_of(cfg, 'train') == names
+    swapped = [names[1], names[0], *names[2:]]
+    others = ['x', *names[1:]]
+    model = model_of(config, options)
+    work = ['--work-dir', str(tmp_path / 'w')]
+    path = trained(tmp_path, swapped, model)
+    with pytest.raises(ValueError, match='numbers the classes in another order than the data'):
+        tool('test').main([config, path, *options, *work])
+    path = trained(tmp_path, others, model)
+    with pytest.raises(ValueError, match='other classes than the data has\n  checkpoint: x, '):
+        tool('train').main([config, '--resume', path, *options, *work])
+    # What is predicted has the names of the checkpoint.
+    picture = tmp_path / 'a.png'
+    Image.new('RGB', (96, 64)).save(picture)
+    capsys.readouterr()
+    tool('infer').main([config, path, str(picture), *options, *work])
+    out = capsys.readouterr().out
+    assert f'was trained on, {", ".join(others)}; the config has {", ".join(names)}' in out
+
+
+def test_fine_tuning_on_other_classes(job, tool, model_of, tmp_path, capsys):
+    config, options = job('mmpretrain', 'train_cfg.max_epochs=1', 'load_from=trained.pth')
+    model = model_of(config, options)
+    names = ['fish', 'gear', 'heart', 'leaf', 'moon', 'star']
+    trained(tmp_path, ['x', *names[1:]], model)
+    # Fine-tuning learns other classes, which is said; the same ones in another order are refused.
+    capsys.readouterr()
+    tool('train').main([config, '--no-validate', *options])
+    assert 'its head learns those of the data\n  checkpoint: x, ' in capsys.readouterr().out
+    trained(tmp_path, names[::-1], model)
+    with pytest.raises(ValueError, match='in another order'):
+        tool('train').main([config, *options])
+
+
+def test_data_of_other_classes_than_the_config(look, tool, tmp_path, data, root, capsys):
+    """A saved config on another folder: as many classes, with other names."""
+    draw_classes(tmp_path / 'in', ['.png'])
+    name, option = 'linear_cmt_ti_custom', f'data_root={tmp_path / "in"}'
+    arguments = [str(CONFIGS / f'{name}.py'), '--cfg-options', option]
+    cfg = load_config(argument_parser('').parse_args(arguments))
+    cfg.dump(tmp_path / 'saved.py')
+    other = shutil.copytree(tmp_path / 'in', tmp_path / 'other')
+    for split in ('train', 'val'):
+        (other / split / 'aster').rename(other / split / 'tulip')
+    again = [str(tmp_path / 'saved.py'), '--cfg-options', f'data_root={other}']
+    cfg = load_config(argument_parser('').parse_args(again))
+    with pytest.raises(ValueError, match='(?s)test: the folders .* config:  aster, rose\n'
+                                         '  folders: rose, tulip'):  # fmt: skip
+        check_data(cfg, ['test'])
+    assert tool('check_data').main(again) == 1
+    assert 'are not the classes of the config' in capsys.readouterr().out
+    for split in ('train', 'val'):  # numbers are no names
+        (other / split / 'tulip').rename(other / split / '0')
+        (other / split / 'rose').rename(other / split / '1')
+    check_data(cfg, ['test'])
+
+
+def test_masks_of_other_classes_than_the_config(tool, masks, tmp_path):
+    root = masks(SQUARE)
+    arguments = [str(CONFIGS / 'upernet_cmt_ti_scratch_custom.py')]
+    cfg = load_config(
+        argument_parser('').parse_args([*arguments, '--cfg-options', f'data_root={root}'])
+    )
+    check_data(cfg, ['test'])
+    (root / 'classes.txt').write_text('crack\nbackground\n')
+    with pytest.raises(ValueError, match='(?s)classes.txt are not those of the config.*file:   cr'):
+        check_data(cfg, ['test'])

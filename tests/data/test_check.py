@@ -99,7 +99,10 @@ def repeat(table):
         (set_first('annotations', bbox=[0, 0, 10**400, 9]), 'boxes that are not four numbers'),
         (set_first('annotations', bbox=[80, 2, 5, 5]), 'boxes outside their image'),
         (set_first('annotations', segmentation=[[1, 2, 3, 4]]), 'three points or more'),
-        (set_first('annotations', segmentation=[]), 'boxes without a mask'),
+        (
+            set_first('annotations', segmentation=[]),
+            '1 of 13 objects have no outline, and this config trains on masks: draw them',
+        ),
         (set_first('annotations', segmentation='none'), 'neither outlines nor run lengths'),
         (
             set_first('annotations', segmentation=dict(size=[10**9, 10**9], counts=[10**18])),

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..coco import DataError, read_text
+from ..depth import headers_of, report_depth
 from ..findings import Findings, Reading, Split, inside, note_image, shown, try_to_read
-from ..listing import IMAGE_SUFFIXES, is_image, walk
+from ..listing import IMAGE_SUFFIXES, folder_names, is_image, walk
 
 
 def check_classes(
@@ -16,6 +17,7 @@ def check_classes(
     num_classes: int | None = None,
     reading: Reading | None = None,
     extensions: Sequence[str] = IMAGE_SUFFIXES,
+    names: Sequence[str] | None = None,
 ) -> Split:
     """Images in one folder a class.
 
@@ -25,12 +27,14 @@ def check_classes(
         num_classes: how many folders there must be; any number if None.
         reading: how images are read.
         extensions: those that the data set takes.
+        names: of the folders, as the config has them.
     """
     split = Split(name, f'a folder a class in {root}', 'images')
     if not root.is_dir():
         split.findings.error(f'folder not found: {root}')
         return split
-    folders = sorted(path for path in root.iterdir() if path.is_dir())
+    folders = [root / name for name in folder_names(root)]
+    report_names(split.findings, root, names)
     if num_classes not in (None, len(folders)):
         split.findings.error(f'{len(folders)} folders in {root}: expected {num_classes}')
     if not folders:
@@ -41,6 +45,21 @@ def check_classes(
     report_skipped(split.findings, files, skipped, extensions)
     split.left_out = sum(map(is_image, skipped))
     return _read_classified(split, root, files, reading)
+
+
+def report_names(findings: Findings, root: Path, names: Sequence[str] | None) -> None:
+    """Add an error if folders of classes, numbered in their order, are not those of the config.
+
+    Folders that are called 0, 1, 2, ... may have any names in the config.
+    """
+    found = folder_names(root)
+    numbers = sorted(map(str, range(len(found))))
+    if names is None or list(names) == found or (found == numbers and len(names) == len(found)):
+        return
+    findings.error(
+        f'the folders in {root} are not the classes of the config\n'
+        f'  config:  {", ".join(names)}\n  folders: {", ".join(found)}'
+    )
 
 
 def class_files(
@@ -121,6 +140,7 @@ def _read_classified(split, root, files, reading):
     split.names = {
         os.path.splitext(path.relative_to(root).as_posix())[0] for path in files
     }  # fmt: skip
+    report_depth(split.findings, headers_of(files))
     for path, found in (reading or Reading()).each(split.name, files, try_to_read):
         note_image(split, path, found)
     return split

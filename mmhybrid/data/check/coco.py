@@ -8,8 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..coco import DataError, check_are_text, check_class_names, read_text
+from ..depth import headers_of, report_depth
 from ..findings import Reading, Split, inside, note_image, numbers_of, shown, try_to_read
 from .objects import count_objects, report_objects, report_scale
+from .outlines import report_outlines, runs_of
 
 
 def check_coco(
@@ -17,7 +19,7 @@ def check_coco(
     annotations: Path,
     root: Path,
     classes: Sequence[str] | None = None,
-    masks: bool = False,
+    masks: bool | None = None,
     reading: Reading | None = None,
     *,
     evaluated: bool = False,
@@ -31,7 +33,7 @@ def check_coco(
         annotations: the JSON file.
         root: the folder below which its images lie.
         classes: class names of the config; those of the file if None.
-        masks: True if every box needs a mask.
+        masks: True if every box needs a mask, None if that is not known.
         reading: how images are read.
         evaluated: True if AP is computed on it, which takes more than a training does.
         lvis: as LVIS has it: images by their ``coco_url``, nothing that says what is a crowd.
@@ -90,12 +92,16 @@ def check_coco(
             split.findings.warning('images without boxes', where)
         for row in rows:
             check_box(split.findings, row.get('bbox'), size, where, empty=evaluated)
-            _check_outline(split.findings, row.get('segmentation'), size, where, masks)
-    found = count_objects(tables, classes, masks=masks, evaluated=evaluated, min_size=min_size)
+            _check_outline(split.findings, row.get('segmentation'), size, where)
+    found = count_objects(
+        tables, classes, masks=bool(masks), evaluated=evaluated, min_size=min_size
+    )
     split.counts.update(found.counts)
     split.in_images, split.left_out = found.in_images, sum(found.left_out.values())
     report_objects(split.findings, found, evaluated=evaluated)
     report_scale(split.findings, tables, classes)
+    report_outlines(split.findings, tables, classes, masks=masks)
+    report_depth(split.findings, headers_of(list(paths.values())))
     expected = {path: _size(images[id_]) for id_, path in paths.items()}
     reading = reading or Reading()
     for path, found in reading.each(name, list(expected), try_to_read):
@@ -214,11 +220,10 @@ def check_box(findings, box, size, where, *, empty=True):
             findings.warning('boxes that reach out of their image', text)
 
 
-def _check_outline(findings, outline, size, where, masks):
+def _check_outline(findings, outline, size, where):
     if not outline:
-        if masks:
-            findings.error('boxes without a mask, which this config trains on', where)
-    elif isinstance(outline, list):
+        return  # those are counted
+    if isinstance(outline, list):
         for polygon in outline:
             numbers = numbers_of(polygon)
             if numbers is None or len(numbers) < 6 or len(numbers) % 2:
@@ -227,27 +232,9 @@ def _check_outline(findings, outline, size, where, masks):
         if size is not None and outline.get('size') != [size[1], size[0]]:
             findings.error('masks of another size than their image', where)
         else:
-            runs = _runs(outline.get('counts'))
+            runs = runs_of(outline.get('counts'))
             total = None if size is None else size[0] * size[1]
             if runs is None or min(runs, default=0) < 0 or total not in (None, sum(runs)):
                 findings.error('run lengths that do not fill the image', where)
     else:
         findings.error('masks that are neither outlines nor run lengths', where)
-
-
-def _runs(counts):
-    """Run lengths as numbers, given so or in COCO's letters; None if they are neither."""
-    if not isinstance(counts, str):
-        return numbers_of(counts)
-    runs, run, shift = [], 0, 0
-    for letter in counts:  # six bits each: one that says whether the number goes on, five of it
-        bits = ord(letter) - 48
-        if not 0 <= bits < 64:
-            return None
-        run |= (bits & 31) << shift
-        shift += 5
-        if not bits & 32:
-            run -= (1 << shift) if bits & 16 else 0
-            runs.append(run + (runs[-2] if len(runs) > 2 else 0))
-            run = shift = 0
-    return runs if shift == 0 else None

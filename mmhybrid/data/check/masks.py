@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ..depth import headers_of, report_depth
 from ..findings import Findings, Reading, Split, by, inside, note_image, try_to_read
 from ..fit import check_mask_values
 from ..listing import is_image, walk
@@ -75,6 +76,7 @@ def check_masks(
         for mask in walk(masks, [suffixes[1].lower()]):
             if mask not in used:
                 split.findings.warning('masks without an image', mask)
+    report_depth(split.findings, headers_of([path for path, _ in pairs]))
     first = int(reduce_zero_label)
     labels = {first + i: label for i, label in enumerate(classes or ())}
     split.counts.update(dict.fromkeys(labels.values(), 0))
@@ -169,7 +171,10 @@ def report_values(
         text += f'; {ignore_index} stands for "none" (ignore_index)'
     if reduce_zero_label and 0 in values:
         text += '; 0 stands for "none" by reduce_zero_label=True, which is for classes from 1 on'
-    (findings.warning if evaluated else findings.error)(text)
+    if evaluated:
+        findings.warning(text)
+    else:
+        findings.error(text)
 
 
 def report_sizes(findings: Findings, path: Path, mask: Path, size: tuple, of_mask: tuple) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
+from ..depth import headers_of, report_depth
 from ..findings import Findings, Reading, Split, inside, note_image, shown, try_to_read
 from .coco import check_box
 from .lists import read_list
@@ -65,6 +66,7 @@ def check_voc(
     split.counts.update(objects.counts)
     split.in_images, split.left_out = objects.in_images, sum(objects.left_out.values())
     report_objects(split.findings, objects, evaluated=evaluated)
+    report_depth(split.findings, headers_of(list(expected)))
     for path, found in (reading or Reading()).each(name, list(expected), try_to_read):
         note_image(split, path, found, expected[path])
     return split
