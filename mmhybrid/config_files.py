@@ -6,6 +6,7 @@ They lie in a folder a family, and each name is there once: the name alone finds
 from difflib import get_close_matches
 from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 PACKAGE = Path(__file__).resolve().parent
 FOLDERS = (PACKAGE / '.mim' / 'configs', PACKAGE.parent / 'configs')  # of a wheel, of a checkout
@@ -74,5 +75,6 @@ def enable_scope() -> None:
         ours = cfg_path.startswith(SCOPE)
         return (config_path(cfg_path), None) if ours else lookup(cfg_path, filename)
 
-    get_cfg_path.knows_mmhybrid = True
-    Config._get_cfg_path = staticmethod(get_cfg_path)
+    marked: Any = get_cfg_path
+    marked.knows_mmhybrid = True
+    Config._get_cfg_path = staticmethod(marked)

@@ -20,7 +20,7 @@ def complete_signature(backbone: type[Any]) -> inspect.Signature:
     for base in backbone.__mro__:
         if '__init__' not in vars(base):
             continue
-        parameters = list(inspect.signature(base.__init__).parameters.values())[1:]
+        parameters = list(inspect.signature(vars(base)['__init__']).parameters.values())[1:]
         kinds = {one.kind for one in parameters}
         for one in parameters:
             if one.kind not in (VAR_POSITIONAL, VAR_KEYWORD):

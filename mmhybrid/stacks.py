@@ -5,6 +5,7 @@ Only the standard library is imported here: the set-up and the doctor work witho
 
 import importlib.metadata
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -37,9 +38,9 @@ VARIANTS = {'mmcv': 'mmcv', 'mmcv-full': 'mmcv', 'mmengine-lite': 'mmengine'}
 
 def installed_distributions(path: Sequence[str] | None = None) -> dict[str, str]:
     """Names, normalised as pip does, and versions of what is installed here or along `path`."""
-    arguments = {} if path is None else {'path': list(path)}
     found: dict[str, str] = {}
-    for distribution in importlib.metadata.distributions(**arguments):
+    folders = list(sys.path if path is None else path)
+    for distribution in importlib.metadata.distributions(path=folders):
         name = distribution.metadata['Name']
         if name:  # what an interrupted installation left behind has no name
             found.setdefault(re.sub(r'[-_.]+', '-', name).lower(), distribution.version)

@@ -134,8 +134,8 @@ def part_path(path: Path, name: str) -> Path:
 
 def unflatten(outs: Sequence[Tensor], layout: Sequence[int]) -> tuple[list[Tensor], ...]:
     """Group a detector's outputs as its head gives them: a list of levels for each."""
-    outs = iter(outs)
-    return tuple([next(outs) for _ in range(n)] for n in layout)
+    left = iter(outs)
+    return tuple([next(left) for _ in range(n)] for n in layout)
 
 
 def _read_meta(text: str | bytes | None, path: Path) -> dict:

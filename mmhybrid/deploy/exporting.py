@@ -8,7 +8,9 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -217,8 +219,8 @@ def _any_size() -> Iterator[None]:
     cache of traced operators, which is slower than tracing them again when sizes are expressions.
     """
     import torch._dynamo.config as tracing
-    import torch.fx.experimental._config as symbols
 
+    symbols: Any = import_module('torch.fx.experimental._config')
     with symbols.patch(backed_size_oblivious=True), tracing.patch(fake_tensor_cache_enabled=False):
         yield
 
@@ -246,7 +248,8 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
             )
         except Exception as error:  # of many kinds
             raise ExportError(f'torch.onnx cannot convert this model: {error}') from error
-    model = onnx.model
+    assert onnx is not None  # that is for dynamo=False
+    model: Any = onnx.model
     written = model.opset_imports['']
     if written != opset:  # what torch cannot convert it leaves as it was, and only logs that
         raise ExportError(

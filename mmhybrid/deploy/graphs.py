@@ -10,6 +10,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -19,6 +20,9 @@ import mmhybrid
 
 from ..models.layers import MSDeformAttention
 from .errors import ExportError
+
+if TYPE_CHECKING:
+    from mmengine.model import BaseModel, BaseModule
 
 DEFORM = ('grid_sample', 'gather')
 """Forms of deformable sampling that can be exported."""
@@ -53,7 +57,7 @@ class Graph:
 
 
 def backbone_graph(
-    backbone: nn.Module, *, size: tuple[int, int] | None = None, name: str | None = None
+    backbone: 'BaseModule', *, size: tuple[int, int] | None = None, name: str | None = None
 ) -> Graph:
     """Make the graph of a backbone alone: ``map_0`` and so on, fine to coarse, and ``logits``.
 
@@ -70,7 +74,7 @@ def backbone_graph(
 
 
 def config_graphs(
-    model: nn.Module,
+    model: 'BaseModel',
     *,
     name: str,
     classes: Sequence[str] | None = None,
@@ -88,10 +92,11 @@ def config_graphs(
         size: (H, W) of the images, None for any.
     """
     size = _fixed_size(model.backbone, size)
+    module: nn.Module
     parts: list[Graph] = []
+    layout: list[int] | None = None
     if hasattr(model, 'decode_head'):
         kind, module, outputs = 'segmentor', Segmentor(model), ['logits']
-        layout = None
     elif hasattr(model, 'rpn_head') and hasattr(model, 'roi_head'):
         kind, module = 'detector', TwoStage(model)
         parts = _roi_graphs(model)
@@ -100,12 +105,10 @@ def config_graphs(
     elif hasattr(model, 'bbox_head') and hasattr(model, 'extract_feat'):
         kind, module = 'detector', SingleStage(model)
         layout = _layout(module, size)
-        names = ('cls_score', 'bbox_pred')
-        names += tuple(f'extra_{i}' for i in range(len(layout) - 2))
-        outputs = _leveled(names, layout)
+        extra = [f'extra_{i}' for i in range(len(layout) - 2)]
+        outputs = _leveled(['cls_score', 'bbox_pred', *extra], layout)
     elif hasattr(model, 'head') and hasattr(model, 'extract_feat'):
         kind, module, outputs = 'classifier', Classifier(model), ['logits']
-        layout = None
     else:
         raise ExportError(
             f'{name}: a {type(model).__name__} is no single-stage or two-stage detector, segmentor '
@@ -139,7 +142,7 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
-                setattr(parent, name, AdaptivePool(child.output_size))
+                setattr(parent, name, AdaptivePool(_output_size(child)))
         if isinstance(parent, MSDeformAttention):
             parent.backend = deform
     return module
@@ -151,7 +154,7 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
 class Segmentor(nn.Module):
     """Class logits ``(N, classes, H, W)`` of the image's size."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: 'BaseModel'):
         super().__init__()
         self.backbone, self.neck = model.backbone, getattr(model, 'neck', None)
         head = model.decode_head
@@ -171,7 +174,7 @@ class Segmentor(nn.Module):
 class Classifier(nn.Module):
     """Class logits ``(N, classes)``."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: 'BaseModel'):
         super().__init__()
         self.model = model
 
@@ -182,14 +185,14 @@ class Classifier(nn.Module):
 class SingleStage(nn.Module):
     """All levels of the head's first output, then of its second, and so on."""
 
-    def __init__(self, model: nn.Module):
+    def __init__(self, model: 'BaseModel'):
         super().__init__()
         self.backbone, self.neck = model.backbone, getattr(model, 'neck', None)
         self.head = self.dense_head(model)
         _check_takes_maps(self.head)
 
     @staticmethod
-    def dense_head(model: nn.Module) -> nn.Module:
+    def dense_head(model: 'BaseModel') -> nn.Module:
         """Return the head that takes the maps."""
         return model.bbox_head
 
@@ -210,7 +213,7 @@ class TwoStage(SingleStage):
     """The neck's maps, then the RPN's scores and deltas."""
 
     @staticmethod
-    def dense_head(model: nn.Module) -> nn.Module:
+    def dense_head(model: 'BaseModel') -> nn.Module:
         """Return the RPN's head."""
         return model.rpn_head
 
@@ -235,6 +238,9 @@ class Flat(nn.Module):
 class Preprocessed(nn.Module):
     """A graph that normalises its images, RGB of values 0 to 255."""
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, module: nn.Module, meta: dict):
         super().__init__()
         self.module = module
@@ -251,10 +257,9 @@ class Preprocessed(nn.Module):
 class AdaptivePool(nn.Module):
     """``nn.AdaptiveAvgPool2d`` as two matrix products, which exist for images of any size."""
 
-    def __init__(self, output_size: int | tuple[int, int]):
+    def __init__(self, output_size: tuple[int, int]):
         super().__init__()
-        pair = isinstance(output_size, (tuple, list))
-        self.output_size = tuple(output_size) if pair else (output_size, output_size)
+        self.output_size = output_size
 
     def forward(self, x: Tensor) -> Tensor:
         rows = self._means(x.shape[2], self.output_size[0], x)
@@ -272,6 +277,17 @@ class AdaptivePool(nn.Module):
 
 
 # Facts that a graph needs
+
+
+def _output_size(pool: nn.AdaptiveAvgPool2d) -> tuple[int, int]:
+    size = pool.output_size
+    height, width = size if isinstance(size, (tuple, list)) else (size, size)
+    if height is None or width is None:
+        raise ExportError(
+            f'a pooling to {size} cannot be exported: expected a height and a width; export the '
+            'backbone alone'
+        )
+    return height, width
 
 
 def _check_takes_maps(head: nn.Module) -> None:
@@ -301,7 +317,7 @@ def _image_graph(
     return Graph(module.eval(), outputs, example, free, meta=meta, size=size)
 
 
-def _roi_graphs(model: nn.Module) -> list[Graph]:
+def _roi_graphs(model: 'BaseModel') -> list[Graph]:
     roi_head = model.roi_head
     if isinstance(roi_head.bbox_head, nn.ModuleList) or getattr(
         roi_head, 'with_shared_head', False
@@ -343,9 +359,9 @@ def _leveled(names: Sequence[str], layout: Sequence[int]) -> list[str]:
     return [f'{name}_{i}' for name, n in zip(names, layout, strict=True) for i in range(n)]
 
 
-def _fixed_size(backbone: nn.Module, size: tuple[int, int] | None) -> tuple[int, int] | None:
+def _fixed_size(backbone: 'BaseModule', size: tuple[int, int] | None) -> tuple[int, int] | None:
     if not getattr(backbone, 'tied_to_size', False):
-        return tuple(size) if size else None
+        return (size[0], size[1]) if size else None
     if size is not None and tuple(size) != backbone.image_size:
         raise ExportError(
             f'this {type(backbone).__name__} is tied to images of {backbone.image_size[0]}x'

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from types import MethodType
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -9,8 +10,11 @@ from torch import Tensor, nn
 from .errors import ExportError
 from .exported import Exported, unflatten
 
+if TYPE_CHECKING:
+    from mmengine.model import BaseModel
 
-def run_exported(model: nn.Module, exported: Exported) -> nn.Module:
+
+def run_exported(model: 'BaseModel', exported: Exported) -> 'BaseModel':
     """Let a detector, segmentor or classifier take its outputs from an exported file.
 
     Args:
@@ -73,7 +77,7 @@ class _Maps(tuple):
 
     rpn: tuple[list[Tensor], ...]
 
-    def __new__(cls, outputs: Sequence[list[Tensor]]):
+    def __new__(cls, outputs: Sequence[list[Tensor]]) -> '_Maps':
         maps, *rpn = outputs
         self = super().__new__(cls, maps)
         self.rpn = tuple(rpn)
@@ -86,7 +90,7 @@ class _Head:
     def __init__(self, exported: Exported):
         self.exported = exported
 
-    def __call__(self, features: Tensor):
+    def __call__(self, features: Tensor) -> Tensor | tuple[Tensor, ...]:
         outs = self.exported(features)
         return outs[0] if len(outs) == 1 else tuple(outs)
 

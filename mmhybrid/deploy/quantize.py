@@ -37,7 +37,7 @@ def quantize_int8(
     if check_format(source) != '.onnx' or check_format(target) != '.onnx':
         raise ExportError(f'int8 is made from ONNX to ONNX, got {source} to {target}')
     onnx, quantization = need('onnx', 'onnxruntime.quantization')
-    found = []
+    found: list[Agreement] = []
     with _folder_beside(target) as folder, _without_advice():
         for graph in graphs:
             part = folder / part_path(target, graph.name).name

@@ -1,6 +1,5 @@
 """Checkpoints of a training: written whole or not at all, found again, loaded strictly."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -17,9 +16,9 @@ from torch import nn
 from mmhybrid.checkpoints import CheckpointError, read
 from mmhybrid.engine.health import TrainingError
 from mmhybrid.engine.load_from import HINT, compare_load_from
+from mmhybrid.files import PART, write_atomically
 from mmhybrid.registry import HOOKS
 
-PART = '.part'  # ends the name of a file that is being written
 EXTRA = 'stopped_'  # begins the name of a checkpoint outside the usual intervals
 
 
@@ -28,19 +27,13 @@ class AtomicBackend(LocalBackend):
     """Local files that appear complete: written beside their place, then renamed."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        filepath = Path(filepath)
-        filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = filepath.with_name(filepath.name + PART)
         try:
-            with open(part, 'wb') as file:
+            with write_atomically(filepath) as draft, open(draft, 'wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, filepath)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise CheckpointError(_not_written(filepath, len(obj), error)) from error
+            raise CheckpointError(_not_written(Path(filepath), len(obj), error)) from error
 
 
 def _not_written(path, size, error):
@@ -86,7 +79,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner):
         super().before_train(runner)
         if is_main_process():
-            self._remove(f'*.pth{PART}')  # of a training that was killed while it wrote
+            self._remove(f'*.pth.*{PART}')  # of a training that was killed while it wrote
 
     def save_extra(self, runner, done: int) -> str:
         """Save outside the usual intervals, after ``done`` iterations; in every process.
@@ -152,7 +145,8 @@ def _waiting_gradients(runner) -> dict[str, torch.Tensor]:
 
     Of several processes it is their mean.
     """
-    wrapper, gradients = runner.optim_wrapper, {}
+    gradients: dict[str, torch.Tensor] = {}
+    wrapper = runner.optim_wrapper
     if not isinstance(wrapper, OptimWrapper) or wrapper.should_update():
         return gradients
     parameters = dict(_unwrapped(runner.model).named_parameters())
@@ -186,12 +180,12 @@ def latest_checkpoint(work_dir: str | Path, report: Callable[[str], None] = prin
 
     Unreadable ones (left by a program that writes in place) are skipped and reported.
     """
-    found = {}
+    found: dict[Path, tuple[int, int]] = {}
     for path in Path(work_dir).glob('*.pth'):
         match = re.fullmatch(rf'(?:{EXTRA})?(?:epoch|iter)_(\d+)\.pth', path.name)
         if match:
             found[path] = (path.stat().st_mtime_ns, int(match[1]))
-    for path in sorted(found, key=found.get, reverse=True):
+    for path in sorted(found, key=found.__getitem__, reverse=True):
         try:
             read_checkpoint(path)
         except CheckpointError as error:

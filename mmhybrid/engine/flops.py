@@ -63,7 +63,7 @@ def _grid_sample(maps, grid, *args, out_shape=None, **kwargs) -> int:
 @cache
 def formulas() -> dict[OpOverloadPacket, Callable[..., int]]:
     """Return the formulas of the operators that torch's counter does not know."""
-    known = {
+    known: dict[OpOverloadPacket, Callable[..., int]] = {
         torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _fused_attention,
         torch.ops.aten.grid_sampler_2d: _grid_sample,
         torch.ops.mmhybrid.linear: _linear,

@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, barrier, is_distributed
@@ -44,7 +45,7 @@ class PreemptionHook(Hook):
             raise ValueError(f'signals={signals}: there is no {", ".join(unknown)} here')
         self.signals = [getattr(signal, name) for name in signals]
         self.received = 0
-        self.before = {}
+        self.before: dict[int, Any] = {}
 
     def before_train(self, runner):
         if threading.current_thread() is threading.main_thread():

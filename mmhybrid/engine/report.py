@@ -2,12 +2,16 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
 
 from mmhybrid.files import write_file
 from mmhybrid.registry import HOOKS
+
+if TYPE_CHECKING:
+    from mmhybrid.inspect.report.records import Recorder
 
 
 @HOOKS.register_module()
@@ -45,7 +49,7 @@ class ReportHook(Hook):
         self.score_thr = score_thr
         self.examples = examples
         self.weights = weights
-        self._recorder = None
+        self._recorder: Recorder | None = None
         self._records: list[dict] = []
         self._metrics: dict = {}
 

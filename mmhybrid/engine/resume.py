@@ -1,10 +1,12 @@
 """Go on as if nothing had happened."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
+from torch.utils.data import DataLoader
 
 from mmhybrid.engine.batches import EndlessBatches, TrainLoader, seed_generators
 from mmhybrid.registry import HOOKS
@@ -33,15 +35,15 @@ class ExactResumeHook(Hook):
         if broken not in ('stop', 'skip'):
             raise ValueError(f"broken={broken!r}: expected 'stop' or 'skip'")
         self.broken = broken
-        self.past = None
-        self.loader = None
+        self.past: dict | None = None
+        self.loader: TrainLoader | None = None
         self.seed = 0
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if runner._resume:
             self.past = checkpoint.get('meta', {}).get('data_order')
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         rank, _ = get_dist_info()
         different = runner._randomness_cfg.get('diff_rank_seed', False)
         self.seed = runner.seed - rank if different else runner.seed
@@ -53,43 +55,34 @@ class ExactResumeHook(Hook):
             )
             return
         _rewind(loop.dataloader, runner)
-        self.loader = TrainLoader(
-            loop.dataloader, self.seed, self.broken, report=runner.logger.warning
-        )
-        loop.dataloader = self.loader
-        done = self._batches_done(runner)
+        loader = TrainLoader(loop.dataloader, self.seed, self.broken, report=runner.logger.warning)
+        self.loader = loop.dataloader = loader
+        done = self._batches_done(runner, loader)
         if hasattr(loop, 'dataloader_iterator'):  # it counts iterations
             # Before onedl-mmengine 0.10.12 the loop takes as many batches as were used before, to
             # forget them.
             forgets = not hasattr(loop, 'fast_forward_on_resume')
             loop.dataloader_iterator = EndlessBatches(
-                self.loader, start=done, blanks=runner.iter if forgets else 0
+                loader, start=done, blanks=runner.iter if forgets else 0
             )
         else:
-            self.loader.batch_sampler.skip = max(0, done - runner.epoch * len(self.loader))
+            loader.batch_sampler.skip = max(0, done - runner.epoch * len(loader))
 
-    def before_train_epoch(self, runner):
+    def before_train_epoch(self, runner: Runner) -> None:
         if self.loader is not None and not hasattr(runner.train_loop, 'dataloader_iterator'):
             self.loader.batch_sampler.round = runner.epoch
 
-    def before_train_iter(self, runner, batch_idx, data_batch=None):
+    def before_train_iter(self, runner: Runner, batch_idx: int, data_batch: Any = None) -> None:
         rank, _ = get_dist_info()
         seed_generators(self.seed, runner.iter, rank)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self.loader is not None:
-            checkpoint['meta']['data_order'] = self._order()
+            checkpoint['meta']['data_order'] = _order(self.loader)
 
-    def _order(self) -> dict:
-        return dict(
-            batch_size=self.loader.batch_sampler.stride,
-            processes=get_dist_info()[1],
-            batches=len(self.loader),
-        )
-
-    def _batches_done(self, runner) -> int:
+    def _batches_done(self, runner: Runner, loader: TrainLoader) -> int:
         """Count the batches, of this training's size, of the samples used before the checkpoint."""
-        order = self._order()
+        order = _order(loader)
         if runner.iter == 0 or self.past is None or self.past == order:
             return runner.iter
         runner.logger.warning(
@@ -100,6 +93,14 @@ class ExactResumeHook(Hook):
         return round(used / (order['batch_size'] * order['processes']))
 
 
+def _order(loader: TrainLoader) -> dict:
+    return dict(
+        batch_size=loader.batch_sampler.stride,
+        processes=get_dist_info()[1],
+        batches=len(loader),
+    )
+
+
 def _words(order: dict) -> str:
     return (
         f'{order["processes"]} processes of batch size {order["batch_size"]} '
@@ -107,13 +108,13 @@ def _words(order: dict) -> str:
     )
 
 
-def _rewind(loader, runner) -> None:
+def _rewind(loader: DataLoader, runner: Runner) -> None:
     """Return a sampler before anything was taken from it, with the seed of the checkpoint.
 
     mmengine builds it before it knows that seed, and before 0.10.12 takes the first batches from
     it before it knows where to begin.
     """
-    sampler = getattr(loader.batch_sampler, 'sampler', None)
+    sampler: Any = getattr(loader.batch_sampler, 'sampler', None)
     if not runner._randomness_cfg.get('diff_rank_seed', False) and hasattr(sampler, 'seed'):
         sampler.seed = runner.seed
     if isinstance(sampler, InfiniteSampler):

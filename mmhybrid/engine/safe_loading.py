@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import pickle
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -40,6 +41,8 @@ def _named(function: Callable, module: str, name: str) -> Callable:
     return call
 
 
+_ARRAY: Any
+_SCALAR: Any
 _ARRAY, _SCALAR = (value.__reduce__()[0] for value in (np.zeros(1), np.float64(0)))
 _KINDS = {type(np.dtype(code)) for code in np.typecodes['All'] if code not in 'OV'}
 

@@ -53,7 +53,8 @@ def attention_maps(
     x, y = at
     if not (0 <= x <= 1 and 0 <= y <= 1):
         raise ValueError(f'at={at}: expected x and y from 0 to 1')
-    recorder = _Recorder(tuple(image.shape[2:]), at)
+    height, width = image.shape[2:]
+    recorder = _Recorder((height, width), at)
     handles = []
     for name, module in model.named_modules():
         handles.append(module.register_forward_pre_hook(recorder.enter(name), with_kwargs=True))
@@ -170,9 +171,10 @@ def _told_grid(values: list) -> Grid | None:
     for value in values:
         if isinstance(value, (tuple, list)) and len(value) == 2:
             if all(isinstance(side, int) for side in value):
-                return tuple(value)
+                return value[0], value[1]
     if values and isinstance(values[0], Tensor) and values[0].ndim == 4:
-        return tuple(values[0].shape[2:])
+        height, width = values[0].shape[2:]
+        return height, width
     return None
 
 

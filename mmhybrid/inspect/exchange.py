@@ -2,11 +2,15 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from mmhybrid.models.kernels import split_levels
+
+if TYPE_CHECKING:
+    from mmhybrid.models.backbones import ViTAdapter, ViTCoMer
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,7 @@ class Exchange:
         return self.added / max(self.before, 1e-30)
 
 
-def exchanges(model: nn.Module, image: Tensor) -> list[Exchange]:
+def exchanges(model: 'ViTCoMer | ViTAdapter', image: Tensor) -> list[Exchange]:
     """Measure each part's change of each stream of an adapter, in the order it happens.
 
     Args:
@@ -80,7 +84,7 @@ class _Stage:
         self.rows = rows
         self.prefix = prefix
         self.injected: tuple[str, Tensor] | None = None
-        self.entered: Tensor | None = None
+        self.entered = torch.empty(0)  # the patch tokens before the stage's blocks
         self.pyramid_before: Tensor | None = None  # what the part before left
 
     def add(self, part: str, stream: str, before: Tensor, after: Tensor) -> None:
@@ -130,7 +134,7 @@ class _Stage:
 
         return hook
 
-    def enters_vit(self, module, args):
+    def enters_vit(self, module: nn.Module, args: tuple) -> None:
         self.entered = args[0][:, self.prefix :]
         if self.injected is not None:
             part, added = self.injected
@@ -143,8 +147,8 @@ class _Stage:
         return hook
 
 
-def _parts(stage: nn.Module, record: _Stage):
-    """Yield name, module and kind of hook of each part of a stage."""
+def _parts(stage: Any, record: _Stage) -> list[tuple[str, nn.Module, Callable]]:
+    """Return name, module and kind of hook of each part of a stage."""
     if hasattr(stage, 'injector'):
         parts = [('injector', stage.injector, record.to_vit)]
         parts += [('extractor', stage.extractor, record.pyramid)]

@@ -51,10 +51,10 @@ def carafe_naive_backward(
     scale_factor: int,
 ) -> None:
     """Add the gradients of features and masks of :func:`carafe_naive_forward`."""
-    inputs = [full(tensor).detach().requires_grad_() for tensor in (features, masks)]
+    features, masks = (full(tensor).detach().requires_grad_() for tensor in (features, masks))
     with torch.enable_grad():
-        out = _reassemble(*inputs, kernel_size, group_size, scale_factor)
-    grads = torch.autograd.grad(out, inputs, full(top_grad))
+        out = _reassemble(features, masks, kernel_size, group_size, scale_factor)
+    grads = torch.autograd.grad(out, (features, masks), full(top_grad))
     bottom_grad.add_(grads[0])
     mask_grad.add_(grads[1])
 

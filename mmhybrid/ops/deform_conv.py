@@ -187,19 +187,18 @@ def _run(input, weight, offset, mask, bias, options) -> Tensor:
     if not input.numel():  # of no images
         return input.new_zeros(0, weight.shape[0], *offset.shape[2:])
     bias = weight.new_zeros(len(weight)) if bias is None else bias
-    tensors = (input, weight, offset, _mask(input, mask), bias)
-    tensors = (full(tensor) for tensor in tensors)
+    tensors = map(full, (input, weight, offset, _mask(input, mask), bias))
     return torch.ops.torchvision.deform_conv2d(*tensors, *options, mask is not None)
 
 
 def _run_backward(grad, input, weight, offset, mask, options) -> tuple[Tensor, ...]:
     """Gradients of input, weight, offset and mask."""
     if not input.numel():
-        tensors = (input, weight, offset, _mask(input, mask))
-        return tuple(torch.zeros_like(tensor) for tensor in tensors)
+        inputs = (input, weight, offset, _mask(input, mask))
+        return tuple(torch.zeros_like(tensor) for tensor in inputs)
     bias = weight.new_zeros(len(weight))
-    tensors = (grad, input, weight, offset, _mask(input, mask), bias)
-    tensors = (full(tensor).contiguous() for tensor in tensors)
+    inputs = (grad, input, weight, offset, _mask(input, mask), bias)
+    tensors = (full(tensor).contiguous() for tensor in inputs)
     grads = torch.ops.torchvision._deform_conv2d_backward(*tensors, *options, mask is not None)
     grads[2].masked_fill_(_outside(input, weight, offset, options), 0)
     return grads[:4]

@@ -107,8 +107,8 @@ def _maximum(
     aligned: bool,
 ) -> None:
     channels, height, width = maps.shape[1:]
-    size = outputs[0].shape[2:]
-    bins, rows = size.numel(), table(maps)
+    down, across = size = outputs[0].shape[2:]
+    bins, rows = down * across, table(maps)
     # Regions of one size after another: their grids are padded to that of the largest.
     x, y = Regions(rois, size, scale, ratio, aligned).counts
     for part in (x * y).argsort().split(max(BUDGET // (bins * channels), 1)):

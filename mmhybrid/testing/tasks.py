@@ -68,8 +68,9 @@ class ConfigTask:
         cfg.merge_from_dict(options or {})
         cfg.model.pop('init_cfg', None)
         cfg.model.get('backbone', {}).pop('init_cfg', None)
-        preprocessor = cfg.model.get('data_preprocessor') or {}
-        if 'size' in preprocessor:  # a segmentor's crop, to which images would be padded
+        preprocessor = cfg.model.get('data_preprocessor')
+        if preprocessor and 'size' in preprocessor:
+            # a segmentor's crop, to which images would be padded
             preprocessor.size = size
         self.model = MODELS.build(cfg.model).to(device)
         if hasattr(self.model, 'level_embed'):  # of mmdet's DETRs, until init_weights any memory
@@ -120,7 +121,7 @@ def make_batch(cfg, batch: int, size: tuple[int, int]) -> dict:
 
 def _num_classes(model: dict) -> int:
     """The number of classes that the heads of a model were built for."""
-    found = []
+    found: list[int] = []
 
     def walk(node):
         if isinstance(node, dict):

@@ -5,6 +5,7 @@ import sys
 import onnx
 import pytest
 import torch
+from torch import nn
 
 import mmhybrid
 from mmhybrid.deploy import (
@@ -210,7 +211,16 @@ def test_heads_that_need_more_than_maps_are_refused(head):
 def test_adaptive_pooling_as_products(size, output_size):
     x = torch.randn(2, 3, *size)
     expected = torch.nn.functional.adaptive_avg_pool2d(x, output_size)
-    torch.testing.assert_close(AdaptivePool(output_size)(x), expected)
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d(output_size))
+    products = prepare(Graph(pool, ['pooled'], x, {}), 'gather')
+    assert isinstance(products[0], AdaptivePool)
+    torch.testing.assert_close(products(x), expected)
+
+
+def test_pooling_that_keeps_a_side_is_refused():
+    pool = nn.Sequential(nn.AdaptiveAvgPool2d((None, 2)))
+    with pytest.raises(ExportError, match='a height and a width'):
+        prepare(Graph(pool, ['pooled'], torch.randn(1, 3, 8, 8), {}), 'gather')
 
 
 @pytest.mark.parametrize('size', [(5, 5), (9, 4), (3, 12)])

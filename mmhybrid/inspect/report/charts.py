@@ -16,6 +16,7 @@ MOST_BARS = 24
 def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
     """The SVG of one set of axes that ``draw`` fills; sizes are inches of 96 pixels."""
     import matplotlib
+    from cycler import cycler
 
     style = {
         'svg.fonttype': 'none',  # text stays text, in the page's font
@@ -33,7 +34,7 @@ def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
         'axes.spines.right': False,
         'font.size': 10,
         'legend.frameon': False,
-        'axes.prop_cycle': matplotlib.cycler(color=COLORS),
+        'axes.prop_cycle': cycler(color=COLORS),
     }
     with matplotlib.rc_context(style):
         from matplotlib.backends.backend_svg import FigureCanvasSVG

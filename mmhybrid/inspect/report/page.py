@@ -111,15 +111,17 @@ def _numbers(metrics: Mapping[str, float]) -> str:
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ''
 
 
+def _by_step(logs: Iterable[dict]) -> list[dict]:
+    """Sort logs by step; a resumed run replaces its steps."""
+    found = {log['step']: log for log in logs}
+    return [found[step] for step in sorted(found)]
+
+
 def _curves(logs: list[dict]) -> list[tuple[str, str]]:
-    train = {log['step']: log for log in logs if 'loss' in log}  # a resumed run replaces its steps
-    train = [train[step] for step in sorted(train)]
-    scored = {
-        log['step']: log
-        for log in logs
-        if 'loss' not in log and any(key.startswith(SCORES) for key in log)
-    }
-    scored = [scored[step] for step in sorted(scored)]
+    train = _by_step(log for log in logs if 'loss' in log)
+    scored = _by_step(
+        log for log in logs if 'loss' not in log and any(key.startswith(SCORES) for key in log)
+    )
 
     def series(source, wanted):
         found = {}

@@ -1,6 +1,7 @@
 """The record of each evaluated image in a report, of simple values, from a host's data sample."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,7 +28,7 @@ class Recorder:
             raise ValueError(f'a report of {scope!r}: expected mmdet, mmseg or mmpretrain')
         self.dataset = dataset
         self.meta = {key.lower(): value for key, value in (dataset.metainfo or {}).items()}
-        self._infos = None
+        self._infos: dict[Any, Mapping] | None = None
 
     def _info(self, sample) -> Mapping:
         """Return the data set's facts about a sample's image; pipelines may resize its boxes."""
@@ -100,7 +101,7 @@ class Recorder:
         )
 
 
-def encode_mask(mask, height: int, width: int) -> dict | None:
+def encode_mask(mask: Any, height: int, width: int) -> dict | None:
     """COCO run lengths, compressed, of polygons, run lengths or a map ``(H, W)``; None of None."""
     from pycocotools import mask as coco
 

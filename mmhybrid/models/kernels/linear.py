@@ -49,7 +49,7 @@ def _fits(x: Tensor, weight: Tensor, bias: Tensor | None) -> bool:
         and x.numel() * len(weight) >= LEAST
         and weight.shape == (len(weight), x.shape[-1])
         and (bias is None or bias.shape == weight.shape[:1])
-        and torch.backends.mkldnn.enabled
+        and bool(torch.backends.mkldnn.enabled)
         and not torch.is_autocast_enabled('cpu')
     )
 

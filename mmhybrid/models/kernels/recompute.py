@@ -43,7 +43,7 @@ def recompute(module: nn.Module, *args, light: bool = False) -> Any:
     if light:
         contexts = partial(create_selective_checkpoint_contexts, _policy)
     if torch.compiler.is_compiling():  # a graph updates the statistics once, whatever it recomputes
-        options = dict(context_fn=contexts) if light else {}
+        options: dict = dict(context_fn=contexts) if light else {}
         return checkpoint(module, *args, use_reentrant=False, **options)
 
     def both_runs() -> tuple[AbstractContextManager, AbstractContextManager]:
@@ -78,7 +78,7 @@ class _SecondRun:
     def __enter__(self) -> None:
         self.before = []
         for norm, was_training in self.norms:
-            changing = [norm.num_batches_tracked]
+            changing: list[Any] = [norm.num_batches_tracked]
             if norm.momentum is None:  # the mean over all batches
                 changing += norm.running_mean, norm.running_var
             values = [(buffer, buffer.clone()) for buffer in changing]

@@ -70,7 +70,7 @@ def resize_by_matrices(
 
 def _bicubic_matrix(old: int, new: int, scale: Tensor, antialias: bool, like: Tensor) -> Tensor:
     """Return the matrix ``(new, old)`` that resizes one side; ``scale`` is old over new."""
-    options = dict(device=like.device, dtype=like.dtype)
+    options: dict = dict(device=like.device, dtype=like.dtype)
     centre = ((torch.arange(new, **options) + 0.5) * scale).unsqueeze(1)  # (new, 1)
     source = torch.arange(old, **options)
     if antialias:

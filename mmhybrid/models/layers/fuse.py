@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -26,8 +27,8 @@ def fuse_norms(model: nn.Module) -> None:
             for i, (layer, norm) in enumerate(itertools.pairwise(list(module))):
                 if isinstance(layer, nn.Conv2d):
                     module[i + 1] = fold_into_previous(norm, layer)
-        elif hasattr(module, 'fuse_norms'):
-            module.fuse_norms()
+        elif callable(fuse := getattr(module, 'fuse_norms', None)):
+            fuse()
 
 
 @torch.no_grad()
@@ -66,7 +67,7 @@ def fold_into_next(norm: nn.Module, layer: nn.Linear) -> nn.Module:
     return Folded()
 
 
-def _can_fold(norm: nn.Module, *layers: nn.Module) -> bool:
+def _can_fold(norm: nn.Module, *layers: nn.Module) -> TypeGuard[_BatchNorm]:
     return (
         isinstance(norm, _BatchNorm)
         and norm.track_running_stats
@@ -87,8 +88,9 @@ def _is_bare(layer: nn.Module) -> bool:
 
 
 def _scale_and_shift(norm: _BatchNorm) -> Sequence[Tensor]:
-    scale = (norm.running_var + norm.eps).rsqrt()
+    statistics = dict(norm.named_buffers())
+    scale = (statistics['running_var'] + norm.eps).rsqrt()
     if norm.affine:
         scale = scale * norm.weight
-    shift = -norm.running_mean * scale
+    shift = -statistics['running_mean'] * scale
     return scale, shift + norm.bias if norm.affine else shift

@@ -81,7 +81,7 @@ class SimplePyramid(BaseModule):
     def _build_level(self, scale: float, norm_cfg: dict) -> nn.Sequential:
         """Build the layers of a map that is ``scale`` times as large as the input."""
         width = self.in_channels
-        layers = []
+        layers: list[nn.Module] = []
         if scale < 1:
             layers.append(nn.MaxPool2d(2, ceil_mode=True))
         while scale > 1:
