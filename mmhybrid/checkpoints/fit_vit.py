@@ -76,7 +76,7 @@ class Fitted:
         """Replace a tensor by ``resize(tensor, *args, **kwargs)``, or note why that fails."""
         try:
             self.state_dict[name] = resize(self.state_dict[name], *args, **kwargs)
-        except ValueError as error:
+        except (RuntimeError, ValueError) as error:  # the first where a side is 0
             self.problems[name] = str(error)
         else:
             self.resized[name] = note

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from .errors import CheckpointError
 from .plain_vit import block_indexes
+from .report import listing
 
 # model_type -> the class that loads it
 CLASSES = {
@@ -92,6 +93,23 @@ def to_transformers(
         CheckpointError: transformers has no such model.
     """
     kind = _kind(state_dict)
+    try:
+        return _convert(state_dict, kind, num_heads, norm_eps, mask_key_bias)
+    except CheckpointError:
+        raise
+    except (ArithmeticError, IndexError, KeyError, RuntimeError, ValueError) as error:
+        raise CheckpointError(
+            f'these are not the weights of a whole plain ViT: {type(error).__name__}: {error}'
+        ) from error
+
+
+def _convert(
+    state_dict: Mapping[str, Tensor],
+    kind: str,
+    num_heads: int,
+    norm_eps: float,
+    mask_key_bias: bool,
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     width, _, _, patch = state_dict['patch_embed.proj.weight'].shape
     depth = len(block_indexes(state_dict))
     config = dict(
@@ -163,13 +181,18 @@ def _kind(state_dict: Mapping[str, Tensor]) -> str:
         raise CheckpointError(
             f'transformers has no model of these parts together; its {CLASSES[kind]} comes nearest'
         )
-    needed = ['patch_embed.proj.weight', 'blocks.0.attn.qkv.weight', 'cls_token']
-    needed += [] if kind == 'beit' else ['norm.weight']
+    needed = ['patch_embed.proj.weight', 'patch_embed.proj.bias', 'cls_token']
+    needed += [] if kind == 'beit' else ['norm.weight', 'norm.bias']
+    layers = ('w12', 'w3') if gated else ('fc1', 'fc2')
+    parts = {'norm1.weight', 'norm1.bias', 'norm2.weight', 'norm2.bias', 'attn.qkv.weight'}
+    parts |= {'attn.proj.weight', 'attn.proj.bias', *(f'mlp.{layer}.weight' for layer in layers)}
     if kind != 'dinov3_vit':
-        needed += [f'blocks.0.mlp.{"w3" if gated else "fc2"}.bias']
+        parts |= {f'mlp.{layer}.bias' for layer in layers}
+    for index in block_indexes(state_dict):  # all have what the first has
+        needed += [f'blocks.{index}.{part}' for part in sorted(parts | block)]
     if missing := [name for name in needed if name not in state_dict]:
         raise CheckpointError(
-            f"transformers' {CLASSES[kind]} has what these weights lack: {', '.join(missing)}. It "
+            f"transformers' {CLASSES[kind]} has what these weights lack: {listing(missing)}. It "
             'takes the weights of a plain ViT, with class_token=True and final_norm=True'
         )
     return kind

@@ -87,6 +87,28 @@ def test_what_transformers_has_not(arguments, fact):
         to_transformers(model.state_dict(), num_heads=3, norm_eps=1e-6)
 
 
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('blocks.0.mlp.fc1.weight', None),
+        ('blocks.1.attn.qkv.bias', None),
+        ('blocks.1.norm2.bias', None),
+        ('patch_embed.proj.bias', None),
+        ('blocks.0.attn.qkv.weight', torch.ones(())),
+        ('patch_embed.proj.weight', torch.ones(3, 3)),
+        ('pos_embed', torch.ones(1, 16)),
+    ],
+)
+def test_weights_that_are_not_of_a_vit(name, value):
+    state_dict = ViT(ARCH, **OURS).state_dict()
+    del state_dict[name]
+    if value is not None:
+        state_dict[name] = value
+    with pytest.raises(CheckpointError) as error:
+        to_transformers(state_dict, num_heads=3, norm_eps=1e-6)
+    assert value is not None or name in str(error.value)
+
+
 def test_positions_that_are_no_square():
     state_dict = ViT(ARCH, **OURS).state_dict()
     state_dict['pos_embed'] = state_dict['pos_embed'][:, :-2]
