@@ -54,12 +54,14 @@ def build_backbone(name: str, **overrides):
 def config_path(name: str) -> str:
     """Path of a config that came with the package, such as ``'maskrcnn_vitcomer_b.py'``.
 
+    Its name alone is enough, in whatever folder of a family it lies.
+
     In a config of your own, wherever mmhybrid is installed, for any host library's tools::
 
         _base_ = __import__('mmhybrid').config_path('maskrcnn_vitcomer_b.py')
 
     Raises:
-        FileNotFoundError: there is no such config.
+        FileNotFoundError: there is no such config, or no longer in the folder that is given.
     """
     from .config_files import config_path
 

@@ -18,7 +18,10 @@ CHECKPOINT = 'checkpoint of the same config, its exported file, or a work dir: i
 def argument_parser(description):
     """The arguments that all tools have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file; its default_scope names the host library')
+    parser.add_argument(
+        'config',
+        help='config file, or name of one of mmhybrid; its default_scope names the host library',
+    )
     parser.add_argument('--work-dir', help='folder of logs and results')
     parser.add_argument(
         '--data', metavar='DIR', help="folder of the data, in the place of the config's data_root"
