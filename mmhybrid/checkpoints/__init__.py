@@ -10,6 +10,7 @@ from .load import load_pretrained, load_weights, pretrained_options
 from .names import OFFICIAL_FILES
 from .report import LoadReport
 from .sources import SOURCES, Source, find_weights
+from .to_transformers import to_transformers, write_transformers
 
 __all__ = [
     'OFFICIAL_FILES',
@@ -25,4 +26,6 @@ __all__ = [
     'locate',
     'pretrained_options',
     'read',
+    'to_transformers',
+    'write_transformers',
 ]

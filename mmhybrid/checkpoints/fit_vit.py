@@ -42,6 +42,7 @@ IF_MISSING = {
     'dist_token': 'dist_token=False',
     'register_tokens': 'num_registers=0',
     r'blocks\.\d+\.attn\.qkv\.bias': 'qkv_bias=False',
+    r'blocks\.\d+\.mlp\.(fc1|w12)\.bias': 'ffn_bias=False',
     'pos_embed': "position='rope' or position='relative'",
     'norm.weight': 'final_norm=False',
 }
@@ -49,8 +50,9 @@ IF_UNEXPECTED = {
     'pos_embed': "position='absolute'",
     r'blocks\.\d+\.relative_bias\.table': "position='relative'",
     r'blocks\.\d+\.ls[12]\.gamma': 'layer_scale=1.0',
-    r'blocks\.\d+\.mlp\.w12\..*': "ffn='swiglu'",
-    r'blocks\.\d+\.mlp\.fc1\..*': "ffn='mlp'",
+    r'blocks\.\d+\.mlp\.w12\.weight': "ffn='swiglu'",
+    r'blocks\.\d+\.mlp\.fc1\.weight': "ffn='mlp'",
+    r'blocks\.\d+\.mlp\.(fc1|w12)\.bias': 'ffn_bias=True',
     r'blocks\.\d+\.attn\.qkv\.bias': 'qkv_bias=True',
 }
 
@@ -254,6 +256,8 @@ def advise_vit(missing, unexpected, prefix=''):
             pattern = re.compile(re.escape(prefix) + pattern)
             if option not in advice and any(map(pattern.fullmatch, names)):
                 advice.append(option)
+    if any(option.startswith('ffn=') for option in advice):  # its biases go with it
+        advice = [option for option in advice if not option.startswith('ffn_bias=')]
     return advice
 
 

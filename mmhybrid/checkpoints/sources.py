@@ -401,17 +401,17 @@ def _refuse(state_dict, marks) -> NoReturn:
         misfits, name = min(
             near, key=lambda item: (len(item[0]), sum(misfit.key is None for misfit in item[0]))
         )
-        hint = f'The nearest is {name}, but {" and ".join(map(str, misfits))}'
+        hint = f'The nearest that is known is {name}, but {" and ".join(map(str, misfits))}'
     else:
         hint = (
+            f"Known are {', '.join(source.name for source in SOURCES)} and mmhybrid's own files. "
             "If the backbone's keys have another prefix than "
             f'{", ".join(map(repr, PREFIXES))}, give it as the option prefix '
             "('backbone.vit.' for the ViT in an adapter)"
         )
     raise CheckpointError(
         'these weights are of no known source: '
-        f'{len(state_dict)} keys, the first are {_first(state_dict)}. Known are '
-        f"{', '.join(source.name for source in SOURCES)} and mmhybrid's own files. {hint}"
+        f'{len(state_dict)} keys, the first are {_first(state_dict)}. {hint}'
     )
 
 

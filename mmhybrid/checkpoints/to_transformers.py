@@ -165,6 +165,8 @@ def _kind(state_dict: Mapping[str, Tensor]) -> str:
         )
     needed = ['patch_embed.proj.weight', 'blocks.0.attn.qkv.weight', 'cls_token']
     needed += [] if kind == 'beit' else ['norm.weight']
+    if kind != 'dinov3_vit':
+        needed += [f'blocks.0.mlp.{"w3" if gated else "fc2"}.bias']
     if missing := [name for name in needed if name not in state_dict]:
         raise CheckpointError(
             f"transformers' {CLASSES[kind]} has what these weights lack: {', '.join(missing)}. It "
@@ -197,7 +199,8 @@ def _feed_forward(weights: dict[str, Tensor], kind: str) -> dict[str, Any]:
     """Split gates where transformers has them apart; return what its config says of the layers."""
     if 'blocks.0.mlp.w3.weight' not in weights:
         hidden, width = weights['blocks.0.mlp.fc1.weight'].shape
-        return dict(mlp_ratio=hidden / width, intermediate_size=hidden)
+        has_bias = 'blocks.0.mlp.fc1.bias' in weights
+        return dict(mlp_ratio=hidden / width, intermediate_size=hidden, mlp_bias=has_bias)
     width, hidden = weights['blocks.0.mlp.w3.weight'].shape
     if kind == 'dinov3_vit':
         for name in [name for name in weights if '.mlp.w12.' in name]:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmhybrid.checkpoints import OFFICIAL_FILES, load_pretrained, load_weights
+from mmhybrid.checkpoints.plain_vit import convert_timm_dinov3
 from mmhybrid.models.backbones import ViT
 from tests.checkpoints import published
 
@@ -82,9 +83,40 @@ def test_augreg_as_google_publishes_it(tmp_path):
     assert (output - expected).abs().max() < 1e-4 * expected.std()
 
 
-def test_augreg_files_are_where_timm_has_them():
-    names = [name for name in OFFICIAL_FILES if name.startswith('augreg_')]
-    assert len(names) == 8
+# What timm publishes of DINOv3 and EUPE, by the beginning of its names: the arch of ours
+DINOV3_SIZES = {
+    'vit_tiny_': 'dinov3_t',
+    'vit_small_patch': 'dinov3_s',
+    'vit_small_plus': 'dinov3_splus',
+    'vit_base_': 'dinov3_b',
+    'vit_large_': 'dinov3_l',
+    'vit_huge_plus': 'dinov3_hplus',
+    'vit_7b_': 'dinov3_7b',
+}
+
+
+@pytest.mark.parametrize(
+    'name', sorted({name.partition('.')[0] for name in OFFICIAL_FILES if '_dinov3' in name})
+)
+def test_presets_have_the_parameters_of_timm(name):
+    with torch.device('meta'):
+        peer = timm.create_model(name).state_dict()
+        arch = next(arch for start, arch in DINOV3_SIZES.items() if name.startswith(start))
+        model = ViT(arch, qkv_bias='qkvb' in name, final_norm=True).state_dict()
+    # Beside rotary positions, which timm may keep.
+    peer = {key: tensor for key, tensor in peer.items() if not key.startswith('rope.')}
+    shapes = {key: tensor.shape for key, tensor in convert_timm_dinov3(peer).items()}
+    assert shapes == {key: tensor.shape for key, tensor in model.items()}
+
+
+def test_7b_has_no_bias_of_queries_by_itself():
+    with torch.device('meta'):
+        assert 'blocks.0.attn.qkv.bias' not in ViT('dinov3_7b').state_dict()
+
+
+def test_files_are_where_timm_has_them():
+    names = [name for name, official in OFFICIAL_FILES.items() if '/timm/' in str(official.url)]
+    assert len(names) == 8 + 18 + 3
     for name in names:
         repository = OFFICIAL_FILES[name].url.removesuffix('/resolve/main/model.safetensors')
         model = repository.rpartition('/')[2]

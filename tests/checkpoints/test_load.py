@@ -518,3 +518,23 @@ def test_whole_adapters_fill_those_of_fewer_levels(name, monkeypatch):
         assert report.percent == 100 and set(report.dropped.values()) == {'out_indices'}
         for got, expected in zip(model(image), whole(image)[1::2], strict=True):
             torch.testing.assert_close(got, expected)
+
+
+def test_swiglu_without_bias():
+    state_dict = {k: v for k, v in published.dinov3_swiglu().items() if not _is_ffn_bias(k)}
+    model = published.build_vit('dinov3_swiglu', ffn_bias=False)
+    assert load_weights(model, state_dict, parts={'vit': ''}).percent == 100
+    with pytest.raises(CheckpointError, match='ffn_bias=False'):
+        load_weights(published.build_vit('dinov3_swiglu'), state_dict, parts={'vit': ''})
+    with pytest.raises(CheckpointError, match='ffn_bias=True'):
+        load_weights(model, published.dinov3_swiglu(), parts={'vit': ''})
+
+
+def _is_ffn_bias(key):
+    return '.mlp.' in key and key.endswith('.bias')
+
+
+def test_advice_on_the_kind_of_network_alone():
+    with pytest.raises(CheckpointError) as error:
+        load_weights(published.build_vit(), published.dinov2_giant(), parts={'vit': ''})
+    assert "ffn='swiglu'" in str(error.value) and 'ffn_bias' not in str(error.value)

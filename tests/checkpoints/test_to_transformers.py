@@ -31,6 +31,8 @@ VITS = [
     (DINOV3, 'DINOv3ViTModel'),
     (DINOV3 | dict(mask_key_bias=False), 'DINOv3ViTModel'),
     (DINOV3 | SWIGLU | dict(qkv_bias=False, num_registers=2), 'DINOv3ViTModel'),
+    (DINOV3 | SWIGLU | dict(ffn_bias=False), 'DINOv3ViTModel'),
+    (DINOV3 | dict(ffn_bias=False), 'DINOv3ViTModel'),
 ]
 
 
@@ -76,6 +78,7 @@ def test_transformers_computes_the_same(arguments, name, tmp_path):
         (dict(dist_token=True, layer_scale=1.0), 'Dinov2Model'),
         (dict(num_registers=4), 'Dinov2WithRegistersModel'),
         (BEIT | SWIGLU, 'BeitModel'),
+        (dict(ffn_bias=False), 'mlp.fc2.bias'),
     ],
 )
 def test_what_transformers_has_not(arguments, fact):

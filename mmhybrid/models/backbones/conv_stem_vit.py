@@ -173,9 +173,7 @@ class ConvStemViT(Backbone):
         'c_4gf': SIZES['4gf'] | FOUR_CONVS | dict(depth=11, stem_channels=(48, 96, 192, 384)),
         'c_18gf': SIZES['18gf'] | SIX_CONVS | dict(depth=11),
         'c_36gf': SIZES['36gf'] | SIX_CONVS | dict(depth=13),
-        'p_1gf': SIZES['1gf'] | dict(depth=12),
-        'p_4gf': SIZES['4gf'] | dict(depth=12),
-        'p_18gf': SIZES['18gf'] | dict(depth=12),
+        **{f'p_{size}': SIZES[size] | dict(depth=12) for size in ('1gf', '4gf', '18gf')},
         'p_36gf': SIZES['36gf'] | dict(depth=14),
         **{f'{name}_4gf': SIZES['4gf'] | stem | dict(depth=11) for name, stem in STEMS.items()},
     }

@@ -236,9 +236,7 @@ class CvTArch(Arch):
                 raise ValueError(f'num_heads={heads} does not divide embed_dims={dims}')
         for kernel in self.qkv_kernel:
             if kernel % 2 == 0:
-                raise ValueError(
-                    f'qkv_kernel={kernel}: an even convolution has no centre; use an odd one'
-                )
+                raise ValueError(f'qkv_kernel={kernel}: an even one has no centre; use an odd one')
 
     def stage(self, index: int) -> SimpleNamespace:
         """Return the settings of one stage."""

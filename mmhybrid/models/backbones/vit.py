@@ -37,13 +37,10 @@ SIZES = {
 BEIT = dict(position='relative', layer_scale=0.1, mask_key_bias=True)
 DINOV2 = dict(patch_size=14, pretrain_size=518, layer_scale=1.0, interpolate_offset=0.1)
 DINOV2_REG = DINOV2 | dict(num_registers=4, interpolate_offset=0.0, interpolate_antialias=True)
-DINOV3 = dict(
-    position='rope',
-    num_registers=4,
-    layer_scale=1e-5,
-    mask_key_bias=True,
-    norm_cfg=dict(type='LN', eps=1e-5),
-)
+EPS = dict(norm_cfg=dict(type='LN', eps=1e-5))
+DINOV3 = EPS | dict(position='rope', num_registers=4, layer_scale=1e-5, mask_key_bias=True)
+DINOV3_PLUS = DINOV3 | dict(ffn='swiglu', mlp_ratio=6)
+DINOV3_7B = DINOV3_PLUS | dict(embed_dims=4096, depth=40, num_heads=32, mlp_ratio=3, qkv_bias=False)
 
 
 class Block(nn.Module):
@@ -71,6 +68,7 @@ class Block(nn.Module):
         mask_key_bias: bool = False,
         layer_scale: float | None = None,
         ffn: Literal['mlp', 'swiglu'] = 'mlp',
+        ffn_bias: bool = True,
         relative_grid: Grid | None = None,
         relative_class_token: bool = False,
     ):
@@ -92,7 +90,7 @@ class Block(nn.Module):
                 bias_grid, num_heads, class_token=relative_class_token
             )
         self.norm2 = build_norm(norm_cfg, embed_dims)
-        self.mlp = {'mlp': Mlp, 'swiglu': SwiGLU}[ffn](embed_dims, hidden_dims)
+        self.mlp = {'mlp': Mlp, 'swiglu': SwiGLU}[ffn](embed_dims, hidden_dims, bias=ffn_bias)
         scaled = layer_scale is not None
         self.ls1 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
         self.ls2 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
@@ -142,6 +140,7 @@ class ViTArch(ViTSize):
     mask_key_bias: bool = option("hold the keys' part of that bias at zero", False)
     layer_scale: float | None = option('initial value of LayerScale, None for none', None)
     ffn: Literal['mlp', 'swiglu'] = option('kind of feed-forward network', 'mlp')
+    ffn_bias: bool = option('bias of its layers', True)
     interpolate_offset: float = option('added to the grid when DINOv2 resizes its positions', 0.0)
     interpolate_antialias: bool = option('resize positions with antialiasing', False)
     norm_cfg: dict = option('the layer norms', dict(type='LN', eps=1e-6))
@@ -215,8 +214,10 @@ class ViT(Backbone):
         **{f'dinov2_{size}_reg': SIZES[size] | DINOV2_REG for size in 'sbl'},
         'dinov2_g': SIZES['g'] | DINOV2 | dict(ffn='swiglu'),
         'dinov2_g_reg': SIZES['g'] | DINOV2_REG | dict(ffn='swiglu'),
-        **{f'dinov3_{size}': SIZES[size] | DINOV3 for size in 'sbl'},
-        'dinov3_splus': SIZES['s'] | DINOV3 | dict(ffn='swiglu', mlp_ratio=6),
+        **{f'dinov3_{size}': SIZES[size] | DINOV3 for size in 'tsbl'},
+        **{f'dinov3_{size}plus': SIZES[size] | DINOV3_PLUS for size in 'sl'},
+        'dinov3_hplus': dict(embed_dims=1280, depth=32, num_heads=20) | DINOV3_PLUS,
+        'dinov3_7b': DINOV3_7B,
     }
     pretrained_parts = {'vit': ''}
     embeddings = ('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')
@@ -264,6 +265,7 @@ class ViT(Backbone):
                 mask_key_bias=arch.mask_key_bias,
                 layer_scale=arch.layer_scale,
                 ffn=arch.ffn,
+                ffn_bias=arch.ffn_bias,
                 norm_cfg=arch.norm_cfg,
                 drop_path_rate=drop_path_rate * i / max(arch.depth - 1, 1),
                 relative_grid=self.position_grid if arch.position == 'relative' else None,

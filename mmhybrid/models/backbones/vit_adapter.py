@@ -93,7 +93,12 @@ class ViTAdapterArch(AdapterArch):
             )
 
 
-LARGE = SIZES['l'] | WIDE | dict(deform_heads=16, windows=(14, 14, 14, 14, 14, 0))
+DETECTION = {
+    't': SIZES['t'],
+    's': SIZES['s'],
+    'b': SIZES['b'] | WIDE,
+    'l': SIZES['l'] | WIDE | dict(deform_heads=16, windows=(14, 14, 14, 14, 14, 0)),
+}
 
 
 @MODELS.register_module()
@@ -124,14 +129,8 @@ class ViTAdapter(Adapter):
     family = 'vitadapter'
     arch_type = ViTAdapterArch
     arch_settings = {
-        't': SIZES['t'],
-        's': SIZES['s'],
-        'b': SIZES['b'] | WIDE,
-        'l': LARGE,
-        't_seg': SIZES['t'] | SEGMENTATION,
-        's_seg': SIZES['s'] | SEGMENTATION,
-        'b_seg': SIZES['b'] | WIDE | SEGMENTATION,
-        'l_seg': LARGE | SEGMENTATION,
+        **DETECTION,
+        **{f'{size}_seg': arch | SEGMENTATION for size, arch in DETECTION.items()},
     }
     pretrained_parts = {'vit': 'vit.', 'vit_adapter': ''}
 
