@@ -53,6 +53,9 @@ def fit_to_folder(cfg: Config) -> None:
                 raise DataError(f'{error}{_advice(key, root, parts)}') from error
             for dataset, split in _datasets(cfg) if lists else ():
                 dataset.ann_file = str(lists[split])
+            # The hosts' own functions read the pipelines at the top of a config.
+            cfg.train_pipeline = cfg.train_dataloader.dataset.pipeline
+            cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
             _fit_weights(cfg)
             _fit_schedule(cfg)
 
