@@ -11,6 +11,7 @@ docs/data.md describes: COCO files, images with masks, a folder a class. Every i
 import inspect
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .arguments import argument_parser
@@ -104,7 +105,7 @@ def checks_of_config(args, problems):
         )
         return checks_of_folder(Path(root), problems) if Path(root).is_dir() else []
     init_default_scope(cfg.default_scope)
-    checks = []
+    checks: list[Callable] = []
     for split in SPLITS:
         loader = cfg.get(f'{split}_dataloader')
         if split == 'test' and loader == cfg.get('val_dataloader'):
@@ -145,6 +146,8 @@ def check_of_dataset(split, dataset, scope):
     if kind.startswith('CIFAR'):
         raise UsageError(f'{kind} is checked when it is read: its files have known sums')
     if kind in ('VOCDataset', 'XMLDataset'):
+        if listed is None:
+            raise UsageError(f'{kind}: the config gives no ann_file, the list of its images')
         folder = root / prefix.get('sub_data_root', '')
         return lambda reading: check.check_voc(split, folder, listed, classes, reading)
     if scope == 'mmseg':
@@ -184,7 +187,7 @@ def checks_of_folder(root, problems):
     from ..data.fit import CLASS_FILE, read_class_file
     from ..data.formats import looks_like
 
-    checks = []
+    checks: list[Callable] = []
     for split in SPLITS:
         for file, images in (
             (f'annotations/instances_{split}.json', f'images/{split}'),
