@@ -1,5 +1,6 @@
-# ConvNeXt-Pico of MMPretrain, of the size of ViT-CoMer-T.
-_base_ = './_base_/custom_instance_scratch.py'
+# Mask R-CNN with ConvNeXt-Pico of MMPretrain, of the size of ViT-CoMer-T, narrow and from random
+# weights, on your own images: see maskrcnn_vitcomer_t_scratch_custom.py.
+_base_ = ['./_base_/models/mask_rcnn_small.py', './_base_/custom_instance_scratch.py']
 custom_imports = dict(imports=['mmpretrain.models'], allow_failed_imports=False)
 
 model = dict(

@@ -1,5 +1,6 @@
-# Plain ViT-T, windowed as in ViT-CoMer, with a simple pyramid.
-_base_ = './_base_/custom_instance_scratch.py'
+# Mask R-CNN with plain ViT-T, narrow and from random weights, on your own images: windows as in
+# ViT-CoMer, and a simple pyramid; see maskrcnn_vitcomer_t_scratch_custom.py.
+_base_ = ['./_base_/models/mask_rcnn_small.py', './_base_/custom_instance_scratch.py']
 
 model = dict(
     backbone=dict(

@@ -3,7 +3,7 @@
 #   python tools/train.py configs/maskrcnn_vitcomer_t_custom.py \
 #       --cfg-options data_root=/data/street weights=deit_tiny_patch16_224
 #
-# docs/data.md shows the folder; its options head _base_/datasets/custom_detection.py, those of the
+# docs/data.md shows the folder; its options head _base_/datasets/custom_instance.py, those of the
 # training _base_/schedules/custom.py. COCO box and mask AP are printed during and after the
 # training. The config that is saved in the work dir holds the class names and paths, and serves
 # tools/test.py and tools/infer.py.

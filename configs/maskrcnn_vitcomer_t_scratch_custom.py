@@ -5,7 +5,7 @@
 #
 # The same with other backbones: maskrcnn_*_scratch_custom.py. They need no download and train on a
 # CPU; with weights, maskrcnn_vitcomer_t_custom.py gets further. See docs/data.md.
-_base_ = './_base_/custom_instance_scratch.py'
+_base_ = ['./_base_/models/mask_rcnn_small.py', './_base_/custom_instance_scratch.py']
 
 model = dict(
     backbone=dict(type='mmhybrid.ViTCoMer', arch='t', drop_path_rate=0.1),

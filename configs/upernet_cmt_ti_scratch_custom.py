@@ -1,5 +1,6 @@
-# CMT-Ti.
-_base_ = './_base_/custom_semantic_scratch.py'
+# UPerNet with CMT-Ti, narrow and from random weights, on your own images and masks: see
+# upernet_vitcomer_t_scratch_custom.py.
+_base_ = ['./_base_/models/upernet_small.py', './_base_/custom_semantic_scratch.py']
 
 model = dict(
     backbone=dict(type='mmhybrid.CMT', arch='ti', drop_path_rate=0.1),

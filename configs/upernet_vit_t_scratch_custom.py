@@ -1,5 +1,6 @@
-# Plain ViT-T with a simple pyramid.
-_base_ = './_base_/custom_semantic_scratch.py'
+# UPerNet with plain ViT-T and a simple pyramid, narrow and from random weights, on your own images
+# and masks: see upernet_vitcomer_t_scratch_custom.py.
+_base_ = ['./_base_/models/upernet_small.py', './_base_/custom_semantic_scratch.py']
 
 model = dict(
     backbone=dict(type='mmhybrid.ViT', arch='t', drop_path_rate=0.1),

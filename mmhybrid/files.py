@@ -1,22 +1,48 @@
-"""Files that are there whole or not at all."""
+"""Files and folders that are there whole or not at all."""
 
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+PART = '.part'  # ends the name of a draft
 
-def write_file(path: str | Path, content: str | bytes) -> None:
-    """Write text or bytes, whole or not at all; the folder is made. Several processes may do so.
+
+@contextmanager
+def write_atomically(path: str | Path) -> Iterator[Path]:
+    """Give the place of a draft, a file or a folder, that becomes ``path`` when the block ends.
+
+    The folder of ``path`` is made. A draft of a block that raises is removed; one whose process was
+    killed keeps its name, which ends with ``.part``. Several processes may write the same path. A
+    folder takes the place of an empty one, or of none.
 
     Raises:
-        OSError: it cannot be written; the error names the file.
+        OSError: it cannot be written; the error names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f'{os.getpid()}.{path.name}.part')
+    draft = path.with_name(f'{path.name}.{os.getpid()}{PART}')
+    _remove(draft)  # of a process that was killed, whose number is this one's
     try:
-        part.write_bytes(content.encode() if isinstance(content, str) else content)
-        os.replace(part, path)
-    except OSError as error:  # one of writing has no name
+        yield draft
+        os.replace(draft, path)
+    except OSError as error:
+        if error.filename not in (None, str(draft)):
+            raise  # of something else in the block
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:
-        part.unlink(missing_ok=True)
+        _remove(draft)
+
+
+def _remove(draft: Path) -> None:
+    if draft.is_dir():
+        shutil.rmtree(draft)
+    else:
+        draft.unlink(missing_ok=True)
+
+
+def write_file(path: str | Path, content: str | bytes) -> None:
+    """Write text or bytes by :func:`write_atomically`."""
+    with write_atomically(path) as draft:
+        draft.write_bytes(content.encode() if isinstance(content, str) else content)

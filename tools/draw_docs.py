@@ -8,7 +8,7 @@ phone, and photographed.
 """
 
 import argparse
-import os
+import io
 import shutil
 import subprocess
 import tempfile
@@ -17,6 +17,7 @@ from pathlib import Path
 from _checkout import ROOT
 
 from mmhybrid.cli.usage import UsageError, run
+from mmhybrid.files import write_file
 
 WORK_DIR = ROOT / 'work_dirs/demo_maskrcnn_vitcomer_t'  # of `make demo`
 IMAGES = 'images/val/{:06d}.jpg'
@@ -46,7 +47,7 @@ def main(argv=None):
     written = look(args.work_dir, args.data, args.out / 'images/looking')
     report = args.out / 'demo_report.html'
     text = (args.work_dir / 'report.html').read_text(encoding='utf-8')
-    write(report, text.replace(f'{ROOT}/', '').encode())
+    write_file(report, text.replace(f'{ROOT}/', '').encode())
     written.append(report)
     if args.browser:
         written += photograph(args.browser, report, args.out / 'images/looking')
@@ -81,18 +82,16 @@ def shrink(path, target):
     """Write a picture in as many colours as its size allows."""
     from PIL import Image
 
-    target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(target.name + '.part')
     with Image.open(path) as drawn:
         image = drawn.convert('RGB')
     for colors in (255, 64, 16):
         few = image.quantize(colors, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
-        few.save(part, format='png', optimize=True)
-        size = part.stat().st_size
+        content = io.BytesIO()
+        few.save(content, format='png', optimize=True)
+        size = content.tell()
         if size <= MOST:
-            os.replace(part, target)
+            write_file(target, content.getvalue())
             return target
-    part.unlink()
     raise UsageError(f'{target} would have {size} bytes, expected at most {MOST}')
 
 
@@ -112,13 +111,6 @@ def photograph(browser, page, out):
             )  # fmt: skip
             pictures.append(shrink(photo, out / photo.name))
     return pictures
-
-
-def write(path, content):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
-    part.write_bytes(content)
-    os.replace(part, path)
 
 
 if __name__ == '__main__':

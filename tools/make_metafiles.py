@@ -1,4 +1,4 @@
-"""Make the metafiles of the configs, in the form that mim reads, and docs/zoo.md.
+"""Make README and metafile of every folder of configs, as mim reads them, and docs/zoo.md.
 
     python tools/make_metafiles.py [--check] [--keep-counts]
 
@@ -10,12 +10,17 @@ nothing, and ends with 1 if a file would change.
 
 import argparse
 import os
+import re
 import sys
+from itertools import takewhile
+from pathlib import Path
 
 from _zoo import CLASSIFICATION, CONFIGS, DETECTION, FAMILIES, NAME, ROOT, config_names
 
+from mmhybrid.config_files import config_files
+from mmhybrid.files import write_file
+
 PUBLISHED = CONFIGS / 'published.yml'
-METAFILES = CONFIGS / 'metafiles'
 HEADS = {
     'retinanet': 'RetinaNet',
     'maskrcnn': 'Mask R-CNN',
@@ -78,10 +83,7 @@ def main(argv=None):
             continue
         stale.append(str(path.relative_to(ROOT)))
         if not args.check:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            part = path.with_name(path.name + '.part')
-            part.write_text(text)
-            os.replace(part, path)
+            write_file(path, text)
     print(f'{"would change" if args.check else "written"}: {", ".join(stale) or "nothing"}')
     return int(args.check and bool(stale))
 
@@ -95,7 +97,32 @@ def zoo_names():
 def load(name):
     from mmengine.config import Config
 
-    return Config.fromfile(CONFIGS / f'{name}.py')
+    return Config.fromfile(config_files()[name])
+
+
+def recipe_folders():
+    """Folder below configs -> names of the recipes in it, and of those in front of its family.
+
+    Raises:
+        ValueError: a recipe in front is the only one of its family.
+    """
+    files = config_files()
+    places = {name: files[name].parent.relative_to(CONFIGS).as_posix() for name in zoo_names()}
+    homes = {
+        family_of(name): place
+        for name, place in places.items()
+        if place != '.' and not place.startswith('experiments/')
+    }
+    folders = {}
+    for name, place in places.items():
+        if place == '.' and family_of(name) not in homes:
+            raise ValueError(f'configs/{name}.py: make a folder of its family, and put it there')
+        folders.setdefault(homes[family_of(name)] if place == '.' else place, []).append(name)
+    return folders
+
+
+def family_of(name):
+    return NAME.fullmatch(f'{name}.py')['family']
 
 
 def make_files(counts):
@@ -112,31 +139,45 @@ def make_files(counts):
 
     source = yaml.safe_load(PUBLISHED.read_text())
     printed = published_results(source)
-    families = {}
-    for name in zoo_names():
-        families.setdefault(NAME.fullmatch(f'{name}.py')['family'], []).append(name)
+    families = {family_of(name) for name in zoo_names()}
     unknown = sorted(set(zoo_names()) - set(counts))
     if unknown:
         raise ValueError(
             f'in no metafile: {", ".join(unknown)}; '
             'run python tools/make_metafiles.py --keep-counts'
         )
-    missing = sorted(set(families) - set(source['collections']))
+    missing = sorted(families - set(source['collections']))
     if missing:
         raise ValueError(f'{PUBLISHED.name} has no collection {", ".join(missing)}')
-    files, rows = {}, []
-    for family, about in source['collections'].items():
-        if family not in families:
-            raise ValueError(f'{PUBLISHED.name}: there is no config of collection {family!r}')
-        models = [describe(name, about, counts[name], printed) for name in families[family]]
-        rows += models
-        content = dict(Collections=[collection(family, about)], Models=models)
-        files[METAFILES / f'{family}.yml'] = NOTE + yaml.safe_dump(
+    unused = sorted(set(source['collections']) - families)
+    if unused:
+        raise ValueError(f'{PUBLISHED.name}: there is no config of collection {", ".join(unused)}')
+    folders, files, described = recipe_folders(), {}, {}
+    order = list(source['collections'])
+    for place, names in folders.items():
+        names.sort(key=lambda name: order.index(family_of(name)))
+        own = list(dict.fromkeys(family_of(name) for name in names))
+        about = {family: source['collections'][family] for family in own}
+        models = [describe(name, about[family_of(name)], counts[name], printed) for name in names]
+        described |= {model['Name']: model for model in models}
+        content = dict(Models=models)
+        extra = source['experiments'].get(place)
+        if not extra:
+            content = dict(Collections=[collection(f, about[f], place) for f in own]) | content
+        elif not place.startswith('experiments/'):
+            raise ValueError(f'{PUBLISHED.name}: experiments: {place} is the folder of a family')
+        files[CONFIGS / place / 'metafile.yml'] = NOTE + yaml.safe_dump(
             content, sort_keys=False, allow_unicode=True, width=100
         )
-    imports = [f'{path.relative_to(ROOT)}' for path in files]
+        files[CONFIGS / place / 'README.md'] = folder_page(place, models, about.values(), extra)
+    unknown = sorted(set(source['experiments']) - set(folders))
+    if unknown:
+        raise ValueError(f'{PUBLISHED.name}: experiments: no recipes in {", ".join(unknown)}')
+    imports = sorted(f'configs/{place}/metafile.yml' for place in folders)
     files[ROOT / 'model-index.yml'] = NOTE + yaml.safe_dump(dict(Import=imports), width=100)
-    files[ROOT / 'docs' / 'zoo.md'] = page(rows)
+    names = sorted(described, key=lambda name: order.index(family_of(name)))
+    files[ROOT / 'docs' / 'zoo.md'] = page([described[name] for name in names])
+    files[CONFIGS / 'README.md'] = front_page(folders, source)
     return files
 
 
@@ -155,7 +196,7 @@ def published_results(source):
             raise ValueError(f'{PUBLISHED.name}: unknown metrics {sorted(unknown)}')
         for name, values in group['rows'].items():
             if name not in known:
-                raise ValueError(f'{PUBLISHED.name}: there is no configs/{name}.py')
+                raise ValueError(f'{PUBLISHED.name}: there is no config {name}')
             if name in printed:
                 raise ValueError(f'{PUBLISHED.name}: {name} stands there twice')
             if len(values) > len(group['metrics']):
@@ -165,12 +206,12 @@ def published_results(source):
     return printed
 
 
-def collection(family, about):
+def collection(family, about, place):
     return {
         'Name': about['name'],
         'Metadata': {'Architecture': [FAMILIES[family]]},
         'Paper': {'Title': about['title'], 'URL': about['paper']},
-        'README': 'docs/zoo.md',
+        'README': f'configs/{place}/README.md',
         'Code': {'URL': about['code']},
     }
 
@@ -187,7 +228,7 @@ def describe(name, about, counted, printed):
     entry = {
         'Name': name,
         'In Collection': about['name'],
-        'Config': f'configs/{name}.py',
+        'Config': config_files()[name].relative_to(ROOT).as_posix(),
         'Metadata': {
             'Training Data': data,
             'Architecture': [HEADS[match['head']], f'{about["name"]}-{size}'],
@@ -234,7 +275,7 @@ def read_counts():
     import yaml
 
     counts = {}
-    for path in METAFILES.glob('*.yml'):
+    for path in CONFIGS.rglob('metafile.yml'):
         for model in yaml.safe_load(path.read_text())['Models']:
             about = model['Metadata']
             counts[model['Name']] = (about['Parameters'], about['FLOPs'])
@@ -290,19 +331,77 @@ def input_size(name, cfg):
     raise ValueError(f'configs/{name}.py: no CenterCrop or Resize tells the size of its images')
 
 
-# The page
+# The pages
 
 
 def page(models):
     """The text of docs/zoo.md."""
-    lines = [*INTRODUCTION.strip().splitlines(), '']
+    return '\n'.join([*INTRODUCTION.strip().splitlines(), '', *tables(models, Path('docs'))])
+
+
+def folder_page(place, models, collections, extra):
+    """The text of a folder's README.
+
+    Args:
+        extra: title and text of a folder of experiments.
+    """
+    up = '../' * (place.count('/') + 2)
+    lines = [f'# {extra["title"] if extra else " and ".join(it["name"] for it in collections)}', '']
+    lines += [MADE, '']
+    if extra:
+        lines += [extra['text'].strip(), '']
+    for title, paper, code in dict.fromkeys(
+        (c['title'], c['paper'], c['code']) for c in collections
+    ):
+        lines += [f'*{title}* ([paper]({paper}), [code]({code})).']
+    if (ROOT / f'docs/models/{place}.md').exists():
+        lines += [f'[The backbone]({up}docs/models/{place}.md), its options and its weights.']
+    lines += [
+        'None of the results below was reproduced here. What the columns say stands over',
+        f'[the list of all configs]({up}docs/zoo.md).',
+        '',
+        '```console',
+        f'python tools/train.py {models[0]["Config"]}',
+        '```',
+        '',
+        *tables(models, Path('configs', place)),
+    ]
+    return '\n'.join(lines)
+
+
+def front_page(folders, source):
+    """The text of configs/README.md."""
+    lines = [*FRONT.strip().splitlines(), '', '| folder | recipes | |', '|---|---|---|']
+    for place in sorted(folders, key=lambda place: (place.startswith('experiments/'), place)):
+        families = dict.fromkeys(family_of(name) for name in folders[place])
+        titles = [source['collections'][family]['name'] for family in families]
+        extra = source['experiments'].get(place)
+        title = extra['title'] if extra else ' and '.join(titles)
+        lines += [f'| [`{place}`]({place}/README.md) | {len(folders[place])} | {title} |']
+    lines += ['', '| in front | |', '|---|---|']
+    for path in sorted(CONFIGS.glob('*.py')):
+        lines += [f'| [`{path.stem}`]({path.name}) | {first_sentence(path)} |']
+    return '\n'.join([*lines, ''])
+
+
+def first_sentence(path):
+    """The sentence that heads a config, up to a full stop or colon."""
+    head = takewhile(lambda line: line.startswith('#'), path.read_text().splitlines())
+    text = ' '.join(line.removeprefix('#').strip() for line in head)
+    return re.split(r'[.:;](?: |$)', text, maxsplit=1)[0]
+
+
+def tables(models, folder):
+    """Lines of a table a task; configs are linked from a folder of the checkout."""
+    lines = []
     for title, wanted in SECTIONS.items():
         rows = [m for m in models if NAME.fullmatch(m['Name'] + '.py')['head'] in wanted]
-        lines += [f'## {title}', '']
-        lines += [f'| {" | ".join(COLUMNS)} |', '|' + '---|' * len(COLUMNS)]
-        lines += [row(model) for model in rows]
-        lines += ['']
-    return '\n'.join(lines)
+        if rows:
+            lines += [f'## {title}', '']
+            lines += [f'| {" | ".join(COLUMNS)} |', '|' + '---|' * len(COLUMNS)]
+            lines += [row(model, folder) for model in rows]
+            lines += ['']
+    return lines
 
 
 COLUMNS = (
@@ -311,7 +410,7 @@ COLUMNS = (
 )
 
 
-def row(model):
+def row(model, folder):
     about = model['Metadata']
     head, backbone = about['Architecture']
     length = f'{about["Epochs"]} epochs' if 'Epochs' in about else f'{about["Iterations"] // 1000}k'
@@ -321,7 +420,7 @@ def row(model):
         for metric, value in result['Metrics'].items()
     ]
     cells = (
-        f'[`{model["Name"]}`](../{model["Config"]})',
+        f'[`{model["Name"]}`]({os.path.relpath(model["Config"], folder)})',
         head,
         backbone,
         about['Pretrained Weights'],
@@ -343,10 +442,12 @@ SECTIONS = {
     'Classification': CLASSIFICATION,
 }
 
-INTRODUCTION = """
+MADE = '<!-- Made by tools/make_metafiles.py; a change here would be lost. -->'
+
+INTRODUCTION = f"""
 # The configs
 
-<!-- Made by tools/make_metafiles.py; a change here would be lost. -->
+{MADE}
 
 Every recipe with what it trains, and what was published of it, in percent and with the place where
 its authors print it. **None of these results was reproduced here.** A dash means that nothing was
@@ -362,6 +463,26 @@ counted from the configs.
 python tools/train.py configs/maskrcnn_vitcomer_b.py --cfg-options data_root=/data/coco
 python tools/train.py configs/maskrcnn_vitcomer_b.py --auto-scale-lr  # on fewer GPUs
 ```
+"""
+
+FRONT = f"""
+# Configs
+
+{MADE}
+
+A name is `{{head}}_{{backbone}}_{{size}}[_{{weights}}][_{{schedule}}][_{{data}}]`, of COCO or
+ADE20K where no data is named. Each is there once, and is found by its name alone:
+
+```console
+python tools/train.py configs/maskrcnn_vitcomer_b.py
+python tools/train.py configs/cmt/retinanet_cmt_s.py
+python tools/train.py retinanet_cmt_s
+```
+
+In a config of your own: `_base_ = 'mmhybrid::retinanet_cmt_s'`. A config is a few lines over files
+of `_base_` or over another config of its family, at most three files in all.
+[All of them in one list](../docs/zoo.md); [your own data](../docs/data.md);
+[a host's config with one of our backbones](../docs/swap.md).
 """
 
 

@@ -2,7 +2,7 @@
 # 2107.06263, Table 7). Learning rate, weight decay and drop path as in retinanet_cmt_s.py.
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
-    '../_base_/datasets/coco_instance_single_scale.py',
+    '../_base_/datasets/coco_instance.py',
     '../_base_/schedules/coco_1x.py',
     '../_base_/mmdet_runtime.py',
 ]
@@ -17,3 +17,5 @@ model = dict(
     ),
     neck=dict(in_channels=[64, 128, 256, 512]),
 )
+train_pipeline = {{_base_.single_scale_pipeline}}
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -2,7 +2,7 @@
 # MMDetection's Swin configs, the drop path the classifier's.
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
-    '../_base_/datasets/coco_instance_single_scale.py',
+    '../_base_/datasets/coco_instance.py',
     '../_base_/schedules/coco_1x.py',
     '../_base_/mmdet_runtime.py',
 ]
@@ -16,3 +16,5 @@ model = dict(
     ),
     neck=dict(in_channels=[128, 256, 512, 1024]),
 )
+train_pipeline = {{_base_.single_scale_pipeline}}
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

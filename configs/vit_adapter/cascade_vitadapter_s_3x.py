@@ -1,7 +1,7 @@
 # Cascade Mask R-CNN, ViT-Adapter-S with DeiT weights, COCO 3x with multi-scale crops, as published:
 # 51.5 box AP and 44.3 mask AP (arXiv 2205.08534; table of the authors' detection folder).
 #
-#   torchrun --nproc_per_node 8 tools/train.py configs/vit_adapter/cascade_vitadapter_s_3x.py --launcher pytorch
+#   torchrun --nproc_per_node 8 tools/train.py cascade_vitadapter_s_3x --launcher pytorch
 _base_ = [
     '../_base_/models/cascade_mask_rcnn_fpn.py',
     '../_base_/datasets/coco_instance.py',

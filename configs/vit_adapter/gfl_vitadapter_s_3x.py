@@ -1,7 +1,7 @@
 # GFL, ViT-Adapter-S with DeiT weights, COCO 3x with multi-scale crops, as published: 50.0 box AP
 # (arXiv 2205.08534; table of the authors' detection folder).
 #
-#   torchrun --nproc_per_node 8 tools/train.py configs/vit_adapter/gfl_vitadapter_s_3x.py --launcher pytorch
+#   torchrun --nproc_per_node 8 tools/train.py gfl_vitadapter_s_3x --launcher pytorch
 _base_ = [
     '../_base_/models/gfl_fpn.py',
     '../_base_/datasets/coco_detection_multi_scale.py',

@@ -2,7 +2,7 @@
 # authors publish, on 16 GPUs with an image each. Their table gives 61.2 mIoU, single scale, and
 # 61.5, multi-scale, beginning with a model of COCO-Stuff:
 #
-#   torchrun ... tools/train.py configs/vit_adapter/mask2former_vitadapter_l.py --launcher pytorch --cfg-options \
+#   torchrun ... tools/train.py mask2former_vitadapter_l --launcher pytorch --cfg-options \
 #       load_from=work_dirs/mask2former_vitadapter_l_cocostuff/iter_80000.pth
 _base_ = [
     '../_base_/models/mask2former_wide.py',

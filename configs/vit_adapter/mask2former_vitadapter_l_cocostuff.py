@@ -2,7 +2,7 @@
 # recipe its authors publish, on 16 GPUs with an image each. Their table gives 52.3 mIoU, single
 # scale.
 #
-#   torchrun ... tools/train.py configs/vit_adapter/mask2former_vitadapter_l_cocostuff.py --launcher pytorch
+#   torchrun ... tools/train.py mask2former_vitadapter_l_cocostuff --launcher pytorch
 _base_ = [
     '../_base_/models/mask2former_wide.py',
     '../_base_/datasets/cocostuff.py',

@@ -1,10 +1,10 @@
 # Mask R-CNN, ViT-Adapter-T with DeiT weights, COCO 1x: the recipe its authors publish, on 8 GPUs with
 # 2 images each. Their table gives 41.1 box AP and 37.5 mask AP.
 #
-#   torchrun --nproc_per_node 8 tools/train.py configs/vit_adapter/maskrcnn_vitadapter_t.py --launcher pytorch
+#   torchrun --nproc_per_node 8 tools/train.py maskrcnn_vitadapter_t --launcher pytorch
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
-    '../_base_/datasets/coco_instance_single_scale.py',
+    '../_base_/datasets/coco_instance.py',
     '../_base_/schedules/coco_1x.py',
     '../_base_/mmdet_runtime.py',
 ]
@@ -27,3 +27,5 @@ optim_wrapper = dict(
     constructor='mmhybrid.LayerDecayOptimWrapperConstructor',
     paramwise_cfg=dict(layer_decay_rate=1.0, no_decay=('pos_embed', 'level_embed')),
 )
+train_pipeline = {{_base_.single_scale_pipeline}}
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))

@@ -1,7 +1,7 @@
 # Mask R-CNN, ViT-Adapter-T with DeiT weights, COCO 3x with multi-scale crops: the recipe its
 # authors publish, on 8 GPUs with 2 images each. Their table gives 46.0 box AP and 41.0 mask AP.
 #
-#   torchrun --nproc_per_node 8 tools/train.py configs/vit_adapter/maskrcnn_vitadapter_t_3x.py --launcher pytorch
+#   torchrun --nproc_per_node 8 tools/train.py maskrcnn_vitadapter_t_3x --launcher pytorch
 _base_ = [
     '../_base_/models/mask_rcnn_fpn.py',
     '../_base_/datasets/coco_instance.py',

@@ -1,5 +1,5 @@
 # ViT-Adapter-B with DeiT weights, as published: 48.8 mIoU, single scale.
-_base_ = './upernet_vitadapter_s.py'
+_base_ = './upernet_vitadapter_t.py'
 
 model = dict(
     backbone=dict(
@@ -10,3 +10,4 @@ model = dict(
     decode_head=dict(in_channels=[768] * 4),
     auxiliary_head=dict(in_channels=768),
 )
+optim_wrapper = dict(optimizer=dict(lr=6e-5))

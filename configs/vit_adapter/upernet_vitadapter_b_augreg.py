@@ -1,13 +1,17 @@
 # ViT-Adapter-B with AugReg weights (ImageNet-22K, then 1K at 384 pixels), as published: 51.9 mIoU,
 # single scale. One rate for the backbone, ten times as much for the heads, in mixed precision.
-_base_ = './upernet_vitadapter_b.py'
+_base_ = './upernet_vitadapter_t.py'
 
 model = dict(
-    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
     backbone=dict(
-        vit=dict(pretrain_size=384),
+        arch='b_seg',
+        drop_path_rate=0.3,
         init_cfg=dict(type='Pretrained', checkpoint='augreg_vit_base_patch16_384'),
+        vit=dict(pretrain_size=384),
     ),
+    decode_head=dict(in_channels=[768] * 4),
+    auxiliary_head=dict(in_channels=768),
+    data_preprocessor=dict(mean=[127.5] * 3, std=[127.5] * 3),
 )
 optim_wrapper = dict(
     _delete_=True,

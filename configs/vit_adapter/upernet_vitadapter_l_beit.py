@@ -1,27 +1,29 @@
 # ViT-Adapter-L with BEiT weights at 640 pixels, as published: 58.0 mIoU, single scale.
-_base_ = './upernet_vitadapter_l.py'
+_base_ = './upernet_vitadapter_t.py'
 
 crop_size = (640, 640)
 model = dict(
-    data_preprocessor=dict(
-        size=crop_size, mean=[123.675, 116.28, 103.53], std=[58.395, 57.12, 57.375]
-    ),
     backbone=dict(
+        arch='l_seg',
+        drop_path_rate=0.3,
+        init_cfg=dict(type='Pretrained', checkpoint='beit_large_patch16_224_pt22k_ft22k'),
         vit=dict(
+            pretrain_size=640,
             position='relative',
             class_token=True,
             mask_key_bias=True,
             layer_scale=1e-6,
-            pretrain_size=640,
         ),
-        drop_path_rate=0.3,
-        init_cfg=dict(type='Pretrained', checkpoint='beit_large_patch16_224_pt22k_ft22k'),
+        with_cp=True,
     ),
-    decode_head=dict(channels=1024),
+    decode_head=dict(in_channels=[1024] * 4, channels=1024),
+    auxiliary_head=dict(in_channels=1024),
+    data_preprocessor=dict(size=crop_size),
     test_cfg=dict(crop_size=crop_size, stride=(426, 426)),
 )
-optim_wrapper = dict(paramwise_cfg=dict(layer_decay_rate=0.90))
-
+optim_wrapper = dict(
+    optimizer=dict(lr=2e-5, weight_decay=0.05), paramwise_cfg=dict(layer_decay_rate=0.90)
+)
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', reduce_zero_label=True),

@@ -1,11 +1,57 @@
 # Mask2Former, ViT-CoMer-L with BEiTv2 weights, COCO-Stuff 164k at 896 pixels, 80k steps, as
 # published, on 8 GPUs with 2 images each: 52.7 mIoU, single scale (the authors' segmentation
 # folder).
-_base_ = '../vit_adapter/mask2former_vitadapter_l_cocostuff.py'
+_base_ = [
+    '../_base_/models/mask2former_wide.py',
+    '../_base_/datasets/cocostuff.py',
+    '../_base_/schedules/mask2former_80k.py',
+    '../_base_/mmseg_runtime.py',
+]
 
+num_classes = 171
+crop_size = (896, 896)
 model = dict(
+    data_preprocessor=dict(size=crop_size),
     backbone=dict(
-        type='mmhybrid.ViTCoMer', arch='l', windows=0, vit_features='stages', mrfp_ratio=6.0
-    )
+        type='mmhybrid.ViTCoMer',
+        arch='l',
+        windows=0,
+        vit_features='stages',
+        mrfp_ratio=6.0,
+        vit=dict(
+            position='relative',
+            class_token=True,
+            mask_key_bias=True,
+            layer_scale=1e-6,
+            pretrain_size=896,
+        ),
+        drop_path_rate=0.3,
+        with_cp=True,
+        norm_cfg=dict(type='SyncBN', requires_grad=True),
+        init_cfg=dict(type='Pretrained', checkpoint='beitv2_large_patch16_224_pt1k_ft21k'),
+    ),
+    decode_head=dict(
+        in_channels=[1024] * 4,
+        num_classes=num_classes,
+        loss_cls=dict(class_weight=[1.0] * num_classes + [0.1]),
+    ),
+    test_cfg=dict(mode='slide', crop_size=crop_size, stride=(512, 512)),
 )
-train_dataloader = dict(batch_size=2)
+train_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations'),
+    dict(type='RandomResize', scale=(3584, 896), ratio_range=(0.5, 2.0), keep_ratio=True),
+    dict(type='RandomCrop', crop_size=crop_size, cat_max_ratio=0.75),
+    dict(type='RandomFlip', prob=0.5),
+    dict(type='PhotoMetricDistortion'),
+    dict(type='PackSegInputs'),
+]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(3584, 896), keep_ratio=True),
+    dict(type='LoadAnnotations'),
+    dict(type='PackSegInputs'),
+]
+train_dataloader = dict(batch_size=2, dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader

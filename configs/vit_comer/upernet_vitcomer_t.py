@@ -1,7 +1,7 @@
 # UPerNet, ViT-CoMer-T with DeiT weights, ADE20K, 160k steps: the recipe its authors publish, on 8
 # GPUs with 2 images each. Their table gives 43.5 mIoU, single scale.
 #
-#   torchrun --nproc_per_node 8 tools/train.py configs/vit_comer/upernet_vitcomer_t.py --launcher pytorch
+#   torchrun --nproc_per_node 8 tools/train.py upernet_vitcomer_t --launcher pytorch
 _base_ = [
     '../_base_/models/upernet.py',
     '../_base_/datasets/ade20k.py',

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .plain_vit import any_key
-
 RULES = (
     (r'stem_conv(\d)\.', lambda m: f'stem.{3 * int(m[1]) - 3}.'),
     (r'stem_norm(\d)\.', lambda m: f'stem.{3 * int(m[1]) - 1}.'),
@@ -26,11 +24,6 @@ RULES = (
     (r'_fc\.', 'head.conv.'),
     (r'_bn\.', 'head.norm.'),
 )
-
-
-def is_cmt(keys: frozenset[str]) -> bool:
-    """Return True for the keys of CMT."""
-    return any_key(keys, r'relative_pos_[a-d]$') and any_key(keys, r'stem_conv1\.')
 
 
 def convert_cmt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .plain_vit import any_key
-
 RULES = (
     (r'stem\.cstem(\d+)_conv\.', r'stem.layers.\1.0.'),
     (r'stem\.cstem(\d+)_bn\.', r'stem.layers.\1.1.'),
@@ -20,11 +18,6 @@ RULES = (
     (r'head\.head_fc\.', 'head.'),
     (r'class_token$', 'cls_token'),
 )
-
-
-def is_conv_stem_vit(keys: frozenset[str]) -> bool:
-    """Return True for the keys of a ViT_C or ViT_P of pycls."""
-    return any_key(keys, r'encoder\.block_\d+\.self_attention\.block\.in_proj_weight$')
 
 
 def convert_conv_stem_vit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -16,6 +16,16 @@ from pathlib import Path
 import torch
 
 from .errors import CheckpointError
+from .file_kinds import (
+    TORCH_MAGIC,
+    describe_folder,
+    is_bare_pickle,
+    is_text,
+    name_archive,
+    name_head,
+    name_pickle,
+)
+from .folders import HUB, from_hub, is_folder, join_parts, weight_files
 from .names import OFFICIAL_FILES
 
 SCHEMES = ('http', 'https')
@@ -73,12 +83,13 @@ def locate(checkpoint, *, sha256=None):
     """Turn a path, an address or an official name into a local file, downloading if need be.
 
     Args:
-        checkpoint: a path, an http(s) or file address, or a name of ``OFFICIAL_FILES``.
+        checkpoint: a path of a file or of a folder as transformers saves it, an http(s) or file
+            address, 'hf://ORG/NAME' (see :func:`from_hub`), or a name of ``OFFICIAL_FILES``.
         sha256: the file's expected hash or its first digits (8 or more); for a name and for an
             address that ends in '-HASH.pth' it is known without being given.
 
     Returns:
-        The path of a file whose hash, where known, has been checked.
+        The path of a file whose hash, where known, has been checked; or of a folder.
 
     Raises:
         CheckpointError: no such file or name, no network, wrong hash.
@@ -86,14 +97,16 @@ def locate(checkpoint, *, sha256=None):
     checkpoint = str(checkpoint)
     if checkpoint.startswith('file:'):
         checkpoint = urllib.request.url2pathname(urllib.parse.urlsplit(checkpoint).path)
-    if re.match(r'[a-z][a-z0-9+.-]*://', checkpoint):
+    if checkpoint.startswith(HUB):
+        path, known = from_hub(checkpoint), None
+    elif re.match(r'[a-z][a-z0-9+.-]*://', checkpoint):
         path, known = _from_url(checkpoint)
     elif checkpoint in OFFICIAL_FILES and not Path(checkpoint).exists():
         path, known = _from_name(checkpoint)
     else:
         path, known = Path(checkpoint).expanduser(), None
-        if path.is_dir():
-            raise CheckpointError(f'{path} is a folder; give the checkpoint file in it')
+        if path.is_dir() and not is_folder(path):
+            raise CheckpointError(describe_folder(path))
         if not path.exists():
             close = difflib.get_close_matches(checkpoint, OFFICIAL_FILES, n=3)
             hint = f' Did you mean the official {" or ".join(close)}?' if close else ''
@@ -101,7 +114,10 @@ def locate(checkpoint, *, sha256=None):
                 f'there is no file {path}, and no official file of that name.{hint}'
             )
     for expected in filter(None, (known, sha256)):
-        check_hash(path, expected)
+        files = weight_files(path) if is_folder(path) else [path]
+        if len(files) > 1:
+            raise CheckpointError(f'{path} is in {len(files)} parts: one sha256 is of none of them')
+        check_hash(files[0], expected)
     return path
 
 
@@ -113,7 +129,7 @@ def check_hash(path, sha256):
     if not actual.startswith(sha256.lower()):
         raise CheckpointError(
             f'{path} is not the file it should be: its SHA-256 is {actual}, expected {sha256}... '
-            'Delete it and load again, or correct the hash'
+            'Put the right file in its place, or correct the hash'
         )
 
 
@@ -162,30 +178,36 @@ def read(path, *, trust=False):
     """Read a .pth, .safetensors or .npz file without running code from it.
 
     Args:
-        path: the file.
+        path: the file, a folder with it, or the index of one in parts.
         trust: read a pickle by running what it names. Only for a file whose author you trust.
 
     Returns:
         The content of the file, tensors on the CPU; for .safetensors and .npz a state dict.
 
     Raises:
-        CheckpointError: empty, truncated, of another kind, compressed, or a pickle that needs
-            code.
+        CheckpointError: empty, cut short, damaged, of another kind (which it names), or a pickle
+            that needs code.
     """
     path = Path(path)
+    if is_folder(path):
+        return join_parts(path, [read(part, trust=trust) for part in weight_files(path)])
     head = _first_bytes(path)
-    if path.suffix == '.safetensors' or head[8:].startswith(b'{"'):  # after the header's length
-        return _read_safetensors(path)
+    if head[8:9] == b'{' and (path.suffix == '.safetensors' or head[9:10] == b'"'):
+        return _read_safetensors(path)  # its header follows its length
     zipped = zipfile.is_zipfile(path)
     if zipped and _is_numpy(path):
         return _read_numpy(path)
+    if kind := name_head(path, head) or (zipped and name_archive(path)):
+        raise CheckpointError(f'{path} is {kind}')
     if head.startswith(b'PK') and not zipped:
         raise CheckpointError(f'{path} is cut short (its end is missing): {_again(path)}')
+    if is_bare_pickle(head) and (kind := name_pickle(path)):
+        return _read_pickle(path, kind, trust=trust)
     try:
         if zipped:
             _check_archive(path)
         if trust:
-            return torch.load(path, map_location='cpu', weights_only=False)
+            return _as_tensors(torch.load(path, map_location='cpu', weights_only=False))
         with torch.serialization.safe_globals(STAND_INS):
             return torch.load(path, map_location='cpu', weights_only=True, mmap=zipped)
     except CheckpointError:
@@ -194,16 +216,45 @@ def read(path, *, trust=False):
         needs = _what_it_needs(str(error), zipped)
         if needs and not trust:
             raise CheckpointError(
-                f'{path} cannot be read without running code from it: it needs {needs}. If you '
-                f'trust its author, convert it once: '
-                f'python tools/convert_weights.py --trust {path} OUT.pth'
+                f'{path} cannot be read without running code from it: it needs {needs}. {_TRUST} '
+                f'{path} OUT.pth'
             ) from error
-        raise CheckpointError(f'{path} is damaged or no checkpoint: {_again(path)}') from error
+        raise CheckpointError(_damaged(path, head, zipped)) from error
     except Exception as error:  # what torch meets in a damaged file is of any kind
-        reason = str(error) or type(error).__name__
+        raise CheckpointError(_damaged(path, head, zipped, error)) from error
+
+
+_TRUST = 'If you trust its author, convert it once: python tools/convert_weights.py --trust'
+
+
+def _damaged(path, head, zipped, error=None):
+    """Say that a file is damaged, if it is one that torch.save began; else that it is none."""
+    if zipped or head.startswith(TORCH_MAGIC) or path.suffix == '.safetensors':
+        reason = f' ({str(error) or type(error).__name__})' if error else ''
+        return f'{path} is damaged{reason}: {_again(path)}'
+    return (
+        f'{path} is no checkpoint: {"text" if is_text(head) else "bytes"} that neither torch.save '
+        'nor safetensors nor NumPy wrote, or what is left of one without its beginning'
+    )
+
+
+def _read_pickle(path, kind, *, trust):
+    if not trust:
         raise CheckpointError(
-            f'{path} is damaged or no checkpoint ({reason}): {_again(path)}'
-        ) from error
+            f'{path} is {kind}, and cannot be read without running code from it. {_TRUST} {path} '
+            'OUT.pth'
+        )
+    with open(path, 'rb') as file:
+        return _as_tensors(pickle.load(file, encoding='latin1'))
+
+
+def _as_tensors(content):
+    """Replace the arrays of NumPy in nested dicts by tensors."""
+    if isinstance(content, dict):
+        return {key: _as_tensors(value) for key, value in content.items()}
+    if type(content).__module__ == 'numpy' and hasattr(content, 'ndim') and content.ndim:
+        return torch.as_tensor(content)
+    return content
 
 
 def _is_numpy(path):
@@ -259,12 +310,15 @@ def _from_url(url):
 
 def _from_name(name):
     official = OFFICIAL_FILES[name]
+    if official.refusal:
+        raise CheckpointError(f'{name}: {official.refusal}')
     path = cache_folder() / official.file_name
     if not path.exists():
         if official.url is None:
+            other = f'; {official.other} can be had at once' if official.other else ''
             raise CheckpointError(
                 f'{name} is given out by its authors on request, at {official.request}. Put the '
-                f'file {official.file_name} into {path.parent}, or give its path'
+                f'file {official.file_name} into {path.parent}, or give its path{other}'
             )
         download(official.url, path, sha256=official.sha256)
     return path, official.sha256
@@ -272,7 +326,7 @@ def _from_name(name):
 
 def _first_bytes(path):
     if path.is_dir():
-        raise CheckpointError(f'{path} is a folder; give the checkpoint file in it')
+        raise CheckpointError(describe_folder(path))
     try:
         with open(path, 'rb') as file:
             head = file.read(64)
@@ -282,7 +336,9 @@ def _first_bytes(path):
         raise CheckpointError(f'{path} is empty: {_again(path)}')
     if head.startswith(b'version https://git-lfs'):
         raise CheckpointError(f'{path} is a Git LFS pointer, not the file: run git lfs pull')
-    if head.lstrip().startswith(b'{') and b'\0' not in head:
+    if b'\0' in head:
+        return head
+    if head.lstrip().startswith(b'{'):
         raise CheckpointError(
             f'{path} is text, not weights; is it the index of a file in parts? Give the file that '
             'holds the weights'
@@ -315,6 +371,10 @@ def _read_numpy(path):
         with np.load(path, allow_pickle=False) as arrays:
             return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
     except Exception as error:  # as above
+        if 'allow_pickle' in str(error):
+            raise CheckpointError(
+                f'{path} has arrays of Python objects, which cannot be read without running code'
+            ) from error
         raise CheckpointError(f'{path} is damaged ({error}): {_again(path)}') from error
 
 
@@ -326,4 +386,4 @@ def _by_hand(url, path):
 
 
 def _again(path):
-    return 'delete it and download or copy it again'
+    return 'download or copy it again'

@@ -7,11 +7,14 @@ and distillation tokens that have a position), ``position_grid`` (h, w), ``patch
 
 import re
 from dataclasses import dataclass, field
+from math import prod
 
 import torch
 
 from .plain_vit import block_indexes
 from .resize import (
+    known_tokens,
+    likeliest_grid,
     map_input_channels,
     resize_patch_embed,
     resize_pos_embed,
@@ -115,8 +118,19 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None,
             note = f'{_by(old[2:])} -> {_by(new[2:])} pixels, {patch_resize}'
             fitted.replace(name, note, resize_patch_embed, new[2:], patch_resize)
         elif leaf == 'pos_embed' and old[::2] == new[::2]:
-            grid = position_grid or (vit.position_grid if old == new else None)
-            if note := _position_note(old[1], grid, vit):
+            tokens = known_tokens(file_tokens)
+            grid = position_grid
+            if grid is None and old[1] - prod(vit.position_grid) in tokens:
+                grid = vit.position_grid
+            split = split_positions(old[1], grid)
+            likely = position_grid is None and likeliest_grid(weight, tokens, split)
+            if split and likely:
+                fitted.problems[name] = (
+                    f'{old[1]} positions would be {_by(split[1])} of the image, but neighbours '
+                    f'resemble each other as {_by(likely)}: say which, position_grid={likely} or '
+                    f'position_grid={split[1]}'
+                )
+            elif note := _position_note(old[1], grid, vit):
                 fitted.replace(
                     name,
                     note,
@@ -126,19 +140,28 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None,
                     file_tokens=file_tokens,
                     grid=grid,
                 )
-        elif leaf.endswith('.relative_bias.table') and old[0] != new[0] and old[1] == new[1]:
+        elif leaf.endswith('.relative_bias.table') and old[1] == new[1]:
             bias = vit.get_submodule(leaf.removesuffix('.table'))
             extra = 3 if bias.class_token else 0
-            file_tokens = split_relative_positions(old[0])
-            if in_adapter and file_tokens and file_tokens[1] > extra:
+            split = split_relative_positions(old[0], position_grid or bias.grid)
+            if split == (bias.grid, extra):
+                continue
+            if in_adapter and split and split[1] > extra:
                 fitted.problems[name] = (
                     'the adapter in the file has a class token: set vit=dict(class_token=True)'
                 )
                 continue
             note = f'{old[0]} -> {new[0]} relative positions'
-            if old[0] != new[0] + 3 - extra:
+            if split and split[0] != bias.grid:
                 note += ', bicubic'
-            fitted.replace(name, note, resize_relative_positions, bias.grid, extra)
+            fitted.replace(
+                name,
+                note,
+                resize_relative_positions,
+                bias.grid,
+                extra,
+                position_grid or bias.grid,
+            )
 
 
 def fit_input_channels(fitted, wanted, in_channels, *, rgb_channels, extra_channels):
@@ -261,8 +284,10 @@ def _position_note(num_rows, grid, vit):
         notes.append(f'{tokens} -> {vit.num_prefix_positions} token rows')
     if old != new:
         notes.append(f'{_by(old)} -> {_by(new)} grid, bicubic')
-        if old[0] == old[1] > max(new):
-            notes.append(f'pretrain_size={old[0] * vit.patch_size} keeps all of it')
+        if old[0] > new[0] or old[1] > new[1]:
+            size = tuple(side * vit.patch_size for side in old)
+            size = size[0] if size[0] == size[1] else size
+            notes.append(f'pretrain_size={size} keeps all of it')
     return ', '.join(notes)
 
 

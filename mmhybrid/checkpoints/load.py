@@ -3,13 +3,17 @@
 import logging
 import re
 from collections.abc import Mapping
+from functools import cache
 
 import torch
 
+from . import config_json
 from .errors import CheckpointError
 from .files import locate, read
 from .fit_vit import Fitted, advise_vit, describe_vit, find_vits, fit_input_channels, fit_vit
-from .report import LoadReport, listing
+from .folders import read_config
+from .names import find_licence
+from .report import LISTED, LoadReport, listing
 from .resize import EXTRA_CHANNELS, PATCH_RESIZES
 from .sources import convert, find_weights
 
@@ -37,7 +41,8 @@ def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **opt
 
     Args:
         model: the module to fill.
-        checkpoint: a path, an address, or a name of ``OFFICIAL_FILES`` ('dinov2_vitb14_reg4').
+        checkpoint: a path of a file or folder, an address ('hf://ORG/NAME' too), or a name of
+            ``OFFICIAL_FILES`` ('dinov2_vitb14_reg4').
         parts: family of checkpoints -> prefix of the submodule that such a checkpoint fills, for
             example ``{'vit': 'vit.', 'vit_comer': ''}``. All names under the prefix must be
             filled; all others are left at their initialisation, and reported.
@@ -52,10 +57,20 @@ def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **opt
         CheckpointError: the file cannot be had or read, or does not fit. Nothing was loaded.
         TypeError: an unknown option.
     """
+    logger = logger or logging.getLogger('mmhybrid')
     path = locate(checkpoint, sha256=sha256)
+    _say_licence(str(checkpoint), logger)
+    options = dict(config=read_config(path)) | options
     report = load_weights(model, read(path), parts=parts, file=str(path), **options)
-    (logger or logging.getLogger('mmhybrid')).info('%s', report)
+    logger.info('%s', report)
     return report
+
+
+@cache
+def _say_licence(checkpoint, logger):
+    """Log the terms that bind the use of weights, once for each."""
+    if licence := find_licence(checkpoint):
+        logger.warning('%s: the weights are under %s', checkpoint, licence)
 
 
 def load_weights(
@@ -71,6 +86,7 @@ def load_weights(
     rgb_channels=None,
     extra_channels='zero',
     fresh=None,
+    config=None,
 ):
     """Load what a checkpoint file holds into a model, or raise and leave the model as it was.
 
@@ -88,12 +104,14 @@ def load_weights(
         extra_channels: filters of the model's other channels, 'zero' or 'mean'.
         fresh: regular expression of names, from their start, that are left at their initialisation
             though the file may have them: r'head\\.fc\\.' where the classes are others.
+        config: content of the ``config.json`` of transformers beside the weights: what they do not
+            tell has to be the model's too, see :func:`check_config`.
 
     Returns:
         LoadReport
 
     Raises:
-        CheckpointError: it does not fit; says how.
+        CheckpointError: it does not fit, or has values that are no weights; says how.
         ValueError: an option has an unknown value, or there is nothing it could do.
     """
     _check_option('patch_resize', patch_resize, PATCH_RESIZES)
@@ -118,7 +136,11 @@ def load_weights(
     wanted = module.state_dict()
     fitted = Fitted(dict(state_dict))
     vits = find_vits(module)
+    if 'transformers' not in source.name:
+        config = None
     for vit_prefix, vit in vits.items():
+        if config:
+            position_grid = position_grid or config_json.position_grid(config)
         fit_vit(
             fitted,
             vit,
@@ -136,8 +158,17 @@ def load_weights(
     )
     _drop_optional(fitted, wanted, source.optional)
     anew = _leave_fresh(fitted, wanted, fresh) + _count_batches_anew(fitted.state_dict, wanted)
+    taken = fitted.state_dict.keys() & state_dict.keys() - set(anew)
+    _check_values(file, source, {name: state_dict[name] for name in sorted(taken)}, wanted)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
+    for vit in vits.values() if config else ():
+        argument = f'{part.rstrip(".")}=dict({{}})' if part else '{}'
+        if problems := config_json.check_config(config, vit, argument):
+            raise CheckpointError(
+                f'{file} ({source.name}) does not fit {type(model).__name__}; nothing was loaded. '
+                f'Its config.json: {"; ".join(problems)}'
+            )
 
     # Strict: `fitted` and `wanted` have the same names and shapes.
     module.load_state_dict(fitted.state_dict, strict=True)
@@ -225,6 +256,39 @@ def _fill_neutral(state_dict, wanted, pattern):
     for name in names:
         state_dict[name] = torch.ones_like(wanted[name])
     return names
+
+
+def _check_values(file, source, state_dict, wanted):
+    """Raise CheckpointError for NaN, infinities, and integers where the model has none."""
+    wrong, integers = {}, {}
+    for name, tensor in state_dict.items():
+        if not tensor.is_floating_point():
+            if name not in wanted or wanted[name].is_floating_point():
+                integers[name] = str(tensor.dtype).removeprefix('torch.')
+            continue
+        finite = torch.isfinite(tensor.float() if tensor.element_size() == 1 else tensor)
+        if count := int(tensor.numel() - finite.sum()):
+            wrong[name] = f'{count} of {tensor.numel()} values'
+    lines = []
+    if wrong:
+        lines += [
+            f'  NaN or infinite, in {len(wrong)} of {len(state_dict)} tensors: {_details(wrong)}',
+            '  The training diverged, or the file was changed: give an earlier checkpoint.',
+        ]
+    if integers:
+        lines += [
+            f'  integers, {len(integers)} of {len(state_dict)} tensors: {_details(integers)}',
+            '  These are quantised, and the scales are not applied: give the weights from before.',
+        ]
+    if lines:
+        title = f'{file} ({source.name}) has values that are no weights; nothing was loaded.'
+        raise CheckpointError('\n'.join([title, *lines]))
+
+
+def _details(texts):
+    """Format the first of texts by name as 'name (text), ...'."""
+    names = [f'{name} ({text})' for name, text in texts.items()]
+    return ', '.join(names[:LISTED]) + (', ...' if len(names) > LISTED else '')
 
 
 def _compare(file, source, model, fitted, wanted, state_dict, vits):

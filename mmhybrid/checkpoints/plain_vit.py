@@ -21,7 +21,7 @@ def convert_timm(state_dict):
     for key, value in state_dict.items():
         if match := re.fullmatch(r'(blocks\.\d+\.mlp\.)(fc[12])(\.weight|\.bias)', key):
             first, second = (state_dict.get(f'{match[1]}{fc}.weight') for fc in ('fc1', 'fc2'))
-            if _is_gated(first, second):
+            if is_gated(first, second):
                 key = match[1] + {'fc1': 'w12', 'fc2': 'w3'}[match[2]] + match[3]
         converted[key] = value
     registers, positions = converted.pop('reg_token', None), converted.get('pos_embed')
@@ -38,7 +38,7 @@ def convert_timm(state_dict):
     return converted
 
 
-def _is_gated(first, second):
+def is_gated(first, second):
     """Return True if the first of an MLP's weights makes twice the width that the second takes."""
     if first is None or second is None or first.ndim != 2 or second.ndim != 2:
         return False
@@ -123,6 +123,8 @@ def convert_timm_dinov3(state_dict):
     return converted
 
 
+RELATIVE_POSITIONS = r'(blocks\.\d+\.attn|rel_pos_bias)\.relative_position_bias_table$'
+
 AUGREG_RULES = (
     (r'^cls$', 'cls_token'),
     (r'^embedding/', 'patch_embed.proj/'),
@@ -177,59 +179,6 @@ def any_key(keys, pattern):
     return any(re.match(pattern, key) for key in keys)
 
 
-def is_plain_vit(keys):
-    """Return True for a ViT's blocks at the root without an adapter or another kind of stem."""
-    return any_key(keys, r'blocks\.(\d+\.)+attn\.qkv\.weight') and not any_key(
-        keys, r'(spm|interactions|stem)\.'
-    )
-
-
 def is_beit(keys):
-    """Return True for a plain ViT with the biases of BEiT."""
-    return is_plain_vit(keys) and any_key(
-        keys, r'(.*\.attn\.q_bias|.*relative_position_bias_table)$'
-    )
-
-
-def is_deit3(keys):
-    """Return True for a plain ViT with learned positions and LayerScale by DeiT III's names."""
-    return is_timm(keys) and any_key(keys, r'.*\.gamma_1$') and not is_beit(keys)
-
-
-def is_timm_dinov3(keys):
-    """Return True for a plain ViT with DINOv3's registers and LayerScale in timm's names."""
-    return (
-        is_plain_vit(keys)
-        and 'reg_token' in keys
-        and 'pos_embed' not in keys
-        and any_key(keys, r'.*\.gamma_1$')
-    )
-
-
-def is_augreg(keys):
-    """Return True for a plain ViT in Flax's names."""
-    return 'embedding/kernel' in keys and any_key(keys, r'Transformer/encoderblock_\d+/')
-
-
-def is_dinov3(keys):
-    """Return True for a plain ViT with the tokens or the masks of DINOv3."""
-    return is_plain_vit(keys) and any_key(
-        keys, r'(storage_tokens|rope_embed\.|.*\.qkv\.bias_mask|.*\.mlp\.w1\.)'
-    )
-
-
-def is_mae(keys):
-    """Return True for a plain ViT with the decoder of MAE."""
-    return is_plain_vit(keys) and any_key(keys, r'decoder_')
-
-
-def is_dinov2(keys):
-    """Return True for a plain ViT with the tokens, LayerScale or SwiGLU of DINOv2."""
-    return is_plain_vit(keys) and any_key(
-        keys, r'(mask_token|register_tokens|.*\.gamma[12]$|blocks\.\d+\.\d+\.|.*\.mlp\.w12\.)'
-    )
-
-
-def is_timm(keys):
-    """Return True for a plain ViT with learned positions in timm's names, such as DeiT."""
-    return is_plain_vit(keys) and 'pos_embed' in keys
+    """Return True for a plain ViT with the biases of BEiT, such as the one in an adapter."""
+    return any_key(keys, rf'.*\.attn\.q_bias$|{RELATIVE_POSITIONS}')

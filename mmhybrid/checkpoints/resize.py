@@ -3,7 +3,7 @@
 Each returns a new tensor in the dtype it was given; the arithmetic is float32 or better.
 """
 
-from math import isqrt
+from math import isqrt, sqrt
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +80,57 @@ def split_positions(num_rows, grid=None):
     return (tokens, tuple(grid)) if 0 <= tokens <= 2 and num_rows > tokens else None
 
 
+def known_tokens(file_tokens):
+    """Return the numbers of token rows that a position embedding may have.
+
+    Args:
+        file_tokens: class and distillation tokens that come with it. Files without a class token
+            may have kept its row.
+    """
+    return (2,) if file_tokens == 2 else (0, 1)
+
+
+def likeliest_grid(pos_embed, tokens, assumed=None):
+    """Find the grid by which trained positions resemble their neighbours, which a count hides.
+
+    145 rows are a class token and 12x12, 9x16 or 16x9 positions. By the right grid a row resembles
+    the one below it, and the next one unless a line ends between them.
+
+    Args:
+        pos_embed: (1, T + h * w, C), T rows for tokens first.
+        tokens: the numbers that T may be.
+        assumed: (T, (h, w)) that the result has to surpass; without it, what chance brings.
+
+    Returns:
+        (h, w), or None where no grid stands out, as in positions that were not trained.
+    """
+    best = None
+    for count in tokens:
+        for height in range(2, (pos_embed.shape[1] - count) // 2 + 1):
+            width, rest = divmod(pos_embed.shape[1] - count, height)
+            if rest == 0 and width > 1 and (count, (height, width)) != assumed:
+                score = _resemblance(pos_embed[0, count:], width)
+                best = max(best or (score, 0, 0), (score, height, width))
+    if best is None:
+        return None
+    score, height, width = best
+    expected = 0.0
+    if assumed is not None:
+        expected = _resemblance(pos_embed[0, assumed[0] :], assumed[1][1])
+    # Six times what the means of that many products of C random numbers stray.
+    chance = max(0.1, 6 / sqrt(pos_embed.shape[2] * (height - 1)))
+    return (height, width) if score - expected > chance else None
+
+
+def _resemblance(rows, width):
+    """Correlate rows (h * w, C) with those below and after them, less those after a line's end."""
+    rows = F.normalize(rows.float() - rows.float().mean(dim=0), dim=1)
+    after = (rows[:-1] * rows[1:]).sum(dim=1)
+    ends = torch.arange(1, len(rows)) % width == 0
+    below = (rows[:-width] * rows[width:]).sum(dim=1)
+    return float(below.mean() + after[~ends].mean() - after[ends].mean())
+
+
 def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
     """Fit a position embedding to a model with another grid or fewer tokens.
 
@@ -100,13 +151,15 @@ def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
     """
     rows = pos_embed.shape[1]
     split = split_positions(rows, grid)
-    known = (2,) if file_tokens == 2 else (0, 1)
+    known = known_tokens(file_tokens)
     if split is None or split[0] not in known:
         layout = 'a square grid' if grid is None else f'a grid of {grid[0]} x {grid[1]}'
+        likely = likeliest_grid(pos_embed, known)
         raise ValueError(
             f'{rows} positions are not those of {layout} and the {file_tokens} class and '
             'distillation tokens of the file; for a grid that is no square give '
-            'position_grid=(height, width)'
+            f'position_grid={likely or "(height, width)"}'
+            + (', by which neighbours resemble each other' if likely else '')
         )
     tokens, (height, width) = split
     if 0 < tokens < num_tokens:
@@ -117,30 +170,35 @@ def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
     return torch.cat([first, resize_grid(rest, size).flatten(1, 2)], dim=1)
 
 
-def split_relative_positions(num_rows):
-    """Split a relative position table: (side of its square window, 0 or 3 class-token rows).
+def split_relative_positions(num_rows, grid=None):
+    """Split a relative position table: ((h, w) of its window, 0 or 3 class-token rows).
 
-    None where the rows are neither (2 s - 1)^2 nor (2 s - 1)^2 + 3. No number is both: two odd
-    squares never differ by 3.
+    None where the rows are neither (2 h - 1) * (2 w - 1) nor 3 more. A window is square unless
+    ``grid`` fits. No number is both: two odd squares never differ by 3.
     """
+    for extra in (3, 0):
+        offsets = max(num_rows - extra, 0)
+        if grid and offsets == (2 * grid[0] - 1) * (2 * grid[1] - 1):
+            return tuple(grid), extra
     for extra in (3, 0):
         side = isqrt(max(num_rows - extra, 0))
         if side % 2 and side * side == num_rows - extra:
-            return (side + 1) // 2, extra
+            return ((side + 1) // 2,) * 2, extra
     return None
 
 
-def resize_relative_positions(table, size, num_extra):
+def resize_relative_positions(table, size, num_extra, grid=None):
     """Fit a table of relative position biases to another window.
 
     The published code resamples on a geometric grid with scipy or bicubically; this is the
     bicubic form (``align_corners=False``) over offsets.
 
     Args:
-        table: ((2 s - 1)^2 + E, heads), of a square window of side s; E = 3 rows (class to patch,
-            patch to class, class to class) come last, or none.
+        table: ((2 h - 1) * (2 w - 1) + E, heads); E = 3 rows (class to patch, patch to class, class
+            to class) come last, or none.
         size: the new window (h, w).
         num_extra: 3 or 0, rows to keep for the class token.
+        grid: the window (h, w) of the table, taken to be square where this does not fit.
 
     Returns:
         ((2 h - 1) * (2 w - 1) + num_extra, heads)
@@ -148,13 +206,17 @@ def resize_relative_positions(table, size, num_extra):
     Raises:
         ValueError: the rows are no such table, or the class-token rows are wanted and absent.
     """
-    split = split_relative_positions(table.shape[0])
+    split = split_relative_positions(table.shape[0], grid)
     if split is None:
-        raise ValueError(f'{table.shape[0]} rows are not (2 s - 1)^2 offsets with 0 or 3 more')
-    side, extra = split
+        raise ValueError(
+            f'{table.shape[0]} rows are not (2 s - 1)^2 offsets with 0 or 3 more; for a window '
+            'that is no square give position_grid=(height, width)'
+        )
+    (height, width), extra = split
     if num_extra > extra:
         raise ValueError('the file has no rows for the class token')
-    offsets = table[: (2 * side - 1) ** 2].view(1, 2 * side - 1, 2 * side - 1, -1)
+    height, width = 2 * height - 1, 2 * width - 1
+    offsets = table[: height * width].view(1, height, width, -1)  # (h w, heads) -> (1, h, w, heads)
     offsets = resize_grid(offsets, (2 * size[0] - 1, 2 * size[1] - 1)).flatten(0, 2)
     return torch.cat([offsets, table[table.shape[0] - num_extra :]], dim=0)
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from .plain_vit import any_key
-
 RULES = (
     (r'^norm1\.', 'stem.norm.'),
     (r'^norm2\.', 'norm.'),
@@ -21,11 +19,6 @@ RULES = (
     (r'\.cpe_net\.net\.1\.', '.conv.'),
     (r'\.gamma_1$', '.layer_scale.gamma'),
 )
-
-
-def is_spach(keys: frozenset[str]) -> bool:
-    """Return True for the keys of SPACH."""
-    return any_key(keys, r'(layer\d\.\d+|blocks\.\d+)\.channel_func\.fc1\.weight$')
 
 
 def convert_spach(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from .adapter import convert_adapter
-from .plain_vit import any_key
 
 STAGE_RULES = (
     (r'^extra_extractors\.', 'extra.'),
@@ -17,8 +16,3 @@ STAGE_RULES = (
 def convert_vit_adapter(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the original's names to those of :class:`mmhybrid.models.backbones.ViTAdapter`."""
     return convert_adapter(state_dict, STAGE_RULES)
-
-
-def is_vit_adapter(keys):
-    """Return True for the keys of ViT-Adapter."""
-    return any_key(keys, r'spm\.') and any_key(keys, r'interactions\.\d+\.(injector|extractor)\.')

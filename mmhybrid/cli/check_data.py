@@ -8,7 +8,6 @@ docs/data.md describes: COCO files, images with masks, a folder a class. Every i
 --sample N of each split. The exit code is 1 if there is an error, 0 if there are only warnings.
 """
 
-import inspect
 import sys
 import time
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from pathlib import Path
 
 from .arguments import argument_parser
 from .config import load_config
-from .datasets import leaf_datasets
+from .datasets import Source, leaf_datasets
 from .paths import find_config
 from .usage import UsageError
 
@@ -119,65 +118,42 @@ def checks_of_config(args, problems):
 
 def check_of_dataset(split, dataset, scope):
     """The check for a data set of a config, a function of a ``Reading``."""
-    from mmengine.registry import DATASETS
-
     from ..data import check
 
-    kind = dataset['type'].split('.')[-1]
-    host = DATASETS.get(dataset['type'] if '.' in dataset['type'] else f'{scope}.{kind}')
-    if host is None:
-        raise UsageError(f'{scope} has no data set {kind!r}')
-
-    def option(name, default=None):
-        """As the config gives it, else the default of the class that takes it."""
-        if name in dataset:
-            return dataset[name]
-        for base in host.__mro__:
-            parameter = inspect.signature(base.__init__).parameters.get(name)
-            if parameter is not None and parameter.default is not inspect.Parameter.empty:
-                return parameter.default
-        return default
-
-    root = Path(dataset.get('data_root') or '')
-    prefix = dataset.get('data_prefix') or {}
-    prefix = dict(img=prefix) if isinstance(prefix, str) else prefix
-    listed = root / dataset['ann_file'] if dataset.get('ann_file') else None
-    classes = (dataset.get('metainfo') or {}).get('classes', host.METAINFO.get('classes'))
-    if kind.startswith('CIFAR'):
-        raise UsageError(f'{kind} is checked when it is read: its files have known sums')
-    if kind in ('VOCDataset', 'XMLDataset'):
-        if listed is None:
-            raise UsageError(f'{kind}: the config gives no ann_file, the list of its images')
-        folder = root / prefix.get('sub_data_root', '')
-        return lambda reading: check.check_voc(split, folder, listed, classes, reading)
+    source = Source(dataset, scope)
+    listed, classes = source.listed, source.classes
+    if source.kind.startswith('CIFAR'):
+        raise UsageError(f'{source.kind} is checked when it is read: its files have known sums')
+    if source.is_voc:
+        return lambda reading: check.check_voc(
+            split, source.voc_folder, listed, classes, reading,
+            evaluated=split != 'train', min_box=source.filtered('bbox_min_size') or 0,
+        )  # fmt: skip
     if scope == 'mmseg':
         return lambda reading: check.check_masks(
             split,
-            root / prefix.get('img_path', ''),
-            root / prefix.get('seg_map_path', ''),
-            classes,
-            (option('img_suffix', '.jpg'), option('seg_map_suffix', '.png')),
-            option('ignore_index', 255),
-            option('reduce_zero_label', False),
-            listed,
+            *source.mask_folders,
+            *source.mask_options,
             reading,
         )
     if scope == 'mmpretrain':
-        folder = root / (prefix.get('img') or prefix.get('img_path') or option('split', ''))
-        listed = listed or root / 'meta' / f'{folder.name}.txt'  # where ImageNet has its list
-        if listed.is_file():
+        folder, listed = source.class_folder
+        if listed is not None:
             return lambda reading: check.check_class_list(split, folder, listed, classes, reading)
-        return lambda reading: check.check_classes(split, folder, len(classes), reading)
-    if listed is not None and listed.suffix == '.json' and 'Panoptic' not in kind:
-        lvis = kind.startswith('LVIS')
-        if lvis:  # whose classes go by number
-            classes = None
-        masks = any(step.get('with_mask') for step in dataset.get('pipeline') or ())
-        folder = root / prefix.get('img', '')
-        return lambda reading: check.check_coco(
-            split, listed, folder, classes, masks, reading, evaluated=split != 'train', lvis=lvis
+        extensions = source.option('extensions')
+        return lambda reading: check.check_classes(
+            split, folder, len(classes or ()) or None, reading, extensions, source.folder_names
         )
-    raise UsageError(f'{kind} is no kind of data that can be checked')
+    if source.is_coco:
+        lvis = source.kind.startswith('LVIS')
+        folder = source.root / source.prefix.get('img', '')
+        return lambda reading: check.check_coco(
+            split, listed, folder,
+            None if lvis else classes,  # whose classes go by number
+            source.with_masks, reading, evaluated=split != 'train', lvis=lvis,
+            min_size=source.filtered('min_size'),
+        )  # fmt: skip
+    raise UsageError(f'{source.kind} is no kind of data that can be checked')
 
 
 def checks_of_folder(root, problems):
@@ -259,6 +235,8 @@ def print_split(split):
     text = f'{split.images} images'
     if split.unit != 'images':
         text += f', {total} {split.unit}'
+    if split.left_out:
+        text += f' ({split.left_out} more are not used)'
     if split.sizes:
         (size, count), *others = split.sizes.most_common()
         text += f', {size[0]}x{size[1]}'

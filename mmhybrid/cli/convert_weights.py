@@ -2,10 +2,14 @@
 
     python tools/convert_weights.py IN OUT
     python tools/convert_weights.py IN --show
+    python tools/convert_weights.py IN OUT --to transformers --arch dinov2_s
 
 IN is a path, an address or an official name such as dinov2_vits14; OUT ends in .pth or
 .safetensors. Nothing is resized: a backbone does that when it loads OUT. A checkpoint whose pickle
 needs code to be read is refused by all of mmhybrid; with --trust this tool runs that code.
+
+With --to transformers OUT is a new folder that Hugging Face's transformers loads. It takes a plain
+ViT, and its arch, which says what weights do not tell.
 """
 
 import argparse
@@ -33,10 +37,14 @@ def main(argv=None):
     parser.add_argument('--sha256', help="the file's hash or its first digits")
     parser.add_argument('--entry', help='entry that holds the weights, such as state_dict_ema')
     parser.add_argument('--prefix', help="what stands before the backbone's names")
+    parser.add_argument('--to', choices=['transformers'], help="write another library's form")
+    parser.add_argument('--arch', help='with --to: name of a plain ViT, such as dinov2_s')
     args = parser.parse_args(argv)
     if args.show == bool(args.output):
         parser.error('give OUT to write, or --show to print the report only')
-    if args.output and not args.output.endswith(SUFFIXES):
+    if bool(args.to) != bool(args.arch) or (args.to and args.show):
+        parser.error('--to transformers goes with --arch and OUT')
+    if args.output and not args.to and not args.output.endswith(SUFFIXES):
         parser.error(f'OUT is {args.output}; it must end in {" or ".join(SUFFIXES)}')
 
     from ..checkpoints import CheckpointError
@@ -44,10 +52,13 @@ def main(argv=None):
     try:
         report, state_dict, metadata = convert(args)
         print(report)
-        if args.output:
+        if args.to:
+            write_for_transformers(Path(args.output), state_dict, args.arch)
+        elif args.output:
             write(Path(args.output), state_dict, metadata)
+        if args.output:
             print(f'wrote {args.output}')
-    except (CheckpointError, OSError) as error:
+    except (CheckpointError, OSError, ValueError) as error:
         print(f'error: {error}', file=sys.stderr)
         return 1
     return 0
@@ -117,6 +128,28 @@ def write(path, state_dict, metadata):
         else:
             torch.save({'state_dict': state_dict, 'meta': metadata}, partial)
         os.replace(partial, path)
+
+
+def write_for_transformers(folder, state_dict, arch):
+    """Write a plain ViT as a folder of transformers; ValueError for another arch than its own."""
+    from ..checkpoints import describe_vit
+    from ..checkpoints.to_transformers import to_transformers, write_transformers
+    from ..models.backbones import ViT
+
+    arch, looks = ViT.resolve_arch(arch), describe_vit(state_dict)
+    if looks is None:
+        raise ValueError('--to transformers takes the weights of a plain ViT, and these are not')
+    if (looks.width, looks.depth) != (arch.embed_dims, arch.depth):
+        raise ValueError(
+            f'--arch has {arch.depth} blocks of width {arch.embed_dims}, the weights are {looks}'
+        )
+    weights, config = to_transformers(
+        state_dict,
+        num_heads=arch.num_heads,
+        norm_eps=arch.norm_cfg.get('eps', 1e-5),
+        mask_key_bias=arch.mask_key_bias,
+    )
+    write_transformers(folder, weights, config)
 
 
 def _without_modules(content):

@@ -1,10 +1,14 @@
 """Bring annotations of other tools into the layouts that train here.
 
     mmhybrid data convert FOLDER OUT [--val-fraction 0.2] [--classes car,bus] [--colours FILE]
+    mmhybrid data to8bit FOLDER OUT [--range LOW HIGH]
 
 FOLDER may hold YOLO, Pascal VOC, labelme, or COCO as CVAT, Roboflow and Label Studio write it, or
 masks of colours; docs/formats.md has each. OUT is new, FOLDER stays as it is. Odd files are listed
 at the end.
+
+to8bit copies a folder, with images of 8 bits in the place of those that have 16 or 32: the hosts
+read no more. LOW becomes 0, HIGH 255; without --range the least and largest value of all images.
 """
 
 import argparse
@@ -44,8 +48,15 @@ def main(argv: list[str] | None = None) -> None:
         help='how much of the training images becomes a validation part that is missing',
     )
     one.add_argument('--seed', type=int, default=0, help='of the choice of --val-fraction')
+    one = commands.add_parser('to8bit', help='copy a folder with images of 8 bits')
+    one.add_argument('folder', help='what is read; it stays as it is')
+    one.add_argument('out', help='a new folder')
+    one.add_argument(
+        '--range', nargs=2, type=float, metavar=('LOW', 'HIGH'), help='what becomes 0 and 255'
+    )
     args = parser.parse_args(argv)
-    _convert(args)
+    run = _convert if args.command == 'convert' else _to_8bit
+    run(args)
 
 
 def _convert(args):
@@ -86,3 +97,12 @@ def _convert(args):
     print(f'  python tools/check_data.py {result.out}')
     print(f'  python tools/train.py configs/{config}.py --cfg-options '
           f'data_root={Path(result.out)}{option}')  # fmt: skip
+
+
+def _to_8bit(args):
+    from ..data.depth import write_8bit
+
+    made = write_8bit(args.folder, args.out, args.range and tuple(args.range))
+    low, high = made.limits
+    print(f'{made.images} images written with 8 bits, {made.others} other files copied: {args.out}')
+    print(f'{low:g} is 0 and {high:g} is 255; other images for the model: --range {low:g} {high:g}')

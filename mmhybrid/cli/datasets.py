@@ -1,8 +1,14 @@
 """The data sets of a config, checked before anything is built."""
 
+import contextlib
+import inspect
+import os
 from pathlib import Path
 
+from ..data.listing import folder_names
 from .usage import UsageError, reading
+
+SOFTMAX_HEADS = ('ClsHead', 'LinearClsHead', 'StackedLinearClsHead', 'VisionTransformerClsHead')
 
 
 @reading('the config')
@@ -18,6 +24,7 @@ def check_data(cfg, splits):
 
     if DefaultScope.get_current_instance() is None:
         init_default_scope(cfg.default_scope)
+    check_several_classes(cfg.model)
     for split in splits:
         loader = cfg.get(f'{split}_dataloader')
         for dataset in leaf_datasets(loader['dataset'] if loader else None):
@@ -55,6 +62,234 @@ def check_data(cfg, splits):
                         ]
                 check_class_names(classes, path)
                 _check_class_count(cfg.model, classes)
+            with contextlib.suppress(UnknownDataset):  # of which building it tells more
+                _look(split, Source(dataset, cfg.default_scope))
+
+
+class UnknownDataset(UsageError):
+    """A data set whose class the host library does not have."""
+
+
+class Source:
+    """Places and options of a data set, as its config gives them or its class takes them.
+
+    Attributes:
+        kind: name of its class.
+        scope: of the host library.
+        root: its ``data_root``.
+        prefix: folders below it by name; of one folder ``img``.
+        listed: its ``ann_file``, or None.
+        given, classes: names that the config gives, or its class has, or None.
+        trains: True if it is filtered, as what is trained on is.
+
+    Raises:
+        UnknownDataset: the host has no such class.
+    """
+
+    def __init__(self, dataset, scope):
+        from mmengine.registry import DATASETS
+
+        self.dataset, self.scope = dataset, scope
+        self.kind = dataset['type'].split('.')[-1]
+        self.host = DATASETS.get(dataset['type'] if '.' in dataset['type'] else
+                                 f'{scope}.{self.kind}')  # fmt: skip
+        if self.host is None:
+            raise UnknownDataset(f'{scope} has no data set {self.kind!r}')
+        self.root = Path(dataset.get('data_root') or '')
+        prefix = dataset.get('data_prefix') or {}
+        self.prefix = dict(img=prefix) if isinstance(prefix, str) else prefix
+        self.listed = self.root / dataset['ann_file'] if dataset.get('ann_file') else None
+        given = dataset.get('classes')  # mmpretrain's other place
+        self.given = (dataset.get('metainfo') or {}).get('classes', given)
+        self.classes = self.given or self.host.METAINFO.get('classes')
+        self.trains = not dataset.get('test_mode', False)
+
+    def option(self, name, default=None):
+        """Return an option as the config gives it, else the default of the class that takes it."""
+        if name in self.dataset:
+            return self.dataset[name]
+        for base in self.host.__mro__:
+            parameter = inspect.signature(base.__init__).parameters.get(name)
+            if parameter is not None and parameter.default is not inspect.Parameter.empty:
+                return parameter.default
+        return default
+
+    def filtered(self, name):
+        """Return a number of ``filter_cfg``, by which a training leaves out what is small."""
+        given = self.dataset.get('filter_cfg') or {}
+        return given.get(name, 0) if self.trains else 0
+
+    @property
+    def is_voc(self):
+        """True for boxes as XML."""
+        return self.kind in ('VOCDataset', 'XMLDataset')
+
+    @property
+    def is_coco(self):
+        """True for boxes in COCO format."""
+        json = self.listed is not None and self.listed.suffix == '.json'
+        return self.scope == 'mmdet' and json and 'Panoptic' not in self.kind
+
+    @property
+    def with_masks(self):
+        """True if masks of objects are trained on."""
+        return any(step.get('with_mask') for step in self.dataset.get('pipeline') or ())
+
+    @property
+    def voc_folder(self):
+        """The folder of VOC's Annotations and JPEGImages."""
+        return self.root / self.prefix.get('sub_data_root', '')
+
+    @property
+    def mask_folders(self):
+        """The folders of images and of their masks."""
+        return (
+            self.root / self.prefix.get('img_path', ''),
+            self.root / self.prefix.get('seg_map_path', ''),
+        )
+
+    @property
+    def mask_options(self):
+        """Classes, suffixes, ``ignore_index``, ``reduce_zero_label``, and a list of the images."""
+        return (
+            self.classes,
+            (self.option('img_suffix', '.jpg'), self.option('seg_map_suffix', '.png')),
+            self.option('ignore_index', 255),
+            self.option('reduce_zero_label', False),
+            self.listed,
+        )
+
+    @property
+    def folder_names(self):
+        """The names that the config gives folders of classes; None if it gives none."""
+        return list(self.given) if are_names(self.given) else None
+
+    @property
+    def class_folder(self):
+        """The folder of the classes' folders, and a list of its images, if there is one."""
+        folder = self.root / (
+            self.prefix.get('img') or self.prefix.get('img_path') or self.option('split', '')
+        )
+        listed = self.listed or self.root / 'meta' / f'{folder.name}.txt'  # ImageNet's place
+        return folder, listed if listed.is_file() else None
+
+
+def classes_of(cfg, split):
+    """Return the class names of the data of a split, in their order; None if they are not known."""
+    from mmengine.registry import DefaultScope, init_default_scope
+
+    if DefaultScope.get_current_instance() is None:
+        init_default_scope(cfg.default_scope)
+    loader = cfg.get(f'{split}_dataloader')
+    for dataset in leaf_datasets(loader['dataset'] if loader else None):
+        try:
+            source = Source(dataset, cfg.default_scope)
+        except UnknownDataset:
+            continue
+        classes = source.classes
+        if classes is None and source.scope == 'mmpretrain' and not source.kind.startswith('CIFAR'):
+            folder, listed = source.class_folder
+            classes = folder_names(folder) if listed is None and folder.is_dir() else None
+        if are_names(classes):
+            return list(classes)
+    return None
+
+
+def compare_classes(path, meta, classes, *, fine_tuning=False):
+    """Compare the classes that a checkpoint was trained on with those of the data.
+
+    Args:
+        path: of the checkpoint.
+        meta: its ``dataset_meta``, with any names of keys.
+        classes: of the data; None if they are not known.
+        fine_tuning: True if other classes may be learned; then they are said.
+
+    Raises:
+        UsageError: they differ, or for fine-tuning are the same in another order.
+    """
+    trained = {key.lower(): value for key, value in (meta or {}).items()}.get('classes')
+    if not are_names(trained) or classes is None or list(trained) == list(classes):
+        return
+    both = f'\n  checkpoint: {", ".join(trained)}\n  data:       {", ".join(classes)}'
+    if sorted(trained) == sorted(classes):
+        raise UsageError(
+            f'{path} numbers the classes in another order than the data, so each would be taken '
+            f'for another{both}\nGive data with the classes in the order of the checkpoint'
+        )
+    if fine_tuning:
+        if int(os.environ.get('RANK', 0)) == 0:
+            print(
+                f'{path} was trained on other classes, and its head learns those of the data{both}'
+            )
+        return
+    raise UsageError(
+        f'{path} was trained on other classes than the data has{both}\n'
+        'Give data with the classes of the checkpoint, or a checkpoint that was trained on these'
+    )
+
+
+def are_names(classes):
+    """Return True for a list of names."""
+    return isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
+
+
+def _check_class_file(split, source):
+    """Compare the names in classes.txt with those that the masks are evaluated by."""
+    from ..data.fit import read_class_file
+
+    found, given = read_class_file(source.root), source.classes
+    if found and are_names(given) and list(given) != found:
+        raise UsageError(
+            f'{split}: the classes of {source.root / "classes.txt"} are not those of the config\n'
+            f'  config: {", ".join(given)}\n  file:   {", ".join(found)}'
+        )
+
+
+def _look(split, source):
+    """Refuse, or say in a line, what a training or an evaluation would not tell."""
+    from ..data import before
+
+    findings = None
+    if source.kind.startswith('CIFAR'):
+        return
+    if source.is_voc:
+        findings = before.look_at_voc(
+            source.voc_folder, source.listed, source.classes,
+            evaluated=not source.trains, min_box=source.filtered('bbox_min_size') or 0,
+        )  # fmt: skip
+    elif source.is_coco:
+        lvis = source.kind.startswith('LVIS')
+        findings = before.look_at_coco(
+            source.listed,
+            source.root / source.prefix.get('img', ''),
+            None if lvis else source.classes,
+            masks=source.with_masks,
+            evaluated=not source.trains,
+            min_size=source.filtered('min_size'),
+        )
+    elif source.scope == 'mmseg':
+        if split == 'test':
+            _check_class_file(split, source)
+        findings = before.look_at_masks(
+            *source.mask_folders, *source.mask_options, evaluated=not source.trains
+        )
+    elif source.scope == 'mmpretrain':
+        folder, listed = source.class_folder
+        if listed is None and folder.is_dir():
+            findings = before.look_at_classes(
+                folder, source.option('extensions'), source.folder_names
+            )
+    if findings is not None:
+        _say(split, findings)
+
+
+def _say(split, findings):
+    errors, warnings = findings.messages('error'), findings.messages('warning')
+    if int(os.environ.get('RANK', 0)) == 0:
+        for line in warnings:
+            print(f'{split}: {line}')
+    if errors:
+        raise UsageError(f'{split}: ' + f'\n{split}: '.join(errors))
 
 
 def _data_options(cfg, root):
@@ -94,6 +329,26 @@ def leaf_datasets(dataset):
     if 'dataset' in dataset:
         return leaf_datasets(dataset['dataset'])
     return [dataset]
+
+
+def check_several_classes(node, name='model'):
+    """Raise UsageError for a softmax over one class: it is 1, and nothing is learned."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, (dict, list, tuple)):
+            check_several_classes(value, f'{name}.{key}')
+    if not isinstance(node, dict) or node.get('num_classes') != 1:
+        return
+    losses = node.get('loss_decode') or (
+        node.get('loss') or {} if node.get('type') in SOFTMAX_HEADS else None
+    )
+    if losses is None:
+        return
+    losses = losses if isinstance(losses, (list, tuple)) else [losses]
+    if not any(loss.get('use_sigmoid') for loss in losses):
+        raise UsageError(
+            f'{name}.num_classes=1: a softmax over one class is 1, and nothing is learned. Name '
+            'what is beside it as a class too, for num_classes=2'
+        )
 
 
 def _check_class_count(node, classes, name='model'):

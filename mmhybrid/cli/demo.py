@@ -18,6 +18,7 @@ import cv2
 import numpy as np
 
 from ..data.demo import CLASSES, PALETTE, draw_demo, read_record
+from ..files import write_file
 from ..inspect.report.draw import draw_instances, read_image, side_by_side
 from .config import load_config
 from .paths import CHECKOUT, find_config
@@ -126,9 +127,7 @@ def prepare(work_dir, wanted):
 
 def write_state(work_dir, state):
     """Write the state of a demo training, whole or not at all."""
-    part = work_dir / (STATE + '.part')
-    part.write_text(json.dumps(state, indent=2))
-    part.replace(work_dir / STATE)
+    write_file(work_dir / STATE, json.dumps(state, indent=2))
 
 
 def train(work_dir, state, arguments, options, cfg, data):

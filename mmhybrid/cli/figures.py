@@ -1,12 +1,11 @@
 """The common parts of the pictures of visualize.py and analyze.py: colours, panels, saving."""
 
-import os
-from pathlib import Path
-
 import matplotlib
 
 matplotlib.use('Agg')
 import matplotlib.pyplot as plt  # noqa: E402
+
+from ..files import write_atomically  # noqa: E402
 
 COLORS = ('#3b7dd8', '#e0802f', '#3f9b57', '#b5518f', '#8a6fd1', '#c9a227', '#4fa3a5', '#d05a4e')
 
@@ -42,13 +41,9 @@ def label_row(axes, text):
 
 def save(figure, path, dpi=110):
     """Write a PNG, whole or not at all."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + '.part')
     try:
-        # As large as what was drawn: titles and labels may be longer than the panels are wide.
-        figure.savefig(part, dpi=dpi, format='png', bbox_inches='tight')
-        os.replace(part, path)
+        with write_atomically(path) as draft:
+            # As large as what was drawn: titles and labels may be longer than the panels are wide.
+            figure.savefig(draft, dpi=dpi, format='png', bbox_inches='tight')
     finally:
         plt.close(figure)
-        part.unlink(missing_ok=True)

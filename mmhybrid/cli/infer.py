@@ -27,6 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..data.listing import IMAGE_SUFFIXES, is_image
 from ..files import write_file
 from ..inspect.report.draw import (
     draw_class_map,
@@ -41,7 +42,6 @@ from .paths import find, find_checkpoint
 from .predictors import TiledPredictor, open_predictor
 from .usage import UsageError
 
-IMAGES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp')
 PICTURES = ('.jpg', '.jpeg', '.png')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 CAMERA = 'camera:'
@@ -288,14 +288,15 @@ def open_source(text, most=None):
 def list_images(source):
     """Images of a file or folder, sorted, and the folder that names are relative to."""
     if source.is_file():
-        if source.suffix.lower() not in IMAGES:
+        if not is_image(source):
             raise UsageError(
-                f'{source} is not an image or a video: expected {", ".join(IMAGES + VIDEOS)}'
+                f'{source} is not an image or a video: expected '
+                + ', '.join(IMAGE_SUFFIXES + VIDEOS)
             )
         return [source], source.parent
-    images = sorted(p for p in source.rglob('*') if p.suffix.lower() in IMAGES)
+    images = sorted(p for p in source.rglob('*') if is_image(p))
     if not images:
-        raise UsageError(f'no images in {source}: expected {", ".join(IMAGES)}')
+        raise UsageError(f'no images in {source}: expected {", ".join(IMAGE_SUFFIXES)}')
     return images, source
 
 

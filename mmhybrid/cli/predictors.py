@@ -18,6 +18,7 @@ import numpy as np
 from ..deploy.errors import FORMATS
 from ..inspect.report.draw import palette
 from ..inspect.report.measures import box_ious
+from .datasets import classes_of
 from .launch import load_model
 from .usage import UsageError
 
@@ -69,8 +70,13 @@ class Predictor:
             self.model = model or revert_sync_batchnorm(MODELS.build(cfg.model))
             self._prepare = Compose(steps)
         meta = load_model(self.model, checkpoint) if model is None else {}
-        named = (dataset.get('metainfo') or {}).get('classes') or dataset.get('classes')
+        named = classes_of(cfg, 'test')
         self.classes = meta.get('classes') or named
+        if named is not None and meta.get('classes') and list(named) != list(meta['classes']):
+            print(
+                f'the classes are those that {checkpoint} was trained on, '
+                f'{", ".join(map(str, self.classes))}; the config has {", ".join(map(str, named))}'
+            )
         if self.classes is None:
             raise UsageError(f'neither {checkpoint} nor the config names the classes')
         colors = meta.get('palette')

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from .arguments import KeyValues
 from .config import load_config, require
-from .datasets import check_data
+from .datasets import check_data, classes_of, compare_classes
 from .launch import build_runner
 from .paths import find, find_checkpoint, trained_config
 from .usage import UsageError
@@ -63,7 +63,8 @@ def main(argv=None):
     cfg.load_from, cfg.resume = None, False
     before = out.stat().st_mtime_ns if out.exists() else None
     runner = build_runner(cfg)
-    load_trained(runner.model, checkpoint)
+    meta = load_trained(runner.model, checkpoint)
+    compare_classes(checkpoint, meta.get('dataset_meta'), classes_of(cfg, 'test'))
     runner.test()
     if not out.exists() or out.stat().st_mtime_ns == before:
         raise UsageError(f'{out} was not written: the log above says why')

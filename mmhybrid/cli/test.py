@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .arguments import CHECKPOINT, add_launcher, argument_parser
 from .config import load_config, require
-from .datasets import check_data, leaf_datasets
+from .datasets import check_data, classes_of, compare_classes, leaf_datasets
 from .launch import build_runner, load_model
 from .paths import find_checkpoint
 from .usage import UsageError, print_results
@@ -75,7 +75,7 @@ def evaluate(args):
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    load_model(model, checkpoint)
+    compare_classes(checkpoint, load_model(model, checkpoint), classes_of(cfg, 'test'))
     if args.out:
         from mmengine.registry import METRICS
 

@@ -7,6 +7,7 @@ Without a GPU it runs on the CPU. Stopped or killed, it goes on with --resume, a
 happened. docs/training.md has the commands for several GPUs and machines.
 """
 
+import contextlib
 import copy
 import difflib
 import sys
@@ -16,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from .arguments import add_launcher, argument_parser
 from .config import check_count, load_config, require
-from .datasets import check_data
+from .datasets import check_data, classes_of, compare_classes
 from .launch import build_runner
 from .paths import best_checkpoint, find_checkpoint
 from .scale import add_options, apply_options, compile_backbone
@@ -108,7 +109,14 @@ class Training:
 
 def train(args, hooks=()):
     """Train, with ``hooks`` beside those of the config."""
-    from ..engine import TrainingError, check_weights, latest_checkpoint, safe_loading
+    from ..checkpoints import CheckpointError
+    from ..engine import (
+        TrainingError,
+        check_weights,
+        latest_checkpoint,
+        read_checkpoint,
+        safe_loading,
+    )
 
     cfg = load_config(args)
     with reading(args.config):
@@ -130,7 +138,14 @@ def train(args, hooks=()):
 
     runner = build_runner(cfg)
     if cfg.resume:  # a checkpoint of another model ends here
-        check_weights(getattr(runner.model, 'module', runner.model), cfg.load_from)
+        _, meta = check_weights(getattr(runner.model, 'module', runner.model), cfg.load_from)
+        compare_classes(cfg.load_from, meta.get('dataset_meta'), classes_of(cfg, 'train'))
+    elif cfg.load_from and '://' not in cfg.load_from:
+        with contextlib.suppress(CheckpointError):  # other kinds of files are the host's to read
+            meta = read_checkpoint(cfg.load_from)['meta']
+            compare_classes(
+                cfg.load_from, meta.get('dataset_meta'), classes_of(cfg, 'train'), fine_tuning=True
+            )
     _check_agreement(cfg)
     if args.compile:
         compile_backbone(runner, args.compile)

@@ -2,12 +2,12 @@
 
 import json
 import shutil
-import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..files import write_atomically
 from .coco import DataError
 from .findings import Findings
 from .fit import CLASS_FILE
@@ -95,20 +95,12 @@ def convert(
         )
     if val_fraction is not None:
         splits = _with_val(splits, val_fraction, seed)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(prefix=f'.{out.name}.', dir=out.parent))
-    try:
+    with write_atomically(out) as draft:
+        draft.mkdir()
         if isinstance(contents, Contents):
             _write_objects(draft, contents.classes, splits, result)
         else:
             _write_masks(draft, contents, splits, result)
-        draft.chmod(0o755)  # as mkdir does; what is temporary is for its owner alone
-        if out.exists():
-            out.rmdir()
-        draft.rename(out)
-    except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
-        raise
     return result
 
 

@@ -18,7 +18,6 @@ stream, so the images of a small data set are the first images of a larger one.
 import argparse
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -27,6 +26,7 @@ import cv2
 import numpy as np
 
 from mmhybrid.data import shapes
+from mmhybrid.files import write_atomically
 
 CLASSES = tuple(shapes.OUTLINES)
 PALETTE = ((255, 196, 37), (226, 61, 92), (43, 145, 232), (76, 175, 80), (240, 122, 40),
@@ -134,15 +134,13 @@ def draw_demo(
     if out.exists() and any(out.iterdir()) and not (out / RECORD).exists():
         raise FileExistsError(f'{out} is not empty and not a demo data set: give another folder')
 
-    draft = out.with_name(out.name + '.part')
-    shutil.rmtree(draft, ignore_errors=True)
-    for index, (split, count) in enumerate((('train', train), ('val', val))):
-        _draw_split(draft, split, count, tuple(size), (seed, index), progress)
-        _draw_crops(draft, split, crops if split == 'train' else crops // 4, (seed, index, 1))
-    content = _digest(sorted(p for p in draft.rglob('*') if p.is_file()))
-    _write_json(draft / RECORD, dict(wanted, content=content))
-    shutil.rmtree(out, ignore_errors=True)
-    os.replace(draft, out)
+    with write_atomically(out) as draft:
+        for index, (split, count) in enumerate((('train', train), ('val', val))):
+            _draw_split(draft, split, count, tuple(size), (seed, index), progress)
+            _draw_crops(draft, split, crops if split == 'train' else crops // 4, (seed, index, 1))
+        content = _digest(sorted(p for p in draft.rglob('*') if p.is_file()))
+        _write_json(draft / RECORD, dict(wanted, content=content))
+        shutil.rmtree(out, ignore_errors=True)
     return True
 
 

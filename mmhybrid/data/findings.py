@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import math
 import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -42,18 +43,22 @@ class Findings:
         """Kinds of findings of a level."""
         return sum(1 for of, _ in self.groups if of == level)
 
-    def lines(self) -> list[str]:
-        """A line for each kind, errors first."""
+    def messages(self, level: str) -> list[str]:
+        """What was found of a level, a line for each kind."""
         lines = []
-        for (level, what), (count, *examples) in sorted(
-            self.groups.items(), key=lambda item: item[0][0]
-        ):
-            text = f'{level}: {what}'
+        for (of, text), (count, *examples) in self.groups.items():
+            if of != level:
+                continue
             if examples:
                 number = f' ({count})' if count > 1 else ''
                 text += f'{number}: {", ".join(examples)}' + (', ...' * (count > len(examples)))
             lines.append(text)
         return lines
+
+    def lines(self) -> list[str]:
+        """A line for each kind, errors first."""
+        levels = ('error', 'warning')
+        return [f'{level}: {line}' for level in levels for line in self.messages(level)]
 
 
 @dataclass
@@ -63,7 +68,8 @@ class Split:
     Attributes:
         name, source: of the split, and what was read.
         unit: what is counted by class: ``'boxes'``, ``'pixels'`` or ``'images'``.
-        counts, in_images: by class, how many, and in how many images.
+        counts, in_images: by class, how many a model gets, and in how many images.
+        left_out: how many it does not get.
         sizes: images by (width, height).
         names: names of the images without suffix, to compare splits.
         digests: an image for each content.
@@ -76,6 +82,7 @@ class Split:
     images: int = 0
     counts: Counter = field(default_factory=Counter)
     in_images: Counter = field(default_factory=Counter)
+    left_out: int = 0
     sizes: Counter = field(default_factory=Counter)
     names: set = field(default_factory=set)
     digests: dict = field(default_factory=dict)
@@ -102,6 +109,15 @@ def shown(text: object) -> str:
     """Text that came from a file, fit to be printed: one line, no control characters, not long."""
     line = ''.join(char if char.isprintable() else '?' for char in str(text))
     return line if len(line) <= 100 else f'{line[:60]}...{line[-30:]}'
+
+
+def numbers_of(values: object) -> list[float] | None:
+    """Finite floats of a list, or None."""
+    try:
+        numbers = [float(value) for value in values if not isinstance(value, (str, bool))]
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return numbers if len(numbers) == len(values) and all(map(math.isfinite, numbers)) else None
 
 
 # ---------------------------------------------------------------------------- files

@@ -5,6 +5,7 @@ schedule. ``fit_to_folder`` fills it in from the options at the top of the confi
 folder, so that a training on new data is one command with one path.
 """
 
+import difflib
 import math
 from collections import Counter
 from collections.abc import Sequence
@@ -14,9 +15,9 @@ import numpy as np
 from mmengine.config import Config
 
 from .coco import DataError, check_class_names, read_categories, read_text
+from .listing import IMAGE_SUFFIXES, walk
 from .split import split_coco, split_list
 
-IMAGE_SUFFIXES = ('.jpg', '.jpeg', '.png', '.bmp', '.tif', '.tiff', '.webp', '.ppm')
 CLASS_FILE = 'classes.txt'
 PEEK = 8  # masks of a split that are read before a training starts
 WARM_UP = 0.1  # of the training, at most
@@ -39,6 +40,7 @@ def fit_to_folder(cfg: Config) -> None:
     for key, fit in KINDS.items():
         if key in cfg:
             parts = cfg.pop(key)
+            _check_options(key, parts)
             root = Path(cfg.data_root)
             if not root.is_dir():
                 raise DataError(
@@ -53,6 +55,30 @@ def fit_to_folder(cfg: Config) -> None:
                 dataset.ann_file = str(lists[split])
             _fit_weights(cfg)
             _fit_schedule(cfg)
+
+
+# What each names the parts of its folder by, and how a validation part is split off.
+SPLIT_OPTIONS = ('val_fraction', 'val_seed')
+OPTIONS = dict(
+    coco_folder=('train_ann', 'train_img', 'val_ann', 'val_img', *SPLIT_OPTIONS),
+    mask_folder=(
+        'train_img', 'train_mask', 'val_img', 'val_mask', 'img_suffix', 'mask_suffix',
+        *SPLIT_OPTIONS,
+    ),
+    class_folder=('train', 'val', *SPLIT_OPTIONS),
+)  # fmt: skip
+
+
+def _check_options(key, parts):
+    """Refuse a name that nothing reads."""
+    for name in parts:
+        if name not in OPTIONS[key]:
+            near = [known for known in OPTIONS[key] if name.startswith(known)]
+            near = near or difflib.get_close_matches(name, OPTIONS[key], n=1)
+            raise DataError(
+                f'{key}.{name}=...: {key} has no {name!r}'
+                + (f', but {near[0]!r}' if near else f'; it has {", ".join(OPTIONS[key])}')
+            )
 
 
 # ---------------------------------------------------------------------------- validation part
@@ -90,17 +116,16 @@ def _split(cfg, key, root, parts):
         folder = root / parts['train_img']
         suffix = parts['img_suffix'] = parts.get('img_suffix') or _only_suffix(folder)
         parts.update(val_img=parts['train_img'], val_mask=parts['train_mask'])
-        names = sorted(p.relative_to(folder).as_posix() for p in folder.rglob(f'[!.]*{suffix}'))
+        names = _names_in(folder, suffix)
         return split_list({name: name[: -len(suffix)] for name in names}, *options)
     folder = root / parts['train']
     parts['val'] = parts['train']
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
     lines = {}
     for number, name in enumerate(classes):
-        for path in sorted((folder / name).rglob('[!.]*')):
-            if path.suffix.lower() in IMAGE_SUFFIXES:
-                text = path.relative_to(folder).as_posix()
-                lines[text] = f'{text} {number}'
+        for path in walk(folder / name, IMAGE_SUFFIXES):
+            text = path.relative_to(folder).as_posix()
+            lines[text] = f'{text} {number}'
     return split_list(lines, *options)
 
 
@@ -164,11 +189,12 @@ def _fit_masks(cfg, root, parts):
             images, _folder(root / parts[f'{split}_mask'], f'mask folder of {split}'),
             suffix, parts['mask_suffix'],
         )  # fmt: skip
-    masks = {split: _some(pairs, PEEK) for split, pairs in found.items()}
+    masks = {split: some(pairs, PEEK) for split, pairs in found.items()}
     classes = _class_list(cfg.get('classes'), root, masks['train'], cfg)
     for paths in masks.values():
         for path in paths:
             _check_mask(path, len(classes), cfg.ignore_index, cfg.reduce_zero_label)
+    _check_several(classes, cfg.reduce_zero_label)
     cfg.classes = classes
     palette = cfg.get('palette')
     if palette is not None and len(palette) != len(classes):
@@ -207,6 +233,17 @@ def _fit_masks(cfg, root, parts):
     _set_num_classes(model, len(classes))
 
 
+def _check_several(classes, reduce_zero_label):
+    """One class is what every pixel is, and a softmax over it is 1: there is nothing to learn."""
+    if len(classes) == 1:
+        option = ' reduce_zero_label=False' if reduce_zero_label else ''
+        raise DataError(
+            f'one class, {classes[0]}: every pixel would be it, and nothing is learned. Name what '
+            f'is beside it too: --cfg-options classes=background,{classes[0]}{option}, for masks '
+            f'of 0 (background) and 1 ({classes[0]})'
+        )
+
+
 def _folder(path, what):
     if not path.is_dir():
         known = ', '.join(sorted(p.name for p in path.parent.iterdir())[:8]) if (
@@ -219,9 +256,7 @@ def _folder(path, what):
 
 def _only_suffix(folder):
     """The suffix of the images below a folder, which must all have the same."""
-    counts = Counter(
-        path.suffix for path in folder.rglob('[!.]*') if path.suffix.lower() in IMAGE_SUFFIXES
-    )
+    counts = Counter(path.suffix for path in walk(folder, IMAGE_SUFFIXES))
     if not counts:
         raise DataError(f'no images in {folder}: expected files ending in .jpg, .png or alike')
     if len(counts) > 1:
@@ -233,11 +268,15 @@ def _only_suffix(folder):
     return next(iter(counts))
 
 
+def _names_in(folder, suffix):
+    """The files below a folder that end so, but none that is hidden."""
+    paths = (path for path in walk(folder) if path.name.endswith(suffix))
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
 def _pairs(images, masks, img_suffix, mask_suffix):
     """The masks of all images, sorted."""
-    names = sorted(
-        path.relative_to(images).as_posix() for path in images.rglob(f'[!.]*{img_suffix}')
-    )
+    names = _names_in(images, img_suffix)
     if not names:
         raise DataError(f'no images *{img_suffix} in {images}')
     paths = [masks / (name[: -len(img_suffix)] + mask_suffix) for name in names]
@@ -250,8 +289,8 @@ def _pairs(images, masks, img_suffix, mask_suffix):
     return paths
 
 
-def _some(items: Sequence, count: int) -> list:
-    """At most ``count`` items, spread evenly."""
+def some(items: Sequence, count: int) -> list:
+    """Return at most ``count`` items, spread evenly."""
     return [items[len(items) * i // count] for i in range(count)] if len(items) > count else items
 
 
@@ -347,13 +386,21 @@ def _fit_classes(cfg, root, parts):
             f'{parts["train"]} and {parts["val"]} in {root} have different classes: '
             f'{", ".join(differing[:8])}; a class without images needs an empty folder'
         )
+    if len(found['train']) == 1:
+        raise DataError(
+            f'{root / parts["train"]} holds one class, {found["train"][0]}: nothing is learned '
+            'without another folder, of images that show none of it'
+        )
     cfg.classes = found['train']
     size = cfg.image_size
     if not _is_side(size):
         raise DataError(f'image_size={size}: expected one number, the side of a square in pixels')
     for dataset, split in _datasets(cfg):
         dataset.update(
-            data_root=str(root), data_prefix=parts[split], metainfo=dict(classes=cfg.classes)
+            data_root=str(root),
+            data_prefix=parts[split],
+            metainfo=dict(classes=cfg.classes),
+            extensions=dataset.get('extensions', IMAGE_SUFFIXES),
         )
         _set_in_steps(dataset.pipeline, ('RandomResizedCrop',), scale=size)
         _set_in_steps(dataset.pipeline, ('ResizeEdge',), scale=round(size * 8 / 7))

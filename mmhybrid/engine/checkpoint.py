@@ -1,6 +1,5 @@
 """Checkpoints of a training: written whole or not at all, found again, loaded strictly."""
 
-import contextlib
 import os
 import re
 import shutil
@@ -18,9 +17,10 @@ from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, read
 from mmhybrid.engine.health import TrainingError
+from mmhybrid.engine.load_from import HINT, compare_load_from
+from mmhybrid.files import PART, write_atomically
 from mmhybrid.registry import HOOKS
 
-PART = '.part'  # ends the name of a file that is being written
 EXTRA = 'stopped_'  # begins the name of a checkpoint outside the usual intervals
 
 
@@ -29,19 +29,13 @@ class AtomicBackend(LocalBackend):
     """Local files that appear complete: written beside their place, then renamed."""
 
     def put(self, obj: bytes, filepath: str | Path) -> None:
-        filepath = Path(filepath)
-        filepath.parent.mkdir(parents=True, exist_ok=True)
-        part = filepath.with_name(filepath.name + PART)
         try:
-            with open(part, 'wb') as file:
+            with write_atomically(filepath) as draft, open(draft, 'wb') as file:
                 file.write(obj)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(part, filepath)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                part.unlink(missing_ok=True)
-            raise CheckpointError(_not_written(filepath, len(obj), error)) from error
+            raise CheckpointError(_not_written(Path(filepath), len(obj), error)) from error
 
 
 def _not_written(path, size, error):
@@ -67,8 +61,11 @@ class AtomicCheckpointHook(CheckpointHook):
     before it writes the next. Weights that are not finite numbers are never saved, so they never
     take the place of good ones. Gradients that wait to be accumulated further are saved too.
 
+    A file that ``load_from`` names is compared with the model before mmengine loads what fits: what
+    it fills in part is reported.
+
     Raises:
-        CheckpointError: the file could not be written.
+        CheckpointError: the file could not be written, or ``load_from`` fits nothing of the model.
         TrainingError: the weights are not finite numbers.
     """
 
@@ -86,7 +83,7 @@ class AtomicCheckpointHook(CheckpointHook):
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         if is_main_process():
-            self._remove(f'*.pth{PART}')  # of a training that was killed while it wrote
+            self._remove(f'*.pth.*{PART}')  # of a training that was killed while it wrote
 
     def save_extra(self, runner: Runner, done: int) -> str:
         """Save outside the usual intervals, after ``done`` iterations; in every process.
@@ -109,6 +106,10 @@ class AtomicCheckpointHook(CheckpointHook):
             checkpoint['gradients'] = self.gradients
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
+        if not runner._resume and runner._load_from is not None:
+            report = compare_load_from(_unwrapped(runner.model), checkpoint, str(runner._load_from))
+            if report:
+                runner.logger.warning(report)
         gradients = checkpoint.get('gradients', {}) if runner._resume else {}
         if not gradients:
             return
@@ -267,8 +268,12 @@ def check_weights(model: nn.Module, path: str | Path) -> tuple[dict, dict]:
     if problems:
         raise CheckpointError(
             f'{path} is not a checkpoint of this {type(model).__name__} '
-            f'({len(expected)} weights). ' + '. '.join(problems) + '. '
-            'Give the config it was trained with (a copy lies in its work dir)'
+            f'({len(expected)} weights). {". ".join(problems)}. '
+            + (
+                'Give the config it was trained with (a copy lies in its work dir)'
+                if any(k in expected and given[k].shape == expected[k].shape for k in given)
+                else HINT
+            )
         )
     return given, checkpoint['meta']
 

@@ -16,9 +16,7 @@ names: mmdet for COCO, LVIS and VOC.
 
 import argparse
 import json
-import os
 import pickle
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from xml.etree import ElementTree
@@ -28,6 +26,7 @@ import numpy as np
 
 from mmhybrid.data import shapes
 from mmhybrid.data.demo import draw_crop, draw_scene
+from mmhybrid.files import write_atomically
 
 Size = tuple[int, int]  # width and height
 
@@ -75,13 +74,9 @@ def draw_folder(
     root = Path(root)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise FileExistsError(f'{root} is there already: give a folder that is new or empty')
-    draft = root.with_name(root.name + '.part')
-    shutil.rmtree(draft, ignore_errors=True)
-    draft.mkdir(parents=True)
-    LAYOUTS[name](draft, train, val, tuple(size), seed)
-    if root.exists():
-        root.rmdir()
-    os.replace(draft, root)
+    with write_atomically(root) as draft:
+        draft.mkdir()
+        LAYOUTS[name](draft, train, val, tuple(size), seed)
 
 
 # ---------------------------------------------------------------------------- COCO and LVIS

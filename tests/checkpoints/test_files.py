@@ -107,8 +107,8 @@ def test_folder(tmp_path):
         (b'version https://git-lfs.github.com/spec/v1\noid sha256:1\n', 'Git LFS pointer'),
         (b'PK\x03\x04 and then nothing', 'cut short'),
         (b'{"weight_map": {"cls_token": "model-00001.safetensors"}}', 'is text'),
-        (b'some text that is no checkpoint at all', 'damaged or no checkpoint'),
-        (pickle.dumps([1, 2, 3], protocol=2)[:-3], 'damaged or no checkpoint'),
+        (b'some text that is no checkpoint at all', 'is no checkpoint: text'),
+        (pickle.dumps([1, 2, 3], protocol=2)[:-3], 'is no checkpoint: bytes'),
     ],
 )
 def test_content_that_is_no_checkpoint(tmp_path, content, message):
@@ -116,6 +116,7 @@ def test_content_that_is_no_checkpoint(tmp_path, content, message):
     path.write_bytes(content)
     text = refused(read, path)
     assert message in text and str(path) in text
+    assert 'damaged' not in text and 'delete' not in text.lower()
 
 
 @pytest.mark.parametrize('options', [{}, LEGACY], ids=['zip', 'legacy'])
@@ -172,7 +173,9 @@ def test_npz(tmp_path, save_arrays):
     assert 'damaged' in refused(read, path)
     marker = tmp_path / 'marker'
     numpy.savez(path, x=numpy.array([Malicious(marker)], dtype=object))
-    assert 'damaged' in refused(read, path) and not marker.exists()
+    message = refused(read, path)
+    assert 'without running code' in message and 'damaged' not in message
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize('options', [{}, LEGACY], ids=['zip', 'legacy'])
@@ -244,7 +247,7 @@ def test_hash_is_checked(tmp_path):
     assert locate(path, sha256=good) == locate(path, sha256=good[:8].upper()) == path
     wrong = ('0' if good[0] != '0' else '1') + good[1:8]
     message = refused(locate, path, sha256=wrong)
-    assert good in message and wrong in message
+    assert good in message and wrong in message and 'delete' not in message.lower()
     assert 'hexadecimal' in refused(locate, path, sha256='abc')
 
 
@@ -317,7 +320,7 @@ def test_other_addresses():
 
 def test_official_names(cache):
     for name, official in OFFICIAL_FILES.items():
-        assert official.file_name.endswith(('.pth', '.safetensors'))
+        assert official.file_name.endswith(('.pth', '.pt', '.safetensors'))
         assert official.url or official.request
         if official.url:
             # timm's files are all of one name, each in a folder of its own.

@@ -78,8 +78,8 @@ def test_positions():
 
 
 def test_relative_positions():
-    assert split_relative_positions(732) == (14, 3)
-    assert split_relative_positions(729) == (14, 0)
+    assert split_relative_positions(732) == ((14, 14), 3)
+    assert split_relative_positions(729) == ((14, 14), 0)
     assert split_relative_positions(730) is None
     assert split_relative_positions(16) is None  # 4 x 4: no window has an even number of offsets
 

@@ -96,7 +96,7 @@ def test_categories_named_by_numbers(check, data, tmp_path, capsys):
     ],
 )
 def test_public_layouts(check, name, layout, unit, tmp_path, capsys):
-    draw_folder(layout, tmp_path / layout, train=1, val=1, size=(80, 64))
+    draw_folder(layout, tmp_path / layout, train=1, val=1, size=(200, 160))
     config = config_path(name)
     assert check([config, '--cfg-options', f'data_root={tmp_path / layout}']) == 0
     out = capsys.readouterr().out

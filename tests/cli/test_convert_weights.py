@@ -7,6 +7,7 @@ import torch
 import mmhybrid
 from mmhybrid.checkpoints import load_pretrained, load_weights
 from mmhybrid.cli.convert_weights import main
+from mmhybrid.models.backbones import ViT
 from tests.checkpoints import published
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -90,3 +91,40 @@ def test_a_training_of_our_own_backbones(name, tmp_path):
     assert main([str(given), str(written)]) == 0
     load_pretrained(model, written, parts=model.pretrained_parts)
     assert published.same_state(model, saved.state_dict())
+
+
+def test_to_transformers(tmp_path, capsys):
+    transformers = pytest.importorskip('transformers')
+    given, written = tmp_path / 'given.pth', tmp_path / 'vit'
+    torch.save(published.deit(width=192, depth=12, patch=16, grid=2), given)
+    command = [str(given), str(written), '--to', 'transformers', '--arch']
+    assert main([*command, 's']) == 1
+    assert '12 blocks of width 384' in capsys.readouterr().err and not written.exists()
+    assert main([*command, 'dinov2']) == 1
+    assert 'dinov2_s' in capsys.readouterr().err
+    assert main([*command, 't']) == 0
+    peer = transformers.AutoModel.from_pretrained(written).eval()
+    model = ViT('t', pretrain_size=32, final_norm=True).eval()
+    load_pretrained(model, given, parts={'vit': ''})
+    image = torch.randn(1, 3, 32, 32)
+    with torch.no_grad():
+        (expected,) = model(image)
+        tokens = peer(image).last_hidden_state[:, 1:]
+    out = tokens.transpose(1, 2).unflatten(2, (2, 2))
+    assert (out - expected).abs().max() < 1e-4 * expected.std()
+    assert main([*command, 't']) == 1  # it is there
+    assert str(written) in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        ['out', '--to', 'transformers'],
+        ['out.pth', '--arch', 't'],
+        ['--show', '--to', 'transformers', '--arch', 't'],
+    ],
+)
+def test_options_that_go_together(options, capsys):
+    with pytest.raises(SystemExit):
+        main(['given.pth', *options])
+    assert '--arch' in capsys.readouterr().err

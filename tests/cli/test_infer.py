@@ -229,7 +229,7 @@ def test_a_full_disk_ends_it(kind, tool, trained, data, tmp_path, monkeypatch):
 
     def full(path, content):
         write(path, content)
-        if path.name.endswith(f'{kind}.part'):
+        if path.suffix == '.part' and f'{kind}.' in path.name:
             raise OSError(errno.ENOSPC, 'No space left on device')
 
     monkeypatch.setattr(Path, 'write_bytes', full)

@@ -99,7 +99,10 @@ def repeat(table):
         (set_first('annotations', bbox=[0, 0, 10**400, 9]), 'boxes that are not four numbers'),
         (set_first('annotations', bbox=[80, 2, 5, 5]), 'boxes outside their image'),
         (set_first('annotations', segmentation=[[1, 2, 3, 4]]), 'three points or more'),
-        (set_first('annotations', segmentation=[]), 'boxes without a mask'),
+        (
+            set_first('annotations', segmentation=[]),
+            '1 of 13 objects have no outline, and this config trains on masks: draw them',
+        ),
         (set_first('annotations', segmentation='none'), 'neither outlines nor run lengths'),
         (
             set_first('annotations', segmentation=dict(size=[10**9, 10**9], counts=[10**18])),
@@ -148,9 +151,12 @@ def test_errors_of_a_coco_file(copied, change, message):
 @pytest.mark.parametrize(
     ('change', 'message'),
     [
-        (set_first('annotations', bbox=[3, 3, 0, 9]), 'boxes of no area'),
+        (
+            set_first('annotations', bbox=[3, 3, 0, 9]),
+            '1 less than a pixel wide or high, 1 marked "iscrowd": 1: [3, 3, 0, 9] in 000000000001',
+        ),
         (set_first('annotations', bbox=[70, 3, 20, 9]), 'boxes that reach out of their image'),
-        (set_first('annotations', area=0), 'annotations with "area" 0, which are not trained on'),
+        (set_first('annotations', area=0), 'boxes are not trained on: 1 with "area" 0'),
         (set_first('annotations', id=0), 'annotations with "id" 0, which lowers AP'),
         (lambda content: content.update(annotations=[]), 'images without boxes (3)'),
     ],
@@ -386,3 +392,124 @@ def test_a_list_of_classified_images(tmp_path):
         assert part in found
     gone = check_class_list('train', tmp_path, tmp_path / 'no.txt', ['a'])
     assert 'file not found' in lines(gone)[0]
+
+
+# ---------------------------------------------------------------------------- what a model gets
+
+
+def spoilt(content):
+    """Give eight objects of a drawn file a reason each for which MMDetection leaves them out."""
+    rows, images = content['annotations'], {row['id']: row for row in content['images']}
+    assert len(rows) > 9
+    width = images[rows[3]['image_id']]['width']
+    for row, change in zip(
+        rows,
+        [
+            dict(ignore=1),
+            dict(iscrowd=1),
+            dict(bbox=[3, 3, 0.5, 9]),
+            dict(bbox=[width, 3, 9, 9]),
+            dict(area=0),
+            dict(segmentation=[[1, 2, 3, 4]]),
+            dict(ignore=True, iscrowd=1),
+            dict(bbox=[-9, 3, 9, 9]),
+        ],
+        strict=False,
+    ):
+        row.update(change)
+
+
+@pytest.mark.parametrize('masks', [False, True])
+@pytest.mark.parametrize('min_size', [0, 64])
+def test_objects_are_counted_as_mmdetection_does(copied, masks, min_size):
+    from mmdet.datasets import CocoDataset
+    from mmdet.datasets.transforms import LoadAnnotations
+
+    root = copied('coco')
+    split = coco(root, spoilt, masks=masks, min_size=min_size)
+    data = CocoDataset(
+        data_root=str(root),
+        ann_file='annotations/instances_train2017.json',
+        data_prefix=dict(img='train2017'),
+        filter_cfg=dict(filter_empty_gt=True, min_size=min_size),
+        pipeline=[],
+    )
+    load, used = LoadAnnotations(with_bbox=True, with_mask=masks), 0
+    for index in range(len(data)):
+        loaded = load(dict(data.get_data_info(index), ori_shape=(64, 80)))
+        used += int((~loaded['gt_ignore_flags'].astype(bool)).sum())
+    total = len(json.loads((root / 'annotations/instances_train2017.json').read_text())[
+        'annotations'
+    ])  # fmt: skip
+    assert sum(split.counts.values()) == used
+    assert used + split.left_out == total
+    assert used == total - 8 - masks  # one crowd is drawn
+    assert coco(root, masks=masks, min_size=65).left_out == total
+    (line,) = [line for line in lines(split, 'warning') if ' trained on: ' in line]
+    assert '2 marked "ignore"' in line and '2 marked "iscrowd": 1' in line
+
+
+def test_nothing_but_crowds(copied):
+    def crowds(content):
+        for row in content['annotations']:
+            row['iscrowd'] = 1
+
+    root = copied('coco')
+    for split, verb in (('train', 'trained on'), ('val', 'evaluated')):
+        found = coco(root, crowds, split, evaluated=split == 'val')
+        (line,) = lines(found)
+        assert f'boxes is {verb}: ' in line and '"iscrowd": 0 for a single object' in line
+        assert sum(found.counts.values()) == 0
+
+
+def test_a_few_crowds_are_ordinary(copied):
+    root = copied('coco')
+    few = coco(root, set_first('annotations', iscrowd=1))
+    assert few.left_out == 2 and lines(few) == []
+    assert not any('trained on' in line for line in lines(few, 'warning'))
+
+    def third(content):
+        for row in content['annotations'][::3]:
+            row['iscrowd'] = 1
+
+    assert any('boxes are not trained on: ' in line for line in lines(coco(root, third), 'warning'))
+
+
+def test_boxes_as_shares_of_the_image(copied):
+    def shares(content):
+        for row in content['annotations']:
+            row['bbox'] = [row['bbox'][0] / 80, row['bbox'][1] / 64, 0.3, 0.4]
+
+    assert any('as shares of the sides of their image' in line for line in
+               lines(coco(copied('coco'), shares)))  # fmt: skip
+
+
+def test_difficult_objects_of_voc(copied):
+    root = copied('voc') / 'VOC2007'
+    listed = root / 'ImageSets/Main/trainval.txt'
+    names = ('aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse '
+             'motorbike person pottedplant sheep sofa train tvmonitor').split()  # fmt: skip
+    before = check_voc('train', root, listed, names)
+    for path in (root / 'Annotations').glob('*.xml'):
+        text = path.read_text()
+        assert '<difficult>0<' in text
+        path.write_text(text.replace('<difficult>0<', '<difficult>1<'))
+    after = check_voc('train', root, listed, names)
+    total = sum(before.counts.values())
+    assert total > 3 and after.left_out == total and sum(after.counts.values()) == 0
+    assert any(
+        f'none of {total} boxes is trained on: {total} marked "difficult"' in line
+        for line in lines(after)
+    )
+
+
+def test_images_that_a_data_set_does_not_take(tmp_path):
+    (tmp_path / 'rose').mkdir()
+    for i, suffix in enumerate(('.png', '.png', '.webp', '.tiff')):
+        Image.new('RGB', (40, 40), (i, 0, 0)).save(tmp_path / f'rose/{i}{suffix}')
+    assert check_classes('train', tmp_path).images == 4
+    host = check_classes('train', tmp_path, extensions=('.png', '.tif'))
+    assert host.images == host.counts['rose'] == 2 and host.left_out == 2
+    assert any('2 of 4 images are not used' in line for line in lines(host, 'warning'))
+    none = check_classes('train', tmp_path, extensions=('.jpg',))
+    assert any('none of 4 images ends as the data set wants: .jpg' in line for line in lines(none))

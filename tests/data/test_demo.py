@@ -78,7 +78,7 @@ def test_redrawn_only_when_something_changed(root, tmp_path, monkeypatch):
     assert len(list((out / 'images/val').iterdir())) == 3
     monkeypatch.setattr(demo, '_digest', lambda paths: 'other code')
     assert draw_demo(out, **(SMALL | dict(val=3)))
-    assert not (tmp_path / 'demo.part').exists()
+    assert not list(tmp_path.glob('*.part'))
 
 
 def test_interrupted_drawing_leaves_the_old_set(tmp_path, monkeypatch):

@@ -233,7 +233,7 @@ def test_class_names_of_masks(masks):
 def test_values_that_are_no_class(masks):
     with pytest.raises(DataError, match='holds 1, which is no class: expected 0 to 0, or 255'):
         fit_to_folder(mask_config(masks, classes=['road']))
-    cfg = mask_config(masks, classes=['sky'], reduce_zero_label=True)
+    cfg = mask_config(masks, classes=['sky', 'sea'], reduce_zero_label=True)
     fit_to_folder(cfg)
     assert cfg.train_dataloader.dataset.reduce_zero_label
     with pytest.raises(DataError, match='ignore_index=9 with reduce_zero_label'):
@@ -307,3 +307,15 @@ def test_config_follows_folders_of_classes(tmp_path):
     cfg.image_size = [28, 28]
     with pytest.raises(DataError, match=r'image_size=\[28, 28\]: expected one number'):
         fit_to_folder(cfg)
+
+
+def test_one_class_is_refused(masks):
+    for values, options in (((0, 255), {}), ((0, 1), dict(reduce_zero_label=True))):
+        for path in masks.glob('masks/*/*/*.png'):
+            Image.fromarray(np.array([values], np.uint8)).save(path)
+        with pytest.raises(DataError, match='one class, crack: .* classes=background,crack') as one:
+            fit_to_folder(mask_config(masks, classes='crack', **options))
+        assert ('reduce_zero_label=False' in str(one.value)) == bool(options)
+        cfg = mask_config(masks, classes=['background', 'crack'])
+        fit_to_folder(cfg)
+        assert cfg.model.decode_head.num_classes == 2

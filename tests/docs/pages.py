@@ -24,9 +24,10 @@ class Block:
 
 
 def pages() -> list[Path]:
-    """README, CONTRIBUTING and every page of the site."""
+    """README, CONTRIBUTING, every page of the site and of the configs."""
     found = [path for path in DOCS.rglob('*.md') if '_build' not in path.parts]
-    return [ROOT / 'README.md', *ROOT.glob('CONTRIBUTING.md'), *sorted(found)]
+    configs = sorted(ROOT.glob('configs/**/README.md'))
+    return [ROOT / 'README.md', *ROOT.glob('CONTRIBUTING.md'), *sorted(found), *configs]
 
 
 def blocks(*languages: str) -> list[Block]:

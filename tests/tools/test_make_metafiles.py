@@ -1,9 +1,11 @@
 import itertools
+from pathlib import Path
 
 import pytest
 import yaml
 from modelindex.load_model_index import load
 
+from mmhybrid import config_path
 from tools._zoo import HEADS, ROOT
 
 
@@ -22,7 +24,9 @@ def models(metafiles):
 def test_the_files_are_those_that_the_tool_makes(metafiles):
     """With the counts that they hold; tests/configs/test_configs.py compares those with models."""
     for path, text in metafiles.make_files(metafiles.read_counts()).items():
-        assert path.read_text() == text, f'{path.name}: run python tools/make_metafiles.py'
+        assert path.read_text() == text, (
+            f'{path.relative_to(ROOT)}: run python tools/make_metafiles.py'
+        )
 
 
 def test_every_config_of_the_zoo_is_listed_once(metafiles, models):
@@ -66,9 +70,9 @@ def test_what_is_printed_stands_in_the_config(metafiles):
     """The lines that head a config name its first figure."""
     groups = yaml.safe_load(metafiles.PUBLISHED.read_text())['published']
     for name, values in [row for group in groups for row in group['rows'].items()]:
-        lines = (ROOT / f'configs/{name}.py').read_text().splitlines()
+        lines = Path(config_path(name)).read_text().splitlines()
         head = ' '.join(itertools.takewhile(lambda line: line.startswith('#'), lines))
-        assert str(values[0]) in head, f'configs/{name}.py does not name its {values[0]}'
+        assert str(values[0]) in head, f'{name} does not name its {values[0]}'
 
 
 def test_multiply_adds_are_counted_anew(metafiles):
@@ -84,7 +88,7 @@ def test_multiply_adds_are_counted_anew(metafiles):
 @pytest.mark.parametrize(
     'row, message',
     [
-        ('maskrcnn_vitcomer_xl: [1.0]', 'no configs/maskrcnn_vitcomer_xl.py'),
+        ('maskrcnn_vitcomer_xl: [1.0]', 'no config maskrcnn_vitcomer_xl'),
         ('maskrcnn_vitcomer_b: [1.0]\n    maskrcnn_vitcomer_b_3x: [1.0, 2.0, 3.0]', 'more values'),
     ],
 )

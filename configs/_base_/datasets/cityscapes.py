@@ -1,5 +1,5 @@
 # Cityscapes, 19 classes, with the class maps that cityscapesscripts' createTrainIdLabelImgs makes.
-_base_ = './semantic.py'
+_base_ = './ade20k.py'
 
 data_root = '{{$MMHYBRID_DATA:data}}/cityscapes'
 crop_size = (512, 1024)

@@ -1,31 +1,11 @@
 # COCO 2017, boxes alone, at the scales and crops of coco_instance.py.
-_base_ = './coco_detection.py'
+_base_ = './coco_instance.py'
 
-_scales = [(short, 1333) for short in range(480, 801, 32)]
 train_pipeline = [
     dict(type='LoadImageFromFile'),
     dict(type='LoadAnnotations', with_bbox=True),
     dict(type='RandomFlip', prob=0.5),
-    dict(
-        type='RandomChoice',
-        transforms=[
-            [dict(type='RandomChoiceResize', scales=_scales, keep_ratio=True)],
-            [
-                dict(
-                    type='RandomChoiceResize',
-                    scales=[(400, 1333), (500, 1333), (600, 1333)],
-                    keep_ratio=True,
-                ),
-                dict(
-                    type='RandomCrop',
-                    crop_type='absolute_range',
-                    crop_size=(384, 600),
-                    allow_negative_crop=True,
-                ),
-                dict(type='RandomChoiceResize', scales=_scales, keep_ratio=True),
-            ],
-        ],
-    ),
+    {{_base_.multi_scale}},
     dict(
         type='RandomCrop',
         crop_type='absolute_range',
@@ -34,4 +14,18 @@ train_pipeline = [
     ),
     dict(type='PackDetInputs'),
 ]
+test_pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='Resize', scale=(1333, 800), keep_ratio=True),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape', 'scale_factor'),
+    ),
+]
 train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
+
+val_evaluator = dict(metric='bbox')
+test_evaluator = val_evaluator

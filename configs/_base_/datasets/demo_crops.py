@@ -1,7 +1,7 @@
 # The embedded demo data set, one object an image: `python -m mmhybrid.data.demo data/demo`
 # draws it.
 data_root = '{{$MMHYBRID_DATA:data}}/demo'
-classes = ['star', 'heart', 'fish', 'leaf', 'gear', 'moon']
+classes = ['fish', 'gear', 'heart', 'leaf', 'moon', 'star']  # as their folders are sorted
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),

@@ -1,5 +1,7 @@
 # Pascal VOC, 20 classes: trained on trainval of 2007 and 2012, three times an epoch; evaluated on
 # test of 2007 as its challenge did.
+_base_ = './coco_detection.py'
+
 data_root = '{{$MMHYBRID_DATA:data}}/VOCdevkit'
 
 train_pipeline = [
@@ -20,12 +22,8 @@ test_pipeline = [
 ]
 _filter = dict(filter_empty_gt=True, min_size=32, bbox_min_size=32)
 train_dataloader = dict(
-    batch_size=2,
-    num_workers=2,
-    persistent_workers=True,
-    sampler=dict(type='DefaultSampler', shuffle=True),
-    batch_sampler=dict(type='AspectRatioBatchSampler'),
     dataset=dict(
+        _delete_=True,
         type='RepeatDataset',
         times=3,
         dataset=dict(
@@ -46,21 +44,15 @@ train_dataloader = dict(
     ),
 )
 val_dataloader = dict(
-    batch_size=1,
-    num_workers=2,
-    persistent_workers=True,
-    drop_last=False,
-    sampler=dict(type='DefaultSampler', shuffle=False),
     dataset=dict(
         type='VOCDataset',
         data_root=data_root,
         ann_file='VOC2007/ImageSets/Main/test.txt',
-        data_prefix=dict(sub_data_root='VOC2007/'),
-        test_mode=True,
+        data_prefix=dict(_delete_=True, sub_data_root='VOC2007/'),
         pipeline=test_pipeline,
     ),
 )
 test_dataloader = val_dataloader
 
-val_evaluator = dict(type='VOCMetric', metric='mAP', eval_mode='11points')
+val_evaluator = dict(_delete_=True, type='VOCMetric', metric='mAP', eval_mode='11points')
 test_evaluator = val_evaluator

@@ -1,5 +1,5 @@
 # Pascal VOC 2012, 20 classes and background.
-_base_ = './semantic.py'
+_base_ = './ade20k.py'
 
 data_root = '{{$MMHYBRID_DATA:data}}/VOCdevkit/VOC2012'
 _folders = dict(img_path='JPEGImages', seg_map_path='SegmentationClass')

@@ -6,7 +6,8 @@ width = 64
 norm_cfg = dict(type='BN', requires_grad=True)  # from random weights every part wants norms
 model = dict(
     neck=dict(out_channels=width, norm_cfg=norm_cfg),
-    rpn_head=dict(in_channels=width, feat_channels=width),
+    # In small images objects are small: the smallest anchors are squares of 16 pixels.
+    rpn_head=dict(in_channels=width, feat_channels=width, anchor_generator=dict(scales=[4])),
     roi_head=dict(
         bbox_roi_extractor=dict(out_channels=width),
         bbox_head=dict(

@@ -8,22 +8,11 @@
 #
 # The model is timm's, the classifier MMPretrain's wrapper around it. 4096 images a step: 32 GPUs x
 # 128, or fewer with --auto-scale-lr.
-_base_ = ['../../_base_/datasets/imagenet.py', '../../_base_/mmpretrain_runtime.py']
-custom_imports = dict(imports=['mmpretrain.models'], allow_failed_imports=False)
-
-model = dict(
-    type='TimmClassifier',
-    model_name='resnet200',
-    pretrained=False,
-    num_classes=1000,
-    loss=dict(type='CrossEntropyLoss'),
-    data_preprocessor=dict(
-        num_classes=1000,
-        mean=[123.675, 116.28, 103.53],
-        std=[58.395, 57.12, 57.375],
-        to_rgb=True,
-    ),
-)
+_base_ = [
+    '../../_base_/resnet200.py',
+    '../../_base_/datasets/imagenet.py',
+    '../../_base_/mmpretrain_runtime.py',
+]
 
 train_pipeline = [
     dict(type='LoadImageFromFile'),
@@ -41,16 +30,7 @@ train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
 test_dataloader = val_dataloader
 
-train_cfg = dict(by_epoch=True, max_epochs=90, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
-optim_wrapper = dict(
-    type='AmpOptimWrapper',
-    optimizer=dict(type='SGD', lr=1.6, momentum=0.9, weight_decay=1e-4),
-    paramwise_cfg=dict(norm_decay_mult=0.0, bias_decay_mult=0.0),
-)
 param_scheduler = [
     dict(type='LinearLR', start_factor=1e-3, by_epoch=True, end=5, convert_to_iter_based=True),
     dict(type='MultiStepLR', by_epoch=True, milestones=[30, 60, 80], gamma=0.1),
 ]
-auto_scale_lr = dict(enable=False, base_batch_size=4096)

@@ -1,5 +1,5 @@
 # 350 epochs in place of 90: 78.8 top-1, less until it is regularised.
-_base_ = './imagenet_resnetrs_200_01_cosine.py'
+_base_ = './imagenet_resnetrs_200_00_baseline.py'
 
 train_cfg = dict(max_epochs=350)
 param_scheduler = [

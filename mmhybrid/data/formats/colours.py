@@ -10,7 +10,7 @@ from PIL import Image
 
 from ..coco import DataError, read_text
 from ..findings import Findings
-from ..fit import IMAGE_SUFFIXES
+from ..listing import IMAGE_SUFFIXES
 from .records import new_name, split_of, walk
 from .voc import read_lists
 

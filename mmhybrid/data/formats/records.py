@@ -1,6 +1,5 @@
 """The common parts of the readers: images with their objects, and what was odd about them."""
 
-import os
 import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +9,7 @@ import numpy as np
 
 from ..coco import DataError
 from ..findings import Findings, Reading, by, try_to_read
-from ..fit import IMAGE_SUFFIXES
+from ..listing import IMAGE_SUFFIXES, is_image, walk
 
 SPLITS = ('train', 'val', 'test')
 # As folders are called; with a year in VOC's, obj_train_data in CVAT's YOLO.
@@ -78,23 +77,6 @@ def new_name(relative: Path) -> str:
     return '/'.join([*parts, relative.name])
 
 
-def walk(root: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files below a folder that end so, sorted; nothing hidden; links to folders followed."""
-    found, seen = [], set()
-    for folder, folders, files in os.walk(root, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen and folder != str(root):  # a link that leads back
-            folders.clear()
-            continue
-        seen.add(real)
-        folders[:] = sorted(name for name in folders if not name.startswith(('.', '__MACOSX')))
-        found += [
-            Path(folder, name) for name in sorted(files)
-            if not name.startswith('.') and name.lower().endswith(tuple(suffixes))
-        ]  # fmt: skip
-    return found
-
-
 def read_ends(path: Path) -> bytes:
     """The first and the last bytes of a file, which tell its format.
 
@@ -132,7 +114,7 @@ class ImageIndex:
         for folder in near:
             for start in range(len(parts)):
                 path = folder.joinpath(*parts[start:])
-                if path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES:
+                if path.is_file() and is_image(path):
                     return path
         stem = stem or (Path(parts[-1]).stem if parts else '')
         names = self.by_name.get(parts[-1].lower(), []) if parts else []

@@ -10,7 +10,8 @@ import yaml
 
 from ..coco import DataError, read_text
 from ..findings import inside, shown
-from ..fit import CLASS_FILE, IMAGE_SUFFIXES
+from ..fit import CLASS_FILE
+from ..listing import IMAGE_SUFFIXES
 from .records import (
     Contents,
     Picture,

@@ -67,14 +67,14 @@ class Arch:
             object.__setattr__(self, name, value)
 
 
-def per_stage(name: str, value: Any, count: int) -> tuple:
+def per_stage(name: str, value: Any, count: int, unit: str = 'stage') -> tuple:
     """Return one value for each of ``count`` stages, from a sequence or one value for all."""
     if isinstance(value, str) or not isinstance(value, Sequence):
         return (value,) * count
     if len(value) != count:
         raise ValueError(
-            f'{name} has {len(value)} entries for {count} stages: {tuple(value)}; give one a '
-            'stage, or a single value'
+            f'{name} has {len(value)} entries for {count} {unit}s: {tuple(value)}; give one '
+            f'a {unit}, or a single value'
         )
     return tuple(value)
 

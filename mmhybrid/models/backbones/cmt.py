@@ -394,8 +394,7 @@ class CMT(Backbone):
         arch = self.arch
         count, dims = len(arch.depths), arch.embed_dims
         self.check_frozen_stages(count)
-        self.strides = arch.strides
-        self.size_divisor = arch.size_divisor
+        self.strides, self.size_divisor = arch.strides, arch.size_divisor
         norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
 
         self.stem = None

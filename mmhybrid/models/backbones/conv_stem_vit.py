@@ -103,10 +103,7 @@ class ConvStemViTArch(ViTSize):
         "norms of the stem; the paper tries ``dict(type='LN2d')`` too", dict(type='BN')
     )
     patch_size: int = option('stride of the whole stem', 16)
-    pretrain_size: int = option(
-        'side in pixels of the image for which positions are learned, which are resized for others',
-        224,
-    )
+    pretrain_size: int = option('side in pixels of the image for which positions are learned', 224)
     class_token: bool = option('put a class token before the patches', True)
     norm_cfg: dict = option('the layer norms', dict(type='LN', eps=1e-5))
 
@@ -200,8 +197,7 @@ class ConvStemViT(Backbone):
         self.check_frozen_stages(arch.depth, 'blocks')
         dims, side = arch.embed_dims, arch.pretrain_size // arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
-        self.patch_size = arch.patch_size
-        self.position_grid = (side, side)
+        self.patch_size, self.position_grid = arch.patch_size, (side, side)
         self.num_prefix_tokens = self.num_prefix_positions = int(arch.class_token)
         self.final_norm = final_norm
         windows = window_per_block(windows, arch.depth, class_token=arch.class_token)

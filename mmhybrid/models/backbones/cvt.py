@@ -135,6 +135,7 @@ class Block(nn.Module):
         hidden_dims: int,
         *,
         attention: dict,
+        act: str,
         norm_cfg: dict,
         drop_path_rate: float,
     ):
@@ -142,7 +143,7 @@ class Block(nn.Module):
         self.norm1 = build_norm(norm_cfg, embed_dims)
         self.attn = ConvAttention(embed_dims, **attention)
         self.norm2 = build_norm(norm_cfg, embed_dims)
-        self.mlp = Mlp(embed_dims, hidden_dims, QuickGELU())
+        self.mlp = Mlp(embed_dims, hidden_dims, nn.GELU() if act == 'gelu' else QuickGELU())
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
@@ -187,6 +188,7 @@ class Stage(nn.Module):
                 dims,
                 int(dims * settings.mlp_ratio),
                 attention=attention,
+                act=settings.act,
                 norm_cfg=norm_cfg,
                 drop_path_rate=drop_path_rate * i / max(depth - 1, 1),
             )
@@ -214,6 +216,7 @@ class CvTArch(Arch):
     qkv_kernel: int | Sequence[int] = option('side of the convolutional projection, odd', 3)
     kv_stride: int | Sequence[int] = option('stride of keys and values', 2)
     qkv_bias: bool | Sequence[bool] = option('bias of the linear projections', True)
+    act: Literal['quick_gelu', 'gelu'] | Sequence[str] = option('the activation', 'quick_gelu')
     class_token: bool | Sequence[bool] = option(
         'give the last stage a class token, which the maps of published weights need', True
     )
@@ -296,8 +299,7 @@ class CvT(Backbone):
         self.check_frozen_stages(self.num_stages)
         settings = [arch.stage(i) for i in range(self.num_stages)]
 
-        proj_norm_cfg = dict(type='BN') if proj_norm_cfg is None else proj_norm_cfg
-        norms = dict(proj_norm_cfg=proj_norm_cfg, norm_cfg=arch.norm_cfg)
+        norms = dict(proj_norm_cfg=proj_norm_cfg or dict(type='BN'), norm_cfg=arch.norm_cfg)
         self.stages = nn.ModuleList()
         channels = self.in_channels
         for i, stage in enumerate(settings):

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any, Literal
 
 import torch
@@ -22,7 +23,7 @@ from ..layers import (
     resize_positions,
     rotary_positions,
 )
-from .arch import Arch, option
+from .arch import Arch, option, per_stage
 from .base import Backbone
 
 SIZES = {
@@ -126,9 +127,8 @@ class ViTArch(ViTSize):
     """Architecture of a :class:`ViT`."""
 
     patch_size: int = option('side of a patch in pixels', 16)
-    pretrain_size: int = option(
-        'side in pixels of the image for which positions are learned, which are resized for others',
-        224,
+    pretrain_size: int | Sequence[int] = option(
+        'side in pixels, or height and width, of the image for which positions are learned', 224
     )
     position: Literal['absolute', 'relative', 'rope'] = option(
         "kind of position embedding, ``'relative'`` as in BEiT, ``'rope'`` as in DINOv3", 'absolute'
@@ -152,7 +152,7 @@ class ViTArch(ViTSize):
                 f'channels (embed_dims={self.embed_dims}, num_heads={self.num_heads}) are not four '
                 'times some number'
             )
-        if self.pretrain_size < self.patch_size:
+        if min(self.position_grid) < 1:
             raise ValueError(
                 f'pretrain_size={self.pretrain_size} is smaller than patch_size={self.patch_size}: '
                 'there would be no position to learn'
@@ -162,6 +162,12 @@ class ViTArch(ViTSize):
                 'relative positions know patches and a class token only; set dist_token=False and '
                 'num_registers=0'
             )
+
+    @property
+    def position_grid(self) -> Grid:
+        """Rows and columns of patches for which positions are learned."""
+        sides = per_stage('pretrain_size', self.pretrain_size, 2, 'side')
+        return tuple(side // self.patch_size for side in sides)
 
 
 @MODELS.register_module()
@@ -200,9 +206,7 @@ class ViT(Backbone):
     arch_type = ViTArch
     arch_settings = {
         **SIZES,
-        'deit_t_distilled': SIZES['t'] | dict(dist_token=True),
-        'deit_s_distilled': SIZES['s'] | dict(dist_token=True),
-        'deit_b_distilled': SIZES['b'] | dict(dist_token=True),
+        **{f'deit_{size}_distilled': SIZES[size] | dict(dist_token=True) for size in 'tsb'},
         'beit_b': SIZES['b'] | BEIT,
         'beit_l': SIZES['l'] | BEIT | dict(layer_scale=1e-5),
         **{f'dinov2_{size}': SIZES[size] | DINOV2 for size in 'sbl'},
@@ -228,11 +232,9 @@ class ViT(Backbone):
         super().__init__(arch, out_indices=out_indices, **options)
         arch = self.arch
         self.check_frozen_stages(arch.depth, 'blocks')
-        dims, side = arch.embed_dims, arch.pretrain_size // arch.patch_size
+        dims, self.patch_size = arch.embed_dims, arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
-        self.patch_size = arch.patch_size
-        self.position = arch.position
-        self.position_grid = (side, side)
+        self.position, self.position_grid = arch.position, arch.position_grid
         self.interpolate = dict(
             offset=arch.interpolate_offset, antialias=arch.interpolate_antialias
         )
@@ -248,7 +250,7 @@ class ViT(Backbone):
         self.register_tokens = _token(arch.num_registers, dims) if arch.num_registers else None
         self.pos_embed = None
         if arch.position == 'absolute':
-            self.pos_embed = _token(self.num_prefix_positions + side * side, dims)
+            self.pos_embed = _token(self.num_prefix_positions + prod(self.position_grid), dims)
 
         self.blocks = nn.ModuleList(
             Block(
