@@ -124,27 +124,25 @@ def check_of_dataset(split, dataset, scope):
     listed, classes = source.listed, source.classes
     if source.kind.startswith('CIFAR'):
         raise UsageError(f'{source.kind} is checked when it is read: its files have known sums')
-    if source.is_voc:
+    if source.is_voc and listed is not None:
         return lambda reading: check.check_voc(
             split, source.voc_folder, listed, classes, reading,
             evaluated=split != 'train', min_box=source.filtered('bbox_min_size') or 0,
         )  # fmt: skip
     if scope == 'mmseg':
+        images, masks = source.mask_folders
         return lambda reading: check.check_masks(
-            split,
-            *source.mask_folders,
-            *source.mask_options,
-            reading,
+            split, images, masks, *source.mask_options, reading=reading
         )
     if scope == 'mmpretrain':
-        folder, listed = source.class_folder
-        if listed is not None:
-            return lambda reading: check.check_class_list(split, folder, listed, classes, reading)
+        folder, lists = source.class_folder
+        if lists is not None:
+            return lambda reading: check.check_class_list(split, folder, lists, classes, reading)
         extensions = source.option('extensions')
         return lambda reading: check.check_classes(
             split, folder, len(classes or ()) or None, reading, extensions, source.folder_names
         )
-    if source.is_coco:
+    if source.is_coco and listed is not None:
         lvis = source.kind.startswith('LVIS')
         folder = source.root / source.prefix.get('img', '')
         return lambda reading: check.check_coco(
