@@ -73,7 +73,7 @@ def test_wheel_holds_what_it_should(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     own = {str(path.relative_to(ROOT)) for path in (ROOT / 'mmhybrid').rglob('*.py')}
     configs = {f'mmhybrid/.mim/{p.relative_to(ROOT)}' for p in (ROOT / 'configs').rglob('*.py')}
-    others = {'mmhybrid/.mim/tools/train.py', 'mmhybrid/.mim/model-index.yml'}
+    others = {'mmhybrid/py.typed', 'mmhybrid/.mim/tools/train.py', 'mmhybrid/.mim/model-index.yml'}
     assert own | configs | others <= set(names)
     pages = {f'mmhybrid/.mim/{p.relative_to(ROOT)}' for p in ROOT.glob('configs/**/README.md')}
     assert len(pages) > 10 and pages <= set(names)

@@ -34,8 +34,7 @@ def weight_files(path: Path) -> list[Path]:
     Raises:
         CheckpointError: the index is none, or names files that are not there.
     """
-    if path.is_dir():
-        path = _first(path)
+    path = _first(path) or path
     return _parts(path) if path.name.endswith(INDEX) else [path]
 
 
@@ -69,7 +68,7 @@ def join_parts(path: Path, parts: list[Mapping]) -> dict:
         CheckpointError: a key that the index names is in none of them.
     """
     joined = {key: value for part in parts for key, value in part.items()}
-    index = _first(path) if path.is_dir() else path
+    index = _first(path) or path
     if index.name.endswith(INDEX):
         missing = [key for key in _read_json(index)['weight_map'] if key not in joined]
         if missing:

@@ -162,9 +162,9 @@ def load_weights(
     _check_values(file, source, {name: state_dict[name] for name in sorted(taken)}, wanted)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
-    for vit in vits.values() if config else ():
+    for vit in vits.values():
         argument = f'{part.rstrip(".")}=dict({{}})' if part else '{}'
-        if problems := config_json.check_config(config, vit, argument):
+        if config and (problems := config_json.check_config(config, vit, argument)):
             raise CheckpointError(
                 f'{file} ({source.name}) does not fit {type(model).__name__}; nothing was loaded. '
                 f'Its config.json: {"; ".join(problems)}'

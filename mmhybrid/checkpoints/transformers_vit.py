@@ -66,15 +66,16 @@ def convert_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _join_attention(converted: dict[str, Tensor], attn: str) -> None:
     """Put queries, keys and values into one matrix and one bias, if all three are there."""
-    weights = [converted.get(f'{attn}{part}.weight') for part in 'qkv']
-    if any(weight is None or weight.ndim != 2 for weight in weights):
+    weights = [converted[key] for part in 'qkv' if (key := f'{attn}{part}.weight') in converted]
+    if len(weights) < 3 or any(weight.ndim != 2 for weight in weights):
         return
     biases = [converted.pop(f'{attn}{part}.bias', None) for part in 'qkv']
     converted[f'{attn}qkv.weight'] = torch.cat(weights)
     if any(bias is not None for bias in biases):
         zeros = [weight.new_zeros(len(weight)) for weight in weights]
-        biases = [zero if bias is None else bias for bias, zero in zip(biases, zeros, strict=True)]
-        converted[f'{attn}qkv.bias'] = torch.cat(biases)
+        converted[f'{attn}qkv.bias'] = torch.cat(
+            [zero if bias is None else bias for bias, zero in zip(biases, zeros, strict=True)]
+        )
     for part in 'qkv':
         del converted[f'{attn}{part}.weight']
 
@@ -85,9 +86,8 @@ def _name_mlp(converted: dict[str, Tensor], mlp: str) -> None:
         gate, up = (converted.get(f'{mlp}{part}_proj.{kind}') for part in ('gate', 'up'))
         if up is None or (gate is not None and gate.shape != up.shape):
             continue
-        is_gated = gate is not None
-        names = ('w12', 'w3') if is_gated else ('fc1', 'fc2')
-        converted[f'{mlp}{names[0]}.{kind}'] = torch.cat([gate, up]) if is_gated else up
+        names = ('fc1', 'fc2') if gate is None else ('w12', 'w3')
+        converted[f'{mlp}{names[0]}.{kind}'] = up if gate is None else torch.cat([gate, up])
         for part in ('gate', 'up'):
             converted.pop(f'{mlp}{part}_proj.{kind}', None)
         if f'{mlp}down_proj.{kind}' in converted:

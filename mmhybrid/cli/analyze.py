@@ -21,6 +21,7 @@ Batches are made up of noise; a detector's costs depend a little on what it find
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from ..files import write_file
 from .arguments import KeyValues
@@ -165,7 +166,7 @@ def _below(cost, indent, depth):
 
 def _alike(children):
     """Runs of siblings of one class and one cost; what costs nothing is left out."""
-    groups = []
+    groups: list[tuple[tuple, list]] = []
     for child in children:
         if not (child.params or child.macs or child.kept):
             continue
@@ -274,7 +275,7 @@ def learning_rates(looked):
         wrapper = build_optim_wrapper(model, looked.cfg.optim_wrapper)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     depth_of = getattr(model.backbone, 'get_layer_depth', None)
-    rows = {}
+    rows: dict[Any, Any] = {}
     for group in wrapper.optimizer.param_groups:
         for parameter in group['params']:
             name = names[id(parameter)]

@@ -22,6 +22,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from .paths import find_config, is_config
 
@@ -128,7 +129,7 @@ def build(name: str, batch: int, size: tuple[int, int], device):
         from .models import check_timm
 
         name = name.removeprefix('timm:')
-        options = dict(pretrained=False, num_classes=0, global_pool='')
+        options: dict[str, Any] = dict(pretrained=False, num_classes=0, global_pool='')
         check_timm(name)
         if 'vit' in name:
             options['dynamic_img_size'] = True
@@ -208,7 +209,7 @@ class Worker:
         name, _, checkout = name.partition('@')
         root = Path(checkout).resolve() if checkout else ROOT
         command = [str(root / 'tools/benchmark.py')] if checkout else ['-c', OWN_WORKER]
-        self.process = subprocess.Popen(
+        self.process: Any = subprocess.Popen(  # with both pipes
             [sys.executable, *command, name, '--worker', *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -270,7 +271,8 @@ def main(argv=None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
     if args.worker:
-        return work(args)
+        work(args)
+        return {}
     for name in args.names:
         checkout = name.partition('@')[2]
         if checkout and not (Path(checkout) / 'tools/benchmark.py').exists():

@@ -18,6 +18,7 @@ import argparse
 import statistics
 import sys
 import time
+from typing import Any
 
 DTYPES = dict(fp32='float32', bf16='bfloat16', fp16='float16')
 STRIDES = (8, 16, 32)
@@ -144,7 +145,8 @@ def measure(args, device) -> dict[str, dict[str, float]]:
     from ..models.kernels.deformable_attention import BACKENDS
 
     value, *others = draw(args, device)
-    calls, times = {}, {}
+    calls: dict[str, Any] = {}
+    times: dict[str, dict[str, list[float]]] = {}
     for backend in BACKENDS:
         name, own = backend, value
         if backend == 'mmcv' and value.dtype == torch.bfloat16:

@@ -10,6 +10,7 @@ docs/data.md describes: COCO files, images with masks, a folder a class. Every i
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .arguments import argument_parser
@@ -103,7 +104,7 @@ def checks_of_config(args, problems):
         )
         return checks_of_folder(Path(root), problems) if Path(root).is_dir() else []
     init_default_scope(cfg.default_scope)
-    checks = []
+    checks: list[Callable] = []
     for split in SPLITS:
         loader = cfg.get(f'{split}_dataloader')
         if split == 'test' and loader == cfg.get('val_dataloader'):
@@ -123,27 +124,25 @@ def check_of_dataset(split, dataset, scope):
     listed, classes = source.listed, source.classes
     if source.kind.startswith('CIFAR'):
         raise UsageError(f'{source.kind} is checked when it is read: its files have known sums')
-    if source.is_voc:
+    if source.is_voc and listed is not None:
         return lambda reading: check.check_voc(
             split, source.voc_folder, listed, classes, reading,
             evaluated=split != 'train', min_box=source.filtered('bbox_min_size') or 0,
         )  # fmt: skip
     if scope == 'mmseg':
+        images, masks = source.mask_folders
         return lambda reading: check.check_masks(
-            split,
-            *source.mask_folders,
-            *source.mask_options,
-            reading,
+            split, images, masks, *source.mask_options, reading=reading
         )
     if scope == 'mmpretrain':
-        folder, listed = source.class_folder
-        if listed is not None:
-            return lambda reading: check.check_class_list(split, folder, listed, classes, reading)
+        folder, lists = source.class_folder
+        if lists is not None:
+            return lambda reading: check.check_class_list(split, folder, lists, classes, reading)
         extensions = source.option('extensions')
         return lambda reading: check.check_classes(
             split, folder, len(classes or ()) or None, reading, extensions, source.folder_names
         )
-    if source.is_coco:
+    if source.is_coco and listed is not None:
         lvis = source.kind.startswith('LVIS')
         folder = source.root / source.prefix.get('img', '')
         return lambda reading: check.check_coco(
@@ -162,7 +161,7 @@ def checks_of_folder(root, problems):
     from ..data.fit import CLASS_FILE, read_class_file
     from ..data.formats import looks_like
 
-    checks = []
+    checks: list[Callable] = []
     for split in SPLITS:
         for file, images in (
             (f'annotations/instances_{split}.json', f'images/{split}'),

@@ -87,7 +87,7 @@ def complexity(arch, size):
     with torch.device('meta'):
         model = CMT(arch).eval()
         image = torch.empty(1, 3, *size)
-    inputs = {}
+    inputs: dict[int, list] = {}
     for i, stage in enumerate(model.stages):
         for block in stage.blocks:
             block.register_forward_hook(

@@ -8,6 +8,7 @@ import copy
 import difflib
 import inspect
 from pathlib import Path
+from typing import Any
 
 from .arguments import TRACKERS
 from .launch import check_launcher
@@ -113,7 +114,7 @@ def backbone_of(cfg, option, argument):
     """
     from mmengine.registry import MODELS, init_default_scope
 
-    node = cfg.model
+    node: Any = cfg.model
     while 'backbone' not in node:  # a wrapper, as those of semi-supervised detection
         inner = [v for v in node.values() if isinstance(v, dict) and 'type' in v]
         inner = [v for v in inner if 'backbone' in v]
@@ -291,7 +292,7 @@ def _add_tracker(cfg, name):
     if any(backend['type'] == kind for backend in backends):
         return
     run = Path(cfg.work_dir).name
-    options = dict(
+    options: dict[str, dict] = dict(
         tensorboard={},
         wandb=dict(init_kwargs=dict(project='mmhybrid', name=run)),
         mlflow=dict(exp_name='mmhybrid', run_name=run),

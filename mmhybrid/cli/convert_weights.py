@@ -18,6 +18,7 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SUFFIXES = ('.pth', '.safetensors')
 
@@ -136,18 +137,19 @@ def write_for_transformers(folder, state_dict, arch):
     from ..checkpoints.to_transformers import to_transformers, write_transformers
     from ..models.backbones import ViT
 
-    arch, looks = ViT.resolve_arch(arch), describe_vit(state_dict)
+    its: Any = ViT.resolve_arch(arch)
+    looks = describe_vit(state_dict)
     if looks is None:
         raise ValueError('--to transformers takes the weights of a plain ViT, and these are not')
-    if (looks.width, looks.depth) != (arch.embed_dims, arch.depth):
+    if (looks.width, looks.depth) != (its.embed_dims, its.depth):
         raise ValueError(
-            f'--arch has {arch.depth} blocks of width {arch.embed_dims}, the weights are {looks}'
+            f'--arch has {its.depth} blocks of width {its.embed_dims}, the weights are {looks}'
         )
     weights, config = to_transformers(
         state_dict,
-        num_heads=arch.num_heads,
-        norm_eps=arch.norm_cfg.get('eps', 1e-5),
-        mask_key_bias=arch.mask_key_bias,
+        num_heads=its.num_heads,
+        norm_eps=its.norm_cfg.get('eps', 1e-5),
+        mask_key_bias=its.mask_key_bias,
     )
     write_transformers(folder, weights, config)
 

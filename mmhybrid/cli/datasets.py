@@ -3,7 +3,9 @@
 import contextlib
 import inspect
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, TypeGuard
 
 from ..data.listing import folder_names
 from .usage import UsageError, reading
@@ -141,7 +143,7 @@ class Source:
         return self.root / self.prefix.get('sub_data_root', '')
 
     @property
-    def mask_folders(self):
+    def mask_folders(self) -> tuple[Path, Path]:
         """The folders of images and of their masks."""
         return (
             self.root / self.prefix.get('img_path', ''),
@@ -149,7 +151,7 @@ class Source:
         )
 
     @property
-    def mask_options(self):
+    def mask_options(self) -> tuple[Any, tuple[str, str], int, bool, Path | None]:
         """Classes, suffixes, ``ignore_index``, ``reduce_zero_label``, and a list of the images."""
         return (
             self.classes,
@@ -228,7 +230,7 @@ def compare_classes(path, meta, classes, *, fine_tuning=False):
     )
 
 
-def are_names(classes):
+def are_names(classes: Any) -> TypeGuard[Sequence[str]]:
     """Return True for a list of names."""
     return isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
 

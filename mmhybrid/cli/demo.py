@@ -19,7 +19,7 @@ import numpy as np
 
 from ..data.demo import CLASSES, PALETTE, draw_demo, read_record
 from ..files import write_file
-from ..inspect.report.draw import draw_instances, side_by_side
+from ..inspect.report.draw import draw_instances, read_image, side_by_side
 from .config import load_config
 from .paths import CHECKOUT, find_config
 from .usage import UsageError
@@ -148,6 +148,7 @@ def train(work_dir, state, arguments, options, cfg, data):
         state['minutes'] += (time.monotonic() - begin) / 60
         write_state(work_dir, state)
     done = latest_checkpoint(work_dir)
+    assert done is not None  # what has ended wrote one
     state['finished'] = done.name
     write_state(work_dir, state)
     return done
@@ -191,7 +192,8 @@ def draw_predictions(cfg, data, path, checkpoint=None, model=None):
     pictures = []
     for image_id in truth.getImgIds()[: 2 * ROWS]:
         name = truth.loadImgs(image_id)[0]['file_name']
-        image = cv2.imread(str(data / 'images/val' / name))[..., ::-1].copy()
+        image = read_image(data / 'images/val' / name)
+        assert image is not None  # the demo drew it
         (prediction,) = predictor.predict([image])
         found = [one for one in prediction['objects'] if one['score'] >= 0.5]
         real = [

@@ -17,6 +17,7 @@ output's standard deviation is not kept.
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from .arguments import KeyValues
 from .config import load_config
@@ -152,7 +153,7 @@ def config_graphs(args):
     cfg = load_config(args)
     init_default_scope(cfg.default_scope)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    meta = {}
+    meta: dict[str, Any] = {}
     if args.checkpoint:
         meta = load_trained(model, args.checkpoint).get('dataset_meta') or {}
     else:

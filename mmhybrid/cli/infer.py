@@ -403,7 +403,7 @@ class Writer:
             path = path.parent.with_suffix('.mp4')
             path.parent.mkdir(parents=True, exist_ok=True)
             size = picture.shape[1::-1]
-            code = cv2.VideoWriter_fourcc(*'mp4v')
+            code = cv2.VideoWriter.fourcc(*'mp4v')
             self.video = cv2.VideoWriter(str(path), code, self.source.fps, size)
             if not self.video.isOpened():
                 raise UsageError(f'{path} cannot be written: this OpenCV has no mp4 encoder')

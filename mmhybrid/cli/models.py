@@ -9,6 +9,7 @@ configs/vit_comer/maskrcnn_vitcomer_s.py           the whole model of a config
 import argparse
 import ast
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -35,11 +36,11 @@ class Looked:
 
     name: str
     weights: str
-    model: object
-    backbone: object
+    model: Any
+    backbone: Any
     mean: tuple
     std: tuple
-    cfg: object = None
+    cfg: Any = None
 
     @property
     def divisor(self):
@@ -51,7 +52,9 @@ class Looked:
         """An RGB image (H, W, 3) uint8 as the model takes it, ``(1, 3, H, W)``."""
         import torch
 
-        values = (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        values = (image.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(
+            self.std, np.float32
+        )
         tensor = torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
         return tensor.to(next(self.backbone.parameters()).device)
 

@@ -11,6 +11,8 @@ A predictor has `scope`, `classes`, `colors` (n, 3) and one method, `predict(ima
 `open_predictor` chooses one by the file's suffix.
 """
 
+from typing import Any
+
 import numpy as np
 
 from ..deploy.errors import FORMATS
@@ -91,7 +93,7 @@ class Predictor:
         with self._in_scope(), torch.no_grad():
             prepared = [self._prepare(self._as_read(image)) for image in images]
             # Of one size a batch, so that no image is padded for another.
-            groups = {}
+            groups: dict[tuple, list[int]] = {}
             for index, data in enumerate(prepared):
                 groups.setdefault(tuple(data['inputs'].shape), []).append(index)
             found = [None] * len(images)
@@ -231,12 +233,12 @@ class TiledPredictor:
         """Rows that no further tile reaches are finished: only one row of tiles is in memory."""
         h, w = image.shape[:2]
         out = np.zeros((h, w), np.int64)
-        total, count, top = None, None, 0
+        total: Any = None  # (classes, rows, w): the first tile tells the classes
+        count, top = np.zeros((min(self.side, h), w), np.float32), 0
         for x, y, found in self._tiles(image):
             logits = found['logits']
             if total is None:
-                total = np.zeros((len(logits), min(self.side, h), w), np.float32)
-                count = np.zeros(total.shape[1:], np.float32)
+                total = np.zeros((len(logits), *count.shape), np.float32)
             if y > top:
                 out[top:y] = decide(total[:, : y - top] / count[: y - top])
                 total = np.roll(total, top - y, axis=1)
@@ -268,7 +270,7 @@ def merge_objects(objects, max_iou):
     covers most of it.
     """
     order = sorted(objects, key=lambda one: (one['cut'], -one['score']))
-    kept = []
+    kept: list[dict] = []
     for one in order:
         rivals = [other['bbox'] for other in kept if other['label'] == one['label']]
         doubled = (box_ious([one['bbox']], rivals) > max_iou).any()

@@ -13,7 +13,7 @@ import difflib
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .arguments import add_launcher, argument_parser
 from .config import check_count, load_config, require
@@ -150,7 +150,7 @@ def train(args, hooks=()):
     if args.compile:
         compile_backbone(runner, args.compile)
     _save_config_later(runner)
-    metrics = {}
+    metrics: dict[str, Any] = {}
     for hook in (*hooks, _keep_metrics(metrics)):
         runner.register_hook(hook, priority='VERY_LOW')
     try:

@@ -81,7 +81,8 @@ def main(argv=None):
     if len({looked.name for looked in opened}) < len(opened):
         for number, looked in enumerate(opened, 1):  # two checkpoints of a config, say
             looked.name = f'{looked.name}_{number}'
-    written, out = [], Path(args.out)
+    written: list[Path] = []
+    out = Path(args.out)
     for what in args.show:
         begin = len(written)
         if what in ('features', 'field'):
@@ -295,7 +296,7 @@ def draw_points(looked, image, at, out):
     height, width = image.shape[:2]
     columns = min(4, len(found))
     figure, grid = panels(-(-len(found) // columns), columns, 2.9, _height(image, 2.9))
-    strides = {}
+    strides: dict[int, str] = {}
     for ax, one in zip(grid.flat, found, strict=False):
         outside = ((one.locations < 0) | (one.locations > 1)).any(-1)
         lost = float((one.weights * outside).sum() / one.weights.sum())

@@ -292,7 +292,7 @@ def _pairs(images, masks, img_suffix, mask_suffix):
     return paths
 
 
-def some(items: Sequence, count: int) -> list:
+def some(items: Sequence, count: int) -> Sequence:
     """Return at most ``count`` items, spread evenly."""
     return [items[len(items) * i // count] for i in range(count)] if len(items) > count else items
 

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from ..findings import Findings, numbers_of, shown
 
@@ -42,7 +43,7 @@ class Objects:
 
 def objects_of(content: dict, classes: Sequence[str] | None) -> Iterator[tuple[dict, dict, str]]:
     """``(annotation, image, class name)`` of a COCO file; wrong entries are passed over."""
-    names = {}
+    names: dict[Any, str] = {}
     for row in _rows(content, 'categories', 'id'):
         name = row.get('name')
         if classes is None or name in classes:

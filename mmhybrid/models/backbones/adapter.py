@@ -100,6 +100,8 @@ class Adapter(Backbone):
     """
 
     arch_type = AdapterArch
+    stages: Any  # ModuleList of what build_stages returns: torch gives its items no type
+    upsample: Any  # None where the map of stride 4 does not come out
 
     def __init__(
         self,
@@ -179,7 +181,7 @@ class Adapter(Backbone):
         shapes: Shapes,
         features: Sequence[Tensor],
         grid: tuple[int, int],
-        size: tuple[int, int],
+        size: Sequence[int],
     ) -> tuple[Tensor, ...]:
         """Make the output maps: those of the pyramid, with the ViT's as ``vit_features`` says.
 

@@ -43,7 +43,7 @@ class ConvPyramid(nn.Module):
         )
         self.projections = nn.ModuleList(nn.Conv2d(width, embed_dims, 1) for width in widths)
         if not with_finest:
-            self.projections[0] = None
+            self.projections.add_module('0', None)
 
     def forward(self, image: Tensor) -> tuple[Tensor | None, ...]:
         maps = [self.stem(image)]
