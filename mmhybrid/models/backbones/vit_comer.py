@@ -282,7 +282,7 @@ class ViTCoMer(Adapter):
         size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
 
-        finest, pyramid, shapes = self.embed_pyramid(image)
+        stem, pyramid, shapes = self.embed_pyramid(image)
         points = reference_points(shapes, image.device)
 
         tokens, grid = self.vit.embed(image)
@@ -302,7 +302,7 @@ class ViTCoMer(Adapter):
                 if module is not None:
                     pyramid = self.run(module, pyramid, patches, points, shapes)
 
-        return self.output_maps(finest, pyramid, shapes, features, grid, size)
+        return self.output_maps(stem, pyramid, shapes, features, grid, size)
 
 
 def sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:
