@@ -154,7 +154,7 @@ class ViTAdapter(Adapter):
         self.check_image(x)
         image = self.pad_image(x, 32)
 
-        finest, pyramid, shapes = self.embed_pyramid(image)
+        stem, pyramid, shapes = self.embed_pyramid(image)
 
         tokens, grid = self.vit.embed(image)
         count = self.vit.num_prefix_tokens
@@ -171,4 +171,4 @@ class ViTAdapter(Adapter):
             for extractor in (stage.extractor, *stage.extra):
                 pyramid = self.run(extractor, pyramid, pyramid_points, patches, grid, shapes)
 
-        return self.output_maps(finest, pyramid, shapes, features, grid, x.shape[2:])
+        return self.output_maps(stem, pyramid, shapes, features, grid, x.shape[2:])

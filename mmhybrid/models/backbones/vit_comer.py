@@ -285,7 +285,7 @@ class ViTCoMer(Adapter):
         self.check_image(x)
         image = self.pad_image(x, 32)
 
-        finest, pyramid, shapes = self.embed_pyramid(image)
+        stem, pyramid, shapes = self.embed_pyramid(image)
         points = reference_points(shapes, image.device)
 
         tokens, grid = self.vit.embed(image)
@@ -305,7 +305,7 @@ class ViTCoMer(Adapter):
                 if module is not None:
                     pyramid = self.run(module, pyramid, patches, points, shapes)
 
-        return self.output_maps(finest, pyramid, shapes, features, grid, x.shape[2:])
+        return self.output_maps(stem, pyramid, shapes, features, grid, x.shape[2:])
 
 
 def sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:

@@ -10,14 +10,15 @@ class ConvPyramid(nn.Module):
 
     The spatial prior of ViT-Adapter (arXiv 2205.08534) and the convolutional branch of ViT-CoMer:
     a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, and a projection
-    of each of the four maps.
+    of each of the four maps. That of stride 4, the largest, is left to the caller, who needs it
+    last: ``projections[0]``.
 
     Args:
         in_channels: C.
         stem_channels: width of the stem.
         embed_dims: width of the maps.
         norm_cfg: norms of the convolutions.
-        with_finest: project the map of stride 4; without, None comes out in its place.
+        with_finest: have a projection of the map of stride 4.
     """
 
     def __init__(
@@ -45,14 +46,12 @@ class ConvPyramid(nn.Module):
         if not with_finest:
             self.projections.add_module('0', None)
 
-    def forward(self, image: Tensor) -> tuple[Tensor | None, ...]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = [self.stem(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        return tuple(
-            None if project is None else project(m)
-            for project, m in zip(self.projections, maps, strict=True)
-        )
+        finest, *others = maps
+        return finest, *(p(m) for p, m in zip(self.projections[1:], others, strict=True))
 
 
 def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:
