@@ -16,13 +16,13 @@ CONFIG = 'config.json'
 
 def is_folder(path: Path) -> bool:
     """Return True for a folder of weights, or the index of such a folder."""
-    return _first(path) is not None if path.is_dir() else path.name.endswith(INDEX)
+    return bool(_first(path)) if path.is_dir() else path.name.endswith(INDEX)
 
 
-def _first(folder: Path) -> Path | None:
+def _first(folder: Path) -> list[Path]:
     """Find what says first where the weights of a folder are: their file, or their index."""
-    files = (folder / f'{name}{end}' for name in WEIGHTS for end in ('', INDEX))
-    return next((file for file in files if file.exists()), None)
+    files = [folder / f'{name}{end}' for name in WEIGHTS for end in ('', INDEX)]
+    return [file for file in files if file.exists()][:1]
 
 
 def weight_files(path: Path) -> list[Path]:
@@ -34,7 +34,8 @@ def weight_files(path: Path) -> list[Path]:
     Raises:
         CheckpointError: the index is none, or names files that are not there.
     """
-    path = _first(path) or path
+    if path.is_dir():
+        (path,) = _first(path)
     return _parts(path) if path.name.endswith(INDEX) else [path]
 
 
@@ -68,7 +69,7 @@ def join_parts(path: Path, parts: list[Mapping]) -> dict:
         CheckpointError: a key that the index names is in none of them.
     """
     joined = {key: value for part in parts for key, value in part.items()}
-    index = _first(path) or path
+    (index,) = _first(path) if path.is_dir() else [path]
     if index.name.endswith(INDEX):
         missing = [key for key in _read_json(index)['weight_map'] if key not in joined]
         if missing:

@@ -162,13 +162,8 @@ def load_weights(
     _check_values(file, source, {name: state_dict[name] for name in sorted(taken)}, wanted)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
     _compare(file, source, model, fitted, wanted, state_dict, vits)
-    for vit in vits.values():
-        argument = f'{part.rstrip(".")}=dict({{}})' if part else '{}'
-        if config and (problems := config_json.check_config(config, vit, argument)):
-            raise CheckpointError(
-                f'{file} ({source.name}) does not fit {type(model).__name__}; nothing was loaded. '
-                f'Its config.json: {"; ".join(problems)}'
-            )
+    if config:
+        _check_config(file, source, model, config, part, vits)
 
     # Strict: `fitted` and `wanted` have the same names and shapes.
     module.load_state_dict(fitted.state_dict, strict=True)
@@ -355,6 +350,17 @@ def _advise_shapes(shapes):
             'biases are resized.'
         )
     return None
+
+
+def _check_config(file, source, model, config, part, vits):
+    """Raise CheckpointError where the config beside the weights says otherwise than the model."""
+    argument = f'{part.rstrip(".")}=dict({{}})' if part else '{}'
+    for vit in vits.values():
+        if problems := config_json.check_config(config, vit, argument):
+            raise CheckpointError(
+                f'{file} ({source.name}) does not fit {type(model).__name__}; nothing was loaded. '
+                f'Its config.json: {"; ".join(problems)}'
+            )
 
 
 def _check_option(name, value, known):

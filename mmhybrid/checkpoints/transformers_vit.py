@@ -66,29 +66,28 @@ def convert_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _join_attention(converted: dict[str, Tensor], attn: str) -> None:
     """Put queries, keys and values into one matrix and one bias, if all three are there."""
-    weights = [converted[key] for part in 'qkv' if (key := f'{attn}{part}.weight') in converted]
-    if len(weights) < 3 or any(weight.ndim != 2 for weight in weights):
+    names = [f'{attn}{part}' for part in 'qkv']
+    if not all(f'{name}.weight' in converted for name in names):
         return
-    biases = [converted.pop(f'{attn}{part}.bias', None) for part in 'qkv']
+    weights = [converted.pop(f'{name}.weight') for name in names]
     converted[f'{attn}qkv.weight'] = torch.cat(weights)
-    if any(bias is not None for bias in biases):
-        zeros = [weight.new_zeros(len(weight)) for weight in weights]
+    if any(f'{name}.bias' in converted for name in names):
         converted[f'{attn}qkv.bias'] = torch.cat(
-            [zero if bias is None else bias for bias, zero in zip(biases, zeros, strict=True)]
+            [
+                converted.pop(f'{name}.bias', weight.new_zeros(weight.shape[:1]))
+                for name, weight in zip(names, weights, strict=True)
+            ]
         )
-    for part in 'qkv':
-        del converted[f'{attn}{part}.weight']
 
 
 def _name_mlp(converted: dict[str, Tensor], mlp: str) -> None:
     """Name the layers of DINOv3's feed-forward network, whose names depend on its gate."""
+    is_gated = f'{mlp}gate_proj.weight' in converted
+    first, second = ('w12', 'w3') if is_gated else ('fc1', 'fc2')
     for kind in ('weight', 'bias'):
-        gate, up = (converted.get(f'{mlp}{part}_proj.{kind}') for part in ('gate', 'up'))
-        if up is None or (gate is not None and gate.shape != up.shape):
-            continue
-        names = ('fc1', 'fc2') if gate is None else ('w12', 'w3')
-        converted[f'{mlp}{names[0]}.{kind}'] = up if gate is None else torch.cat([gate, up])
-        for part in ('gate', 'up'):
-            converted.pop(f'{mlp}{part}_proj.{kind}', None)
+        parts = [f'{mlp}gate_proj.{kind}'] if is_gated else []
+        parts += [f'{mlp}up_proj.{kind}']
+        if all(part in converted for part in parts):
+            converted[f'{mlp}{first}.{kind}'] = torch.cat([converted.pop(part) for part in parts])
         if f'{mlp}down_proj.{kind}' in converted:
-            converted[f'{mlp}{names[1]}.{kind}'] = converted.pop(f'{mlp}down_proj.{kind}')
+            converted[f'{mlp}{second}.{kind}'] = converted.pop(f'{mlp}down_proj.{kind}')

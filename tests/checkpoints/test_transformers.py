@@ -259,6 +259,7 @@ def test_others_are_named(name, config, word, tmp_path):
         ('layer_norm_eps', 1e-12, "norm_cfg=dict(type='LN', eps=1e-12)"),
         ('num_attention_heads', 6, 'num_heads=6'),
         ('hidden_act', 'gelu_new', 'no argument'),
+        ('layer_norm_eps', 'small', "'small'"),  # not what it should be at all
     ],
 )
 @pytest.mark.parametrize('in_adapter', [False, True])
@@ -278,3 +279,38 @@ def test_a_config_that_differs_names_the_argument(in_adapter, field, value, advi
     if advice.startswith('norm_cfg'):
         assert (f'vit=dict({advice})' in str(error.value)) == in_adapter
     assert all(torch.equal(before[name], t) for name, t in model.state_dict().items())
+
+
+@pytest.mark.parametrize('size', [None, 'big', [32], [32, 0], 32.0, True])
+def test_a_size_that_is_none_is_not_asked(size, tmp_path):
+    save('Dinov2Model', tmp_path, **COMMON)
+    path = tmp_path / 'config.json'
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict(image_size=size)))
+    load_pretrained(ViT(**OURS, layer_scale=1.0), tmp_path, parts={'vit': ''})
+
+
+def test_rotary_base_and_activation_of_gates(tmp_path):
+    save('DINOv3ViTModel', tmp_path, **COMMON | GATED | dict(intermediate_size=2 * WIDTH))
+    arch = OURS['arch'] | dict(mlp_ratio=3)
+    model = ViT(**OURS | DINOV3 | dict(arch=arch, ffn='swiglu', num_registers=0))
+    load_pretrained(model, tmp_path, parts={'vit': ''})
+    path = tmp_path / 'config.json'
+    config = json.loads(path.read_text())
+    for field, value in (('rope_theta', 10000.0), ('hidden_act', 'gelu')):
+        path.write_text(json.dumps(config | {field: value}))
+        with pytest.raises(CheckpointError, match=field):
+            load_pretrained(model, tmp_path, parts={'vit': ''})
+
+
+def test_positions_of_a_grid_that_is_no_square(tmp_path):
+    """16 x 4 positions are as many as 8 x 8: the config tells."""
+    state_dict = build('ViTModel', **COMMON | MLP | dict(image_size=64)).state_dict()
+    torch.save(state_dict, tmp_path / 'pytorch_model.bin')
+    config = dict(model_type='vit', image_size=[128, 32], patch_size=PATCH)
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    model = ViT(**OURS | dict(pretrain_size=(128, 32)))
+    load_pretrained(model, tmp_path, parts={'vit': ''})
+    assert torch.equal(model.pos_embed, state_dict['embeddings.position_embeddings'])
+    square = ViT(**OURS | dict(pretrain_size=64))
+    report = load_pretrained(square, tmp_path, parts={'vit': ''})
+    assert '16x4' in report.resized['pos_embed']

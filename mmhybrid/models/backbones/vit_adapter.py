@@ -95,7 +95,7 @@ class ViTAdapterArch(AdapterArch):
             )
 
 
-DETECTION = {
+DETECTION: dict[str, dict[str, Any]] = {
     't': SIZES['t'],
     's': SIZES['s'],
     'b': SIZES['b'] | WIDE,
