@@ -73,7 +73,7 @@ def load_config(args):
         check_count('max_iters', cfg.max_iters)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     with reading(path):
-        fit_to_folder(cfg)
+        fit_to_folder(cfg, validates=not getattr(args, 'no_validate', False))
     _fit_loaders(cfg)
     cfg.launcher = getattr(args, 'launcher', 'none')
     check_launcher(args, cfg)

@@ -27,7 +27,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..data.listing import IMAGE_SUFFIXES, is_image
+from ..data.listing import IMAGE_SUFFIXES, is_image, walk
 from ..files import write_file
 from ..inspect.report.draw import (
     draw_class_map,
@@ -93,17 +93,13 @@ def main(argv=None):
         predictor = TiledPredictor(predictor, args.tile, overlap, args.batch_size)
     results = CocoResults(predictor.classes, args.coco_ids)
     writer = Writer(predictor, out, args.score_thr, results, source, not args.no_pictures)
-    clock, failed = Clock(), 0
+    clock, failed, unread = Clock(), 0, []
     try:
         with writer, progress(source.count) as advance:
             batch = []
             for name, image in clock.reading(source):
                 if image is None:
-                    failed += 1
-                    print(
-                        f'{name}: cannot be read as an image: empty, damaged, too large or another '
-                        'format'
-                    )
+                    unread.append(str(name))
                     advance(1)
                     continue
                 batch.append((name, image))
@@ -115,6 +111,12 @@ def main(argv=None):
         if not source.is_endless:
             raise
     print(clock.summary(writer.count, args.batch_size))
+    if unread:
+        print(
+            f'{len(unread)} cannot be read as images: empty, damaged, too large or another format: '
+            + ', '.join(unread)
+        )
+    failed += len(unread)
     print(f'{writer.count} of {writer.count + failed} images: {out}')
     return failed
 
@@ -294,7 +296,12 @@ def list_images(source):
                 + ', '.join(IMAGE_SUFFIXES + VIDEOS)
             )
         return [source], source.parent
-    images = sorted(p for p in source.rglob('*') if is_image(p))
+    files = walk(source)
+    images = [path for path in files if is_image(path)]
+    others = [path.relative_to(source).as_posix() for path in files if not is_image(path)]
+    if others and images:
+        print(f'{len(others)} files in {source} are not taken for images: '
+              + ', '.join(others[:5]) + ', ...' * (len(others) > 5))  # fmt: skip
     if not images:
         raise UsageError(f'no images in {source}: expected {", ".join(IMAGE_SUFFIXES)}')
     return images, source

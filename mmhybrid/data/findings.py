@@ -112,6 +112,11 @@ def shown(text: object) -> str:
     return line if len(line) <= 100 else f'{line[:60]}...{line[-30:]}'
 
 
+def is_whole(value: object) -> bool:
+    """Return True for 3.0, which serves as an id as 3 does."""
+    return isinstance(value, float) and value.is_integer()
+
+
 def numbers_of(values: Any) -> list[float] | None:
     """Finite floats of a list, or None."""
     try:
