@@ -9,9 +9,8 @@ class ConvPyramid(nn.Module):
     """Maps of width ``embed_dims`` at strides 4, 8, 16 and 32 of an image ``(N, C, H, W)``.
 
     The spatial prior of ViT-Adapter (arXiv 2205.08534) and the convolutional branch of ViT-CoMer:
-    a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, and a projection
-    of each of the four maps. That of stride 4, the largest, is left to the caller, who needs it
-    last: ``projections[0]``.
+    a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, a projection of
+    each map. That of stride 4, ``projections[0]``, is left to the caller, who needs it last.
 
     Args:
         in_channels: C.
