@@ -8,10 +8,12 @@ docs/data.md describes: COCO files, images with masks, a folder a class. Every i
 --sample N of each split. The exit code is 1 if there is an error, 0 if there are only warnings.
 """
 
+import argparse
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import argument_parser
 from .config import load_config
@@ -19,11 +21,14 @@ from .datasets import Source, leaf_datasets
 from .paths import find_config
 from .usage import UsageError
 
+if TYPE_CHECKING:
+    from ..data.findings import Findings, Split
+
 SPLITS = ('train', 'val', 'test')
 CLASSES_SHOWN = 25
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Print the report; return 1 if there is an error, else 0."""
     from ..data.check import check_balance, check_overlap
     from ..data.findings import Findings, Reading
@@ -72,13 +77,13 @@ class Progress:
         self.last = 0.0
         self.shown = False
 
-    def __call__(self, name, done, total):
+    def __call__(self, name: str, done: int, total: int) -> None:
         if sys.stderr.isatty() and (time.monotonic() - self.last > 0.2 or done == total):
             self.last = time.monotonic()
             self.shown = True
             print(f'\r{name}: {done}/{total} images', end='', file=sys.stderr, flush=True)
 
-    def clear(self):
+    def clear(self) -> None:
         """Remove the line."""
         if self.shown:
             print('\r' + ' ' * 60 + '\r', end='', file=sys.stderr, flush=True)
@@ -88,7 +93,7 @@ class Progress:
 # ---------------------------------------------------------------------------- what to check
 
 
-def checks_of_config(args, problems):
+def checks_of_config(args: argparse.Namespace, problems: 'Findings') -> list[Callable]:
     """A check for each data set of a config; what cannot be fitted to its folder is a problem."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
@@ -116,7 +121,7 @@ def checks_of_config(args, problems):
     return checks
 
 
-def check_of_dataset(split, dataset, scope):
+def check_of_dataset(split: str, dataset: Mapping, scope: str) -> Callable:
     """The check for a data set of a config, a function of a ``Reading``."""
     from ..data import check
 
@@ -154,7 +159,7 @@ def check_of_dataset(split, dataset, scope):
     raise UsageError(f'{source.kind} is no kind of data that can be checked')
 
 
-def checks_of_folder(root, problems):
+def checks_of_folder(root: Path, problems: 'Findings') -> list[Callable]:
     """A check for each kind of data in a folder, as docs/data.md lays it out."""
     from ..data import check
     from ..data.coco import DataError
@@ -213,7 +218,7 @@ def checks_of_folder(root, problems):
     return checks
 
 
-def pairs(reports):
+def pairs(reports: 'Sequence[Split]') -> 'Iterator[tuple[Split, Split]]':
     """Each training split with each other split of its kind."""
     for train in reports:
         for other in reports:
@@ -224,7 +229,7 @@ def pairs(reports):
 # ---------------------------------------------------------------------------- the report
 
 
-def print_split(split):
+def print_split(split: 'Split') -> None:
     """Print sizes, classes and findings of a split."""
     from ..data.findings import shown
 

@@ -4,16 +4,21 @@
 ``data_root``.
 """
 
+import argparse
 import copy
 import difflib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .arguments import TRACKERS
 from .launch import check_launcher
 from .paths import ROOT, find_config
 from .usage import UsageError, reading
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # What mmengine's runner reads from a config, beside its own arguments.
 RUNNER_OPTIONS = {
@@ -39,7 +44,7 @@ FITTED = dict(
 )
 
 
-def load_config(args):
+def load_config(args: argparse.Namespace) -> 'Config':
     """The config of the command line: read, changed by --cfg-options, paths resolved, fitted to
     this machine. Nothing is built and no data is read yet, but class names.
 
@@ -106,7 +111,7 @@ def _take_shortcuts(args, cfg, options):
             )
 
 
-def backbone_of(cfg, option, argument):
+def backbone_of(cfg: 'Config', option: str, argument: str) -> Any:
     """The backbone's config, if its class takes ``argument``.
 
     Raises:
@@ -301,14 +306,14 @@ def _add_tracker(cfg, name):
     visualizer.vis_backends = [*backends, dict(type=kind, **options[name])]
 
 
-def require(cfg, name, keys, purpose):
+def require(cfg: 'Config', name: str, keys: Sequence[str], purpose: str) -> None:
     """Raise UsageError unless a config has what it takes to be trained or evaluated."""
     for key in keys:
         if cfg.get(key) is None:
             raise UsageError(f'{name} has no {key}: it cannot be {purpose}')
 
 
-def check_count(name, value):
+def check_count(name: str, value: Any) -> None:
     """Raise UsageError unless a value is a number of things, 1 or more."""
     if not isinstance(value, (int, float)) or value < 1 or value % 1:
         raise UsageError(f'{name}={value}: expected a whole number, at least 1')

@@ -23,7 +23,7 @@ from typing import Any
 SUFFIXES = ('.pth', '.safetensors')
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -65,7 +65,7 @@ def main(argv=None):
     return 0
 
 
-def convert(args):
+def convert(args: argparse.Namespace) -> tuple[str, dict, dict]:
     """Read and convert IN: (report, state dict, where it comes from)."""
     from ..checkpoints import CheckpointError, describe_vit, locate, read
     from ..checkpoints.report import listing, table
@@ -92,7 +92,7 @@ def convert(args):
     return table("Checkpoint in mmhybrid's names", rows), state_dict, metadata
 
 
-def find(content, **options):
+def find(content: Any, **options: Any) -> Any:
     """Weights of a published form, else of mmhybrid's own, as trainings leave them."""
     import torch
 
@@ -112,7 +112,7 @@ def find(content, **options):
         raise
 
 
-def write(path, state_dict, metadata):
+def write(path: Path, state_dict: dict, metadata: dict) -> None:
     """Write in one step: the file is complete, or it is not there."""
     import torch
 
@@ -131,7 +131,7 @@ def write(path, state_dict, metadata):
         os.replace(partial, path)
 
 
-def write_for_transformers(folder, state_dict, arch):
+def write_for_transformers(folder: Path, state_dict: dict, arch: str) -> None:
     """Write a plain ViT as a folder of transformers; ValueError for another arch than its own."""
     from ..checkpoints import describe_vit
     from ..checkpoints.to_transformers import to_transformers, write_transformers

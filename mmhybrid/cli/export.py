@@ -26,7 +26,7 @@ from .paths import find, is_config
 from .usage import UsageError
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -87,7 +87,7 @@ def _size(text):
     return int(match[1]), int(match[2])
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> list:
     """Export; return what was compared."""
     from .. import deploy
     from ..deploy.errors import check_format
@@ -117,7 +117,7 @@ def main(argv=None):
     return found
 
 
-def backbone_graph(args):
+def backbone_graph(args: argparse.Namespace) -> Any:
     """Return the graph of a backbone by name, with its weights."""
     import mmhybrid
 
@@ -141,7 +141,7 @@ def backbone_graph(args):
     return backbone_graph(model, size=args.fixed_size, name=args.model)
 
 
-def config_graphs(args):
+def config_graphs(args: argparse.Namespace) -> list:
     """Return the graphs of a config's model, with the weights of a checkpoint."""
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS, init_default_scope
