@@ -7,7 +7,7 @@ PYTHON ?= python3
 EPOCHS ?=
 
 SETUP  := $(PYTHON) tools/install.py --venv "$(VENV)" --stack "$(STACK)" --ops "$(OPS)"
-RUFF   := "$(VENV)/bin/ruff"
+BIN    := "$(VENV)/bin"
 CODE   := $(wildcard mmhybrid tools tests configs docs setup.py)
 SPHINX := "$(VENV)/bin/python" -m sphinx -q -W --keep-going docs docs/_build
 
@@ -30,10 +30,10 @@ test-openmmlab:  ## the same on the OpenMMLab originals, in an environment of th
 demo: install  ## train and evaluate a small Mask R-CNN with ViT-CoMer on drawn images; EPOCHS=1 is quicker
 	"$(VENV)/bin/python" tools/demo.py $(EPOCHS:%=--epochs %)
 
-lint:     ## ruff and its formatter; installs ruff alone
-	@$(SETUP) --lint-only
-	$(RUFF) check $(CODE)
-	$(RUFF) format --check $(CODE)
+lint: install  ## ruff, its formatter, and mypy, which reads the types of the stack
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/mypy
 
 docs: install  ## build the site into docs/_build/html; a warning is an error
 	"$(VENV)/bin/python" -m pip install -q --disable-pip-version-check -r requirements/docs.txt
@@ -44,5 +44,5 @@ docs-links: docs  ## look at the site's links to other places
 	$(SPHINX)/links -b linkcheck
 
 clean:    ## remove caches and build products; leaves VENV and work_dirs
-	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .hypothesis
+	rm -rf build dist docs/_build *.egg-info .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -4,8 +4,13 @@ Importing this package is cheap: torch and mmengine are imported by the function
 them, so ``python -m mmhybrid.doctor`` can report on an installation where they are broken.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .api import Prediction, Training, evaluate, predict, train
 from .ops import finder as _finder  # noqa: F401, from here on it answers `import mmcv._ext`
+
+if TYPE_CHECKING:
+    from .models.backbones import Backbone
 
 __version__ = '0.1.0'
 
@@ -30,7 +35,7 @@ def list_backbones(pattern: str = '*') -> list[str]:
     return list_backbones(pattern)
 
 
-def build_backbone(name: str, **overrides):
+def build_backbone(name: str, **overrides: Any) -> 'Backbone':
     """Build a backbone by name, as plain PyTorch.
 
     Args:
@@ -54,12 +59,14 @@ def build_backbone(name: str, **overrides):
 def config_path(name: str) -> str:
     """Path of a config that came with the package, such as ``'maskrcnn_vitcomer_b.py'``.
 
+    Its name alone is enough, in whatever folder of a family it lies.
+
     In a config of your own, wherever mmhybrid is installed, for any host library's tools::
 
         _base_ = __import__('mmhybrid').config_path('maskrcnn_vitcomer_b.py')
 
     Raises:
-        FileNotFoundError: there is no such config.
+        FileNotFoundError: there is no such config, or no longer in the folder that is given.
     """
     from .config_files import config_path
 

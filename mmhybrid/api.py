@@ -47,7 +47,7 @@ class Prediction:
 
     classes: tuple[str, ...]
     boxes: 'np.ndarray | None' = None
-    labels: 'np.ndarray | None' = None
+    labels: 'np.ndarray | np.integer | None' = None
     scores: 'np.ndarray | None' = None
     masks: 'np.ndarray | None' = None
     class_map: 'np.ndarray | None' = None
@@ -227,7 +227,7 @@ def _arguments(
     def refuse(message):
         raise UsageError(f'{function}(): {message}')
 
-    parser.error = refuse
+    parser.error = refuse  # type: ignore[method-assign]  # of this parser alone
     parser.allow_abbrev = False
     words = []
     for name, value in options.items():

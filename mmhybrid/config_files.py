@@ -47,12 +47,14 @@ def config_path(name: str) -> str:
     files, folder = config_files(), config_folder()
     given = Path(name.removeprefix(SCOPE))
     stem = given.name.removesuffix('.py')
-    path = files.get(stem)
-    # A path is right below the folder of configs, whether it begins there or above.
-    if path and path.with_suffix('').parts[-len(given.parts) :] == (*given.parts[:-1], stem):
-        return str(path)
-    if path and given.parent.name == folder.name:
-        place = path.relative_to(folder.parent)
+    if given.parent == Path() and stem in files:
+        return str(files[stem])
+    for root in (folder, folder.parent):  # `cmt/NAME.py`, a part in `_base_`, `configs/cmt/NAME.py`
+        path = root / given.parent / f'{stem}.py'
+        if path.is_file() and path.is_relative_to(folder):
+            return str(path)
+    if given.parent.name == folder.name and stem in files:
+        place = files[stem].relative_to(folder.parent)
         raise FileNotFoundError(f'{given} is now {place}; its name, {stem}, is enough to find it')
     near = get_close_matches(stem, files, n=3)
     hint = f'; did you mean {" or ".join(near)}?' if near else f'; {folder} holds all of them'

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 from packaging.requirements import Requirement
 
 from mmhybrid import __version__
@@ -243,14 +244,6 @@ def test_a_slow_import_is_no_reason_to_install_again(install, capsys):
     assert 'importing mmdet takes very long' in capsys.readouterr().err
 
 
-def test_lint_needs_ruff_alone(install, venv):
-    code, commands = install('--lint-only')
-    assert code == 0 and len(commands) == 1 and commands[0].endswith('lint.txt')
-    assert not venv.is_stamped()
-    assert install('--lint-only') == (0, [])
-    assert len(install()[1]) == len(WORDS)
-
-
 def test_another_stack_is_refused(install, venv, capsys):
     install()
     put(venv, 'mmcv-lite', '2.1.0')
@@ -409,10 +402,24 @@ def test_make_lists_its_targets_and_runs_the_set_up_first():
         assert f'"/x y/bin/python" {command}' in plan.splitlines()[1]
     assert '--venv ".venv" --stack "onedl"' in make('-n', 'test')
     assert '--venv ".venv-openmmlab" --stack "openmmlab"' in make('-n', 'test-openmmlab')
+    set_up, *checks = make('-n', 'lint', 'VENV=/x y').splitlines()
+    assert '--venv "/x y" --stack "onedl"' in set_up  # mypy reads the types of the stack
+    for number, command in enumerate(('ruff check ', 'ruff format --check ', 'mypy')):
+        assert checks[number].startswith(f'"/x y/bin"/{command}')
     compiled = make('-n', 'test', 'OPS=compiled')
     assert '--venv ".venv-compiled" --stack "onedl" --ops "compiled"' in compiled
     assert '".venv-compiled/bin/python" -m pytest' in compiled
     assert 'tools/demo.py --epochs 1' in make('-n', 'demo', 'EPOCHS=1')
+
+
+def test_hooks_have_the_versions_that_lint_has():
+    (local,) = yaml.safe_load((ROOT / '.pre-commit-config.yaml').read_text())['repos']
+    lines = (ROOT / 'requirements/lint.txt').read_text().splitlines()
+    pinned = [line for line in lines if not line.startswith('#')]
+    assert [hook['id'] for hook in local['hooks']] == ['ruff', 'ruff-format', 'mypy']
+    for hook in local['hooks']:
+        given = hook.get('additional_dependencies') or [hook['entry'].rpartition('/')[2]]
+        assert len([pin for pin in pinned if pin.startswith(given[0])]) == 1, hook
 
 
 def test_the_package_requires_nothing(tmp_path):

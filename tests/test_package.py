@@ -73,8 +73,10 @@ def test_wheel_holds_what_it_should(wheel):
     names = zipfile.ZipFile(wheel).namelist()
     own = {str(path.relative_to(ROOT)) for path in (ROOT / 'mmhybrid').rglob('*.py')}
     configs = {f'mmhybrid/.mim/{p.relative_to(ROOT)}' for p in (ROOT / 'configs').rglob('*.py')}
-    others = {'mmhybrid/.mim/tools/train.py', 'mmhybrid/.mim/model-index.yml'}
+    others = {'mmhybrid/py.typed', 'mmhybrid/.mim/tools/train.py', 'mmhybrid/.mim/model-index.yml'}
     assert own | configs | others <= set(names)
+    pages = {f'mmhybrid/.mim/{p.relative_to(ROOT)}' for p in ROOT.glob('configs/**/README.md')}
+    assert len(pages) > 10 and pages <= set(names)
     index = yaml.safe_load((ROOT / 'model-index.yml').read_text())
     assert {f'mmhybrid/.mim/{path}' for path in index['Import']} <= set(names)
     assert {Path(name).name for name in names} >= {'LICENSE', 'NOTICE'}
@@ -124,11 +126,11 @@ def test_commands_of_an_installed_package_take_the_scope(installed):
     program = """
 from argparse import Namespace
 from mmhybrid.cli.config import load_config
-for name in ('mine.py', 'configs/cmt/upernet_cmt_ti.py'):
+for name in ('mine.py', 'configs/cmt/upernet_cmt_ti.py', 'upernet_cmt_ti'):
     cfg = load_config(Namespace(config=name, work_dir=None, cfg_options={}))
     print(cfg.model.backbone.type)
 """
-    assert python('-c', program).split()[-2:] == ['mmhybrid.CMT', 'mmhybrid.CMT']
+    assert python('-c', program).split()[-3:] == ['mmhybrid.CMT'] * 3
 
 
 def test_exports_are_tested_with_the_versions_of_the_extra():
@@ -141,6 +143,8 @@ def test_unknown_config():
     with pytest.raises(FileNotFoundError, match='did you mean maskrcnn_vitcomer_b'):
         mmhybrid.config_path('mask_rcnn_vitcomer_b.py')
     assert mmhybrid.list_configs('no*such') == []
+    with pytest.raises(FileNotFoundError, match='is now configs/cmt/retinanet_cmt_s.py'):
+        mmhybrid.config_path('configs/retinanet_cmt_s.py')
 
 
 @pytest.mark.parametrize('kind', ['wheel', 'editable'])

@@ -443,14 +443,6 @@ def describe(problems: list[dict]) -> str:
     return '\n'.join([*lines, 'Then run the same again.'])
 
 
-def install_lint(environment: Environment, runner: Runner) -> None:
-    """ruff alone, for a check of the sources in a fresh clone."""
-    requirement = LINT.read_text('utf-8').splitlines()[-1]
-    if not environment.holds(requirement):
-        command = [str(environment.python), '-m', 'pip', 'install', '-r', str(LINT)]
-        runner.run('ruff', 'seconds', command)
-
-
 def install(environment: Environment, runner: Runner) -> None:
     """Everything, or nothing where it is all there.
 
@@ -498,7 +490,6 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
         choices=('mmhybrid', 'compiled'),
         help="operators: mmhybrid's, which need no compiler, or mmcv's own, compiled here",
     )
-    parser.add_argument('--lint-only', action='store_true', help='install ruff and no stack')
     return parser.parse_args(arguments)
 
 
@@ -514,7 +505,7 @@ def main(arguments: list[str] | None = None, make_runner: Callable[..., Runner] 
         environment.state.mkdir(parents=True, exist_ok=True)
         with locked(environment):
             prepare_venv(environment, runner)
-            (install_lint if options.lint_only else install)(environment, runner)
+            install(environment, runner)
     except SetupError as error:
         print(f'\n{error}', file=sys.stderr)
         return 1

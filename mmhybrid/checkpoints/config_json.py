@@ -44,6 +44,8 @@ def position_grid(config: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the (h, w) of the positions in a file; None if the config does not tell."""
     size, patch = config.get('image_size'), config.get('patch_size')
     sides = list(size) if isinstance(size, (list, tuple)) else [size, size]
-    if len(sides) != 2 or not all(type(it) is int and it > 0 for it in (*sides, patch)):
-        return None  # True is no size
-    return sides[0] // patch, sides[1] // patch
+    given = [it for it in (*sides, patch) if type(it) is int and it > 0]  # True is no size
+    if len(given) != 3 or len(sides) != 2:
+        return None
+    height, width, patch = given
+    return height // patch, width // patch

@@ -69,7 +69,7 @@ def name_pickle(path: Path) -> str | None:
         with open(path, 'rb') as file:
             for code, argument, _ in pickletools.genops(file):
                 if code.name == 'GLOBAL':
-                    names.add(argument.replace(' ', '.'))
+                    names.add(str(argument).replace(' ', '.'))
                 elif code.name == 'STACK_GLOBAL':
                     names.add('.'.join(strings))
                 elif isinstance(argument, str):

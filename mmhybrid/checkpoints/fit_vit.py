@@ -207,7 +207,8 @@ def fit_input_channels(fitted, wanted, in_channels, *, rgb_channels, extra_chann
 
 
 def _first_convolutions(state_dict, wanted, in_channels):
-    differing, same = [], []
+    differing: list[str] = []
+    same: list[str] = []
     for name, model_weight in wanted.items():
         weight = state_dict.get(name)
         if weight is None or weight.ndim != 4 or model_weight.ndim != 4:

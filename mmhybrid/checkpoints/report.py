@@ -85,7 +85,7 @@ def listing(names, count=LISTED):
 
 def notes(by_name):
     """Format names and notes, each note once: 'a and 2 more: note; b: other', or '0'."""
-    names = {}
+    names: dict[str, list[str]] = {}
     for name, note in by_name.items():
         names.setdefault(note, []).append(name)
     return (

@@ -423,7 +423,7 @@ def unwrap(state_dict: dict) -> dict:
     return {names[key]: value for key, value in state_dict.items()}
 
 
-def convert(found: Found) -> tuple[dict, dict, tuple[str, ...]]:
+def convert(found: Found) -> tuple[dict, set[str], tuple[str, ...]]:
     """Convert found weights to mmhybrid's names.
 
     Returns:
@@ -446,7 +446,7 @@ def convert(found: Found) -> tuple[dict, dict, tuple[str, ...]]:
 
 
 def _own_source(family, names):
-    optional = {}
+    optional: dict[str, str] = {}
     for source in SOURCES:
         if source.family == family:
             optional |= source.optional
@@ -469,7 +469,8 @@ def _open_entry(checkpoint, entry):
     Returns:
         (the entries stepped into, the tensors by name, the entries passed by).
     """
-    path, others = [], []
+    path: list[str] = []
+    others: list[str] = []
     if entry is not None:
         if not isinstance(checkpoint, Mapping) or entry not in checkpoint:
             raise CheckpointError(

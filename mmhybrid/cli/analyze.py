@@ -20,12 +20,22 @@ Batches are made up of noise; a detector's costs depend a little on what it find
 
 import argparse
 import json
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..files import write_file
 from .arguments import KeyValues
 from .paths import find, is_config
 from .usage import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from mmhybrid.inspect.costs import Cost
+
+    from .models import Looked
 
 UNITS = dict(
     params=('parameters, M', 1e6),
@@ -35,7 +45,7 @@ UNITS = dict(
 )
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -55,7 +65,7 @@ def parse_args(argv):
     return args
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> dict:
     """Print and draw; return all figures, as they are in the JSON file."""
     from .models import open_model
 
@@ -101,7 +111,7 @@ def main(argv=None):
 # Costs
 
 
-def measure(looked, args):
+def measure(looked: 'Looked', args: argparse.Namespace) -> 'tuple[Cost, Counter[str]]':
     """The cost tree of a model, and the operators that a training step of it calls."""
     import torch
 
@@ -137,13 +147,13 @@ def measure(looked, args):
         return cost, count_launches(model, loss)
 
 
-def describe_launches(launches):
+def describe_launches(launches: Counter[str]) -> str:
     """Their number, and the names of the most frequent."""
     frequent = (f'{name.split("::")[1]} {count}' for name, count in launches.most_common(5))
     return f'{launches.total()} in a training step: {", ".join(frequent)}, ...'
 
 
-def visible(cost, depth):
+def visible(cost: 'Cost', depth: int) -> 'Iterator[tuple[int, str, str, Cost]]':
     """Rows (indent, name, kind, cost) of a tree down to a depth; like siblings are one row."""
     yield 0, cost.name or cost.kind, cost.kind, cost
     yield from _below(cost, 1, depth)
@@ -165,7 +175,7 @@ def _below(cost, indent, depth):
 
 def _alike(children):
     """Runs of siblings of one class and one cost; what costs nothing is left out."""
-    groups = []
+    groups: list[tuple[tuple, list]] = []
     for child in children:
         if not (child.params or child.macs or child.kept):
             continue
@@ -177,7 +187,7 @@ def _alike(children):
     return [group for _, group in groups]
 
 
-def table(rows):
+def table(rows: list) -> str:
     """The tree as text."""
     whole = rows[0][-1]
     lines = [['module', *(title for title, _ in UNITS.values()), 'frozen']]
@@ -200,7 +210,7 @@ def table(rows):
     )
 
 
-def draw_costs(looked, rows, about, path):
+def draw_costs(looked: 'Looked', rows: list, about: str, path: str | Path) -> None:
     """Bars of the same rows, a panel for each quantity."""
     from .figures import COLORS, panels, save
 
@@ -238,7 +248,7 @@ def draw_costs(looked, rows, about, path):
 # Training
 
 
-def frozen_parts(model):
+def frozen_parts(model: 'nn.Module') -> tuple[list[str], list[str]]:
     """The topmost modules and parameters that are not trained, and the topmost modules that stay in
     evaluation mode without being frozen."""
     was_training = model.training
@@ -264,7 +274,7 @@ def frozen_parts(model):
     return frozen, evaluated
 
 
-def learning_rates(looked):
+def learning_rates(looked: 'Looked') -> list[dict]:
     """Rows of the optimizer that the config's constructor builds: depth, part, rates, decays."""
     from mmengine.optim import build_optim_wrapper
     from mmengine.registry import DefaultScope
@@ -274,7 +284,7 @@ def learning_rates(looked):
         wrapper = build_optim_wrapper(model, looked.cfg.optim_wrapper)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     depth_of = getattr(model.backbone, 'get_layer_depth', None)
-    rows = {}
+    rows: dict[Any, Any] = {}
     for group in wrapper.optimizer.param_groups:
         for parameter in group['params']:
             name = names[id(parameter)]
@@ -296,7 +306,7 @@ def learning_rates(looked):
     )
 
 
-def rate_table(rows):
+def rate_table(rows: list[dict]) -> str:
     """The rows as text."""
     lines = [('learning rates of', 'params M', 'learning rate', 'weight decay', 'such as')]
     for row in rows:
@@ -312,7 +322,7 @@ def rate_table(rows):
     )
 
 
-def draw_rates(looked, rows, path):
+def draw_rates(looked: 'Looked', rows: list[dict], path: str | Path) -> None:
     """Learning rates of each part and depth."""
     from .figures import COLORS, panels, save
 
@@ -343,7 +353,7 @@ def draw_rates(looked, rows, path):
 # Weights
 
 
-def load_report(looked, checkpoint):
+def load_report(looked: 'Looked', checkpoint: str | Path | None) -> str | None:
     """Load weights into the model and return the report, as text; None where none are asked for."""
     from ..checkpoints import load_pretrained, pretrained_options
 
@@ -379,7 +389,7 @@ def load_report(looked, checkpoint):
     )
 
 
-def foreign_report(backbone, checkpoint, prefix=''):
+def foreign_report(backbone: 'nn.Module', checkpoint: str | Path | None, prefix: str = '') -> str:
     """List the keys of a checkpoint that fill a host's backbone; hosts load what fits, silently."""
     from ..checkpoints import locate, read
     from ..checkpoints.report import listing, table

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from typing import Any
 
 from .launch import LAUNCHERS
 
@@ -15,10 +16,13 @@ TRACKERS = dict(
 CHECKPOINT = 'checkpoint of the same config, its exported file, or a work dir: its best checkpoint'
 
 
-def argument_parser(description):
+def argument_parser(description: str | None) -> argparse.ArgumentParser:
     """The arguments that all tools have."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument('config', help='config file; its default_scope names the host library')
+    parser.add_argument(
+        'config',
+        help='config file, or name of one of mmhybrid; its default_scope names the host library',
+    )
     parser.add_argument('--work-dir', help='folder of logs and results')
     parser.add_argument(
         '--data', metavar='DIR', help="folder of the data, in the place of the config's data_root"
@@ -34,7 +38,7 @@ def argument_parser(description):
     return parser
 
 
-def add_launcher(parser):
+def add_launcher(parser: argparse.ArgumentParser) -> None:
     """The arguments of the tools that run the host's Runner."""
     parser.add_argument(
         '--report', action='store_true', help='write WORK_DIR/report.html at the end'
@@ -61,7 +65,13 @@ def add_launcher(parser):
 class KeyValues(argparse.Action):
     """KEY=VALUE ... as mmengine's DictAction reads them, but with the spaces inside of texts."""
 
-    def __call__(self, parser, namespace, values, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
         options = dict(getattr(namespace, self.dest) or {})
         for text in values:
             key, equals, value = text.partition('=')

@@ -22,8 +22,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .paths import find_config, is_config
+
+if TYPE_CHECKING:
+    import torch
 
 DTYPES = ('fp32', 'bf16', 'fp16')
 MODES = ('infer', 'train')
@@ -36,7 +40,7 @@ OWN_WORKER = (
 CAST = 'weights of a backbone in --dtype too, instead of autocast; for --mode infer'
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -72,7 +76,7 @@ def parse_args(argv=None):
 # A worker: one model in one process, told what to do line by line.
 
 
-def work(args) -> None:
+def work(args: argparse.Namespace) -> None:
     """Build the model, and measure each turn that the parent asks for."""
     import torch
 
@@ -116,7 +120,7 @@ def work(args) -> None:
         answer(ms=(time.perf_counter() - start) * 1e3, peak_mb=peak_memory(device))
 
 
-def build(name: str, batch: int, size: tuple[int, int], device):
+def build(name: str, batch: int, size: tuple[int, int], device: 'torch.device') -> Any:
     """The task that a NAME stands for."""
     from ..testing.tasks import BackboneTask, ConfigTask
 
@@ -128,7 +132,7 @@ def build(name: str, batch: int, size: tuple[int, int], device):
         from .models import check_timm
 
         name = name.removeprefix('timm:')
-        options = dict(pretrained=False, num_classes=0, global_pool='')
+        options: dict[str, Any] = dict(pretrained=False, num_classes=0, global_pool='')
         check_timm(name)
         if 'vit' in name:
             options['dynamic_img_size'] = True
@@ -140,7 +144,7 @@ def build(name: str, batch: int, size: tuple[int, int], device):
     return BackboneTask(model, batch, size, device)
 
 
-def peak_memory(device) -> float:
+def peak_memory(device: 'torch.device') -> float:
     """Highest memory of this process so far, in MB: allocated on a GPU, resident otherwise."""
     if device.type == 'cuda':
         import torch
@@ -156,7 +160,7 @@ def peak_memory(device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def describe_machine(device, args) -> dict:
+def describe_machine(device: 'torch.device', args: argparse.Namespace) -> dict:
     """Return the device, the versions and the options that the figures depend on."""
     import torch
 
@@ -190,7 +194,7 @@ def _cpu_name() -> str:
     return names[0] if names else platform.processor() or platform.machine()
 
 
-def answer(**values) -> None:
+def answer(**values: Any) -> None:
     """Tell the parent some values, in a line that it recognises."""
     print('@' + json.dumps(values), flush=True)
 
@@ -208,7 +212,7 @@ class Worker:
         name, _, checkout = name.partition('@')
         root = Path(checkout).resolve() if checkout else ROOT
         command = [str(root / 'tools/benchmark.py')] if checkout else ['-c', OWN_WORKER]
-        self.process = subprocess.Popen(
+        self.process: Any = subprocess.Popen(  # with both pipes
             [sys.executable, *command, name, '--worker', *options],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -266,11 +270,12 @@ def summarise(name: str, workers: list[Worker]) -> dict:
     )
 
 
-def main(argv=None) -> dict:
+def main(argv: list[str] | None = None) -> dict:
     argv = sys.argv[1:] if argv is None else argv
     args = parse_args(argv)
     if args.worker:
-        return work(args)
+        work(args)
+        return {}
     for name in args.names:
         checkout = name.partition('@')[2]
         if checkout and not (Path(checkout) / 'tools/benchmark.py').exists():
@@ -295,7 +300,7 @@ def main(argv=None) -> dict:
     return report
 
 
-def measure(args, options: list[str], run: int) -> list[Worker]:
+def measure(args: argparse.Namespace, options: list[str], run: int) -> list[Worker]:
     """One process of each NAME, all of its rounds."""
     workers = []
     for name in args.names:

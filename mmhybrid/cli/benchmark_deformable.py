@@ -18,12 +18,18 @@ import argparse
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 DTYPES = dict(fp32='float32', bf16='bfloat16', fp16='float16')
 STRIDES = (8, 16, 32)
 
 
-def parse_args(argv=None):
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -44,7 +50,9 @@ def parse_args(argv=None):
     return args
 
 
-def moved_bytes(n, tokens, queries, heads, dims, samples, itemsize) -> dict[str, int]:
+def moved_bytes(
+    n: int, tokens: int, queries: int, heads: int, dims: int, samples: int, itemsize: int
+) -> dict[str, int]:
     """Bytes of memory and of rows, forward and forward + backward.
 
     Args:
@@ -70,7 +78,7 @@ def moved_bytes(n, tokens, queries, heads, dims, samples, itemsize) -> dict[str,
     )
 
 
-def draw(args, device):
+def draw(args: argparse.Namespace, device: 'torch.device') -> 'tuple[Tensor, Any, Tensor, Tensor]':
     """Values, shapes, locations and weights."""
     import torch
 
@@ -91,7 +99,7 @@ def draw(args, device):
     return value, shapes, locations, weights
 
 
-def timed(run, device) -> float:
+def timed(run: Callable[[], Any], device: 'torch.device') -> float:
     """Milliseconds of a call."""
     import torch
 
@@ -108,7 +116,7 @@ def timed(run, device) -> float:
     return start.elapsed_time(end)
 
 
-def copy_bandwidth(device, rounds: int) -> float:
+def copy_bandwidth(device: 'torch.device', rounds: int) -> float:
     """Bytes read and written in a second by a copy of what no cache holds."""
     import torch
 
@@ -118,7 +126,9 @@ def copy_bandwidth(device, rounds: int) -> float:
     return 2 * source.nbytes / statistics.median(times[2:]) * 1e3
 
 
-def runs(backend: str, value, shapes, locations, weights) -> dict:
+def runs(
+    backend: str, value: 'Tensor', shapes: Any, locations: 'Tensor', weights: 'Tensor'
+) -> dict:
     """The two calls that are timed."""
     import torch
 
@@ -137,14 +147,15 @@ def runs(backend: str, value, shapes, locations, weights) -> dict:
     return dict(forward=forward, both=both)
 
 
-def measure(args, device) -> dict[str, dict[str, float]]:
+def measure(args: argparse.Namespace, device: 'torch.device') -> dict[str, dict[str, float]]:
     """Median milliseconds by backend; backends that do not run here are told and left out."""
     import torch
 
     from ..models.kernels.deformable_attention import BACKENDS
 
     value, *others = draw(args, device)
-    calls, times = {}, {}
+    calls: dict[str, Any] = {}
+    times: dict[str, dict[str, list[float]]] = {}
     for backend in BACKENDS:
         name, own = backend, value
         if backend == 'mmcv' and value.dtype == torch.bfloat16:
@@ -189,7 +200,7 @@ def table(times: dict, moved: dict[str, int], bandwidth: float) -> str:
     return '\n'.join(lines)
 
 
-def main(argv=None) -> None:
+def main(argv: list[str] | None = None) -> None:
     args = parse_args(argv)
     import torch
 

@@ -8,9 +8,12 @@ docs/data.md describes: COCO files, images with masks, a folder a class. Every i
 --sample N of each split. The exit code is 1 if there is an error, 0 if there are only warnings.
 """
 
+import argparse
 import sys
 import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import argument_parser
 from .config import load_config
@@ -18,11 +21,14 @@ from .datasets import Source, leaf_datasets
 from .paths import find_config
 from .usage import UsageError
 
+if TYPE_CHECKING:
+    from ..data.findings import Findings, Split
+
 SPLITS = ('train', 'val', 'test')
 CLASSES_SHOWN = 25
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Print the report; return 1 if there is an error, else 0."""
     from ..data.check import check_balance, check_overlap
     from ..data.findings import Findings, Reading
@@ -71,13 +77,13 @@ class Progress:
         self.last = 0.0
         self.shown = False
 
-    def __call__(self, name, done, total):
+    def __call__(self, name: str, done: int, total: int) -> None:
         if sys.stderr.isatty() and (time.monotonic() - self.last > 0.2 or done == total):
             self.last = time.monotonic()
             self.shown = True
             print(f'\r{name}: {done}/{total} images', end='', file=sys.stderr, flush=True)
 
-    def clear(self):
+    def clear(self) -> None:
         """Remove the line."""
         if self.shown:
             print('\r' + ' ' * 60 + '\r', end='', file=sys.stderr, flush=True)
@@ -87,7 +93,7 @@ class Progress:
 # ---------------------------------------------------------------------------- what to check
 
 
-def checks_of_config(args, problems):
+def checks_of_config(args: argparse.Namespace, problems: 'Findings') -> list[Callable]:
     """A check for each data set of a config; what cannot be fitted to its folder is a problem."""
     from mmengine.config import Config
     from mmengine.registry import init_default_scope
@@ -103,7 +109,7 @@ def checks_of_config(args, problems):
         )
         return checks_of_folder(Path(root), problems) if Path(root).is_dir() else []
     init_default_scope(cfg.default_scope)
-    checks = []
+    checks: list[Callable] = []
     for split in SPLITS:
         loader = cfg.get(f'{split}_dataloader')
         if split == 'test' and loader == cfg.get('val_dataloader'):
@@ -115,7 +121,7 @@ def checks_of_config(args, problems):
     return checks
 
 
-def check_of_dataset(split, dataset, scope):
+def check_of_dataset(split: str, dataset: Mapping, scope: str) -> Callable:
     """The check for a data set of a config, a function of a ``Reading``."""
     from ..data import check
 
@@ -123,27 +129,25 @@ def check_of_dataset(split, dataset, scope):
     listed, classes = source.listed, source.classes
     if source.kind.startswith('CIFAR'):
         raise UsageError(f'{source.kind} is checked when it is read: its files have known sums')
-    if source.is_voc:
+    if source.is_voc and listed is not None:
         return lambda reading: check.check_voc(
             split, source.voc_folder, listed, classes, reading,
             evaluated=split != 'train', min_box=source.filtered('bbox_min_size') or 0,
         )  # fmt: skip
     if scope == 'mmseg':
+        images, masks = source.mask_folders
         return lambda reading: check.check_masks(
-            split,
-            *source.mask_folders,
-            *source.mask_options,
-            reading,
+            split, images, masks, *source.mask_options, reading=reading
         )
     if scope == 'mmpretrain':
-        folder, listed = source.class_folder
-        if listed is not None:
-            return lambda reading: check.check_class_list(split, folder, listed, classes, reading)
+        folder, lists = source.class_folder
+        if lists is not None:
+            return lambda reading: check.check_class_list(split, folder, lists, classes, reading)
         extensions = source.option('extensions')
         return lambda reading: check.check_classes(
             split, folder, len(classes or ()) or None, reading, extensions, source.folder_names
         )
-    if source.is_coco:
+    if source.is_coco and listed is not None:
         lvis = source.kind.startswith('LVIS')
         folder = source.root / source.prefix.get('img', '')
         return lambda reading: check.check_coco(
@@ -155,14 +159,14 @@ def check_of_dataset(split, dataset, scope):
     raise UsageError(f'{source.kind} is no kind of data that can be checked')
 
 
-def checks_of_folder(root, problems):
+def checks_of_folder(root: Path, problems: 'Findings') -> list[Callable]:
     """A check for each kind of data in a folder, as docs/data.md lays it out."""
     from ..data import check
     from ..data.coco import DataError
     from ..data.fit import CLASS_FILE, read_class_file
     from ..data.formats import looks_like
 
-    checks = []
+    checks: list[Callable] = []
     for split in SPLITS:
         for file, images in (
             (f'annotations/instances_{split}.json', f'images/{split}'),
@@ -214,7 +218,7 @@ def checks_of_folder(root, problems):
     return checks
 
 
-def pairs(reports):
+def pairs(reports: 'Sequence[Split]') -> 'Iterator[tuple[Split, Split]]':
     """Each training split with each other split of its kind."""
     for train in reports:
         for other in reports:
@@ -225,7 +229,7 @@ def pairs(reports):
 # ---------------------------------------------------------------------------- the report
 
 
-def print_split(split):
+def print_split(split: 'Split') -> None:
     """Print sizes, classes and findings of a split."""
     from ..data.findings import shown
 

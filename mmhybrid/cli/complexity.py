@@ -21,7 +21,7 @@ import argparse
 ARCHS = ('ti', 'xs', 's', 'b')
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -41,7 +41,7 @@ def main(argv=None):
     return 0
 
 
-def parse_size(text):
+def parse_size(text: str) -> tuple[int, int]:
     """Read ``HEIGHTxWIDTH``."""
     try:
         height, width = map(int, text.split('x'))
@@ -52,7 +52,7 @@ def parse_size(text):
     return height, width
 
 
-def print_table(arch, size):
+def print_table(arch: str, size: tuple[int, int]) -> None:
     """Print formulas and counts of a CMT, stage by stage."""
     stages, total = complexity(arch, size)
     print(f'\nCMT-{arch} at {size[0]}x{size[1]}, multiply-adds in G')
@@ -69,7 +69,7 @@ def print_table(arch, size):
     print(f'all {total / 1e9:62.3f}')
 
 
-def complexity(arch, size):
+def complexity(arch: str, size: tuple[int, int]) -> tuple[list, int]:
     """Multiply-adds of a CMT.
 
     Args:
@@ -87,7 +87,7 @@ def complexity(arch, size):
     with torch.device('meta'):
         model = CMT(arch).eval()
         image = torch.empty(1, 3, *size)
-    inputs = {}
+    inputs: dict[int, list] = {}
     for i, stage in enumerate(model.stages):
         for block in stage.blocks:
             block.register_forward_hook(

@@ -4,15 +4,21 @@
 ``data_root``.
 """
 
+import argparse
 import copy
 import difflib
 import inspect
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .arguments import TRACKERS
 from .launch import check_launcher
 from .paths import ROOT, find_config
 from .usage import UsageError, reading
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 # What mmengine's runner reads from a config, beside its own arguments.
 RUNNER_OPTIONS = {
@@ -38,7 +44,7 @@ FITTED = dict(
 )
 
 
-def load_config(args):
+def load_config(args: argparse.Namespace) -> 'Config':
     """The config of the command line: read, changed by --cfg-options, paths resolved, fitted to
     this machine. Nothing is built and no data is read yet, but class names.
 
@@ -72,7 +78,7 @@ def load_config(args):
         check_count('max_iters', cfg.max_iters)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     with reading(path):
-        fit_to_folder(cfg)
+        fit_to_folder(cfg, validates=not getattr(args, 'no_validate', False))
     _fit_loaders(cfg)
     cfg.launcher = getattr(args, 'launcher', 'none')
     check_launcher(args, cfg)
@@ -105,7 +111,7 @@ def _take_shortcuts(args, cfg, options):
             )
 
 
-def backbone_of(cfg, option, argument):
+def backbone_of(cfg: 'Config', option: str, argument: str) -> Any:
     """The backbone's config, if its class takes ``argument``.
 
     Raises:
@@ -113,7 +119,7 @@ def backbone_of(cfg, option, argument):
     """
     from mmengine.registry import MODELS, init_default_scope
 
-    node = cfg.model
+    node: Any = cfg.model
     while 'backbone' not in node:  # a wrapper, as those of semi-supervised detection
         inner = [v for v in node.values() if isinstance(v, dict) and 'type' in v]
         inner = [v for v in inner if 'backbone' in v]
@@ -291,7 +297,7 @@ def _add_tracker(cfg, name):
     if any(backend['type'] == kind for backend in backends):
         return
     run = Path(cfg.work_dir).name
-    options = dict(
+    options: dict[str, dict] = dict(
         tensorboard={},
         wandb=dict(init_kwargs=dict(project='mmhybrid', name=run)),
         mlflow=dict(exp_name='mmhybrid', run_name=run),
@@ -300,14 +306,14 @@ def _add_tracker(cfg, name):
     visualizer.vis_backends = [*backends, dict(type=kind, **options[name])]
 
 
-def require(cfg, name, keys, purpose):
+def require(cfg: 'Config', name: str, keys: Sequence[str], purpose: str) -> None:
     """Raise UsageError unless a config has what it takes to be trained or evaluated."""
     for key in keys:
         if cfg.get(key) is None:
             raise UsageError(f'{name} has no {key}: it cannot be {purpose}')
 
 
-def check_count(name, value):
+def check_count(name: str, value: Any) -> None:
     """Raise UsageError unless a value is a number of things, 1 or more."""
     if not isinstance(value, (int, float)) or value < 1 or value % 1:
         raise UsageError(f'{name}={value}: expected a whole number, at least 1')

@@ -18,11 +18,12 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 SUFFIXES = ('.pth', '.safetensors')
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -64,7 +65,7 @@ def main(argv=None):
     return 0
 
 
-def convert(args):
+def convert(args: argparse.Namespace) -> tuple[str, dict, dict]:
     """Read and convert IN: (report, state dict, where it comes from)."""
     from ..checkpoints import CheckpointError, describe_vit, locate, read
     from ..checkpoints.report import listing, table
@@ -91,7 +92,7 @@ def convert(args):
     return table("Checkpoint in mmhybrid's names", rows), state_dict, metadata
 
 
-def find(content, **options):
+def find(content: Any, **options: Any) -> Any:
     """Weights of a published form, else of mmhybrid's own, as trainings leave them."""
     import torch
 
@@ -111,7 +112,7 @@ def find(content, **options):
         raise
 
 
-def write(path, state_dict, metadata):
+def write(path: Path, state_dict: dict, metadata: dict) -> None:
     """Write in one step: the file is complete, or it is not there."""
     import torch
 
@@ -130,24 +131,25 @@ def write(path, state_dict, metadata):
         os.replace(partial, path)
 
 
-def write_for_transformers(folder, state_dict, arch):
+def write_for_transformers(folder: Path, state_dict: dict, arch: str) -> None:
     """Write a plain ViT as a folder of transformers; ValueError for another arch than its own."""
     from ..checkpoints import describe_vit
     from ..checkpoints.to_transformers import to_transformers, write_transformers
     from ..models.backbones import ViT
 
-    arch, looks = ViT.resolve_arch(arch), describe_vit(state_dict)
+    its: Any = ViT.resolve_arch(arch)
+    looks = describe_vit(state_dict)
     if looks is None:
         raise ValueError('--to transformers takes the weights of a plain ViT, and these are not')
-    if (looks.width, looks.depth) != (arch.embed_dims, arch.depth):
+    if (looks.width, looks.depth) != (its.embed_dims, its.depth):
         raise ValueError(
-            f'--arch has {arch.depth} blocks of width {arch.embed_dims}, the weights are {looks}'
+            f'--arch has {its.depth} blocks of width {its.embed_dims}, the weights are {looks}'
         )
     weights, config = to_transformers(
         state_dict,
-        num_heads=arch.num_heads,
-        norm_eps=arch.norm_cfg.get('eps', 1e-5),
-        mask_key_bias=arch.mask_key_bias,
+        num_heads=its.num_heads,
+        norm_eps=its.norm_cfg.get('eps', 1e-5),
+        mask_key_bias=its.mask_key_bias,
     )
     write_transformers(folder, weights, config)
 

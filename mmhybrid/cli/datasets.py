@@ -3,16 +3,21 @@
 import contextlib
 import inspect
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..data.listing import folder_names
 from .usage import UsageError, reading
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 SOFTMAX_HEADS = ('ClsHead', 'LinearClsHead', 'StackedLinearClsHead', 'VisionTransformerClsHead')
 
 
 @reading('the config')
-def check_data(cfg, splits):
+def check_data(cfg: 'Config', splits: Sequence[str]) -> None:
     """Files and class names of the data sets of ``splits`` (train, val, test).
 
     Raises:
@@ -86,7 +91,7 @@ class Source:
         UnknownDataset: the host has no such class.
     """
 
-    def __init__(self, dataset, scope):
+    def __init__(self, dataset: Mapping, scope: str):
         from mmengine.registry import DATASETS
 
         self.dataset, self.scope = dataset, scope
@@ -104,7 +109,7 @@ class Source:
         self.classes = self.given or self.host.METAINFO.get('classes')
         self.trains = not dataset.get('test_mode', False)
 
-    def option(self, name, default=None):
+    def option(self, name: str, default: Any = None) -> Any:
         """Return an option as the config gives it, else the default of the class that takes it."""
         if name in self.dataset:
             return self.dataset[name]
@@ -114,34 +119,34 @@ class Source:
                 return parameter.default
         return default
 
-    def filtered(self, name):
+    def filtered(self, name: str) -> int:
         """Return a number of ``filter_cfg``, by which a training leaves out what is small."""
         given = self.dataset.get('filter_cfg') or {}
         return given.get(name, 0) if self.trains else 0
 
     @property
-    def is_voc(self):
+    def is_voc(self) -> bool:
         """True for boxes as XML."""
         return self.kind in ('VOCDataset', 'XMLDataset')
 
     @property
-    def is_coco(self):
+    def is_coco(self) -> bool:
         """True for boxes in COCO format."""
         json = self.listed is not None and self.listed.suffix == '.json'
         return self.scope == 'mmdet' and json and 'Panoptic' not in self.kind
 
     @property
-    def with_masks(self):
+    def with_masks(self) -> bool:
         """True if masks of objects are trained on."""
         return any(step.get('with_mask') for step in self.dataset.get('pipeline') or ())
 
     @property
-    def voc_folder(self):
+    def voc_folder(self) -> Path:
         """The folder of VOC's Annotations and JPEGImages."""
         return self.root / self.prefix.get('sub_data_root', '')
 
     @property
-    def mask_folders(self):
+    def mask_folders(self) -> tuple[Path, Path]:
         """The folders of images and of their masks."""
         return (
             self.root / self.prefix.get('img_path', ''),
@@ -149,7 +154,7 @@ class Source:
         )
 
     @property
-    def mask_options(self):
+    def mask_options(self) -> tuple[Any, tuple[str, str], int, bool, Path | None]:
         """Classes, suffixes, ``ignore_index``, ``reduce_zero_label``, and a list of the images."""
         return (
             self.classes,
@@ -160,12 +165,12 @@ class Source:
         )
 
     @property
-    def folder_names(self):
+    def folder_names(self) -> list[str] | None:
         """The names that the config gives folders of classes; None if it gives none."""
         return list(self.given) if are_names(self.given) else None
 
     @property
-    def class_folder(self):
+    def class_folder(self) -> tuple[Path, Path | None]:
         """The folder of the classes' folders, and a list of its images, if there is one."""
         folder = self.root / (
             self.prefix.get('img') or self.prefix.get('img_path') or self.option('split', '')
@@ -174,7 +179,7 @@ class Source:
         return folder, listed if listed.is_file() else None
 
 
-def classes_of(cfg, split):
+def classes_of(cfg: 'Config', split: str) -> list[str] | None:
     """Return the class names of the data of a split, in their order; None if they are not known."""
     from mmengine.registry import DefaultScope, init_default_scope
 
@@ -195,7 +200,13 @@ def classes_of(cfg, split):
     return None
 
 
-def compare_classes(path, meta, classes, *, fine_tuning=False):
+def compare_classes(
+    path: str | Path,
+    meta: Mapping | None,
+    classes: Sequence[str] | None,
+    *,
+    fine_tuning: bool = False,
+) -> None:
     """Compare the classes that a checkpoint was trained on with those of the data.
 
     Args:
@@ -228,7 +239,7 @@ def compare_classes(path, meta, classes, *, fine_tuning=False):
     )
 
 
-def are_names(classes):
+def are_names(classes: Any) -> TypeGuard[Sequence[str]]:
     """Return True for a list of names."""
     return isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
 
@@ -320,7 +331,7 @@ def _scope(name):
     return DefaultScope.overwrite_default_scope(name)
 
 
-def leaf_datasets(dataset):
+def leaf_datasets(dataset: Any) -> list:
     """Return the data sets inside of wrappers and concatenations."""
     if dataset is None:
         return []
@@ -331,7 +342,7 @@ def leaf_datasets(dataset):
     return [dataset]
 
 
-def check_several_classes(node, name='model'):
+def check_several_classes(node: Any, name: str = 'model') -> None:
     """Raise UsageError for a softmax over one class: it is 1, and nothing is learned."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         if isinstance(value, (dict, list, tuple)):

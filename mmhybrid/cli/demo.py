@@ -13,23 +13,28 @@ import json
 import shutil
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from ..data.demo import CLASSES, PALETTE, draw_demo, read_record
 from ..files import write_file
-from ..inspect.report.draw import draw_instances, side_by_side
+from ..inspect.report.draw import draw_instances, read_image, side_by_side
 from .config import load_config
 from .paths import CHECKOUT, find_config
 from .usage import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import nn
 
 STATE = 'demo.json'  # in the work dir: what was trained, for how long, and its result
 PLACE = CHECKOUT or Path()  # of what is drawn and trained
 ROWS = 6  # of the picture grid, two images each
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> dict:
     """Run the demo; return the metrics."""
     parser = argparse.ArgumentParser(description='Train and evaluate on drawn images.')
     parser.add_argument('--config', default='configs/demo_maskrcnn_vitcomer_t.py')
@@ -85,12 +90,12 @@ def main(argv=None):
     return metrics
 
 
-def say(step):
+def say(step: str) -> None:
     """Print the title of a step."""
     print(f'\n== {step}', flush=True)
 
 
-def shorter(config, epochs):
+def shorter(config: str | Path, epochs: int) -> dict:
     """The changes that make a config train for so many epochs, its learning rates with it."""
     from mmengine.config import Config
 
@@ -103,13 +108,13 @@ def shorter(config, epochs):
     return changes
 
 
-def fingerprint(cfg, record):
+def fingerprint(cfg: 'Config', record: dict) -> str:
     """A digest of all that decides the result of a training: the config and the images."""
     text = cfg.pretty_text + json.dumps(record.get('content'))
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def prepare(work_dir, wanted):
+def prepare(work_dir: Path, wanted: str) -> dict:
     """The state of this training in ``work_dir``; that of another demo training is removed."""
     path = work_dir / STATE
     state = json.loads(path.read_text()) if path.is_file() else None
@@ -125,12 +130,14 @@ def prepare(work_dir, wanted):
     return state
 
 
-def write_state(work_dir, state):
+def write_state(work_dir: Path, state: dict) -> None:
     """Write the state of a demo training, whole or not at all."""
     write_file(work_dir / STATE, json.dumps(state, indent=2))
 
 
-def train(work_dir, state, arguments, options, cfg, data):
+def train(
+    work_dir: Path, state: dict, arguments: list[str], options: list[str], cfg: 'Config', data: Path
+) -> Path:
     """Train, or go on, or do nothing; return the last checkpoint."""
     from ..engine import latest_checkpoint
 
@@ -148,12 +155,13 @@ def train(work_dir, state, arguments, options, cfg, data):
         state['minutes'] += (time.monotonic() - begin) / 60
         write_state(work_dir, state)
     done = latest_checkpoint(work_dir)
+    assert done is not None  # what has ended wrote one
     state['finished'] = done.name
     write_state(work_dir, state)
     return done
 
 
-def show_epochs(cfg, data, work_dir):
+def show_epochs(cfg: 'Config', data: Path, work_dir: Path) -> Any:
     """A hook that says after each epoch but the last what has been reached, and draws it."""
     from mmengine.hooks import Hook
 
@@ -179,7 +187,13 @@ def show_epochs(cfg, data, work_dir):
     return ShowEpochs()
 
 
-def draw_predictions(cfg, data, path, checkpoint=None, model=None):
+def draw_predictions(
+    cfg: 'Config',
+    data: Path,
+    path: Path,
+    checkpoint: str | Path | None = None,
+    model: 'nn.Module | None' = None,
+) -> None:
     """A grid of validation images: ground truth beside prediction, twice a row."""
     from pycocotools.coco import COCO
 
@@ -191,7 +205,8 @@ def draw_predictions(cfg, data, path, checkpoint=None, model=None):
     pictures = []
     for image_id in truth.getImgIds()[: 2 * ROWS]:
         name = truth.loadImgs(image_id)[0]['file_name']
-        image = cv2.imread(str(data / 'images/val' / name))[..., ::-1].copy()
+        image = read_image(data / 'images/val' / name)
+        assert image is not None  # the demo drew it
         (prediction,) = predictor.predict([image])
         found = [one for one in prediction['objects'] if one['score'] >= 0.5]
         real = [
@@ -210,7 +225,7 @@ def draw_predictions(cfg, data, path, checkpoint=None, model=None):
     cv2.imwrite(str(path), grid[..., ::-1])
 
 
-def draw_curves(work_dir, path):
+def draw_curves(work_dir: Path, path: Path) -> None:
     """Training loss and validation AP over the epochs, from mmengine's logs."""
     import matplotlib
 

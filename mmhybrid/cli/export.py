@@ -17,6 +17,7 @@ output's standard deviation is not kept.
 import argparse
 import re
 from pathlib import Path
+from typing import Any
 
 from .arguments import KeyValues
 from .config import load_config
@@ -25,7 +26,7 @@ from .paths import find, is_config
 from .usage import UsageError
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -86,7 +87,7 @@ def _size(text):
     return int(match[1]), int(match[2])
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> list:
     """Export; return what was compared."""
     from .. import deploy
     from ..deploy.errors import check_format
@@ -116,7 +117,7 @@ def main(argv=None):
     return found
 
 
-def backbone_graph(args):
+def backbone_graph(args: argparse.Namespace) -> Any:
     """Return the graph of a backbone by name, with its weights."""
     import mmhybrid
 
@@ -140,7 +141,7 @@ def backbone_graph(args):
     return backbone_graph(model, size=args.fixed_size, name=args.model)
 
 
-def config_graphs(args):
+def config_graphs(args: argparse.Namespace) -> list:
     """Return the graphs of a config's model, with the weights of a checkpoint."""
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import MODELS, init_default_scope
@@ -152,7 +153,7 @@ def config_graphs(args):
     cfg = load_config(args)
     init_default_scope(cfg.default_scope)
     model = revert_sync_batchnorm(MODELS.build(cfg.model))
-    meta = {}
+    meta: dict[str, Any] = {}
     if args.checkpoint:
         meta = load_trained(model, args.checkpoint).get('dataset_meta') or {}
     else:

@@ -22,12 +22,14 @@ import argparse
 import contextlib
 import json
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 
-from ..data.listing import IMAGE_SUFFIXES, is_image
+from ..data.listing import IMAGE_SUFFIXES, is_image, walk
 from ..files import write_file
 from ..inspect.report.draw import (
     draw_class_map,
@@ -54,7 +56,7 @@ def _score(text):
     return value
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argument_parser('Run a trained model on images, folders, videos or a camera.')
     parser.add_argument('checkpoint', help=CHECKPOINT)
@@ -80,7 +82,7 @@ def parse_args(argv):
     return args
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     """Predict and write; return the number of images that could not be read or predicted."""
     args = parse_args(argv)
     model_file = find_checkpoint(args.checkpoint)
@@ -93,17 +95,13 @@ def main(argv=None):
         predictor = TiledPredictor(predictor, args.tile, overlap, args.batch_size)
     results = CocoResults(predictor.classes, args.coco_ids)
     writer = Writer(predictor, out, args.score_thr, results, source, not args.no_pictures)
-    clock, failed = Clock(), 0
+    clock, failed, unread = Clock(), 0, []
     try:
         with writer, progress(source.count) as advance:
             batch = []
             for name, image in clock.reading(source):
                 if image is None:
-                    failed += 1
-                    print(
-                        f'{name}: cannot be read as an image: empty, damaged, too large or another '
-                        'format'
-                    )
+                    unread.append(str(name))
                     advance(1)
                     continue
                 batch.append((name, image))
@@ -115,11 +113,17 @@ def main(argv=None):
         if not source.is_endless:
             raise
     print(clock.summary(writer.count, args.batch_size))
+    if unread:
+        print(
+            f'{len(unread)} cannot be read as images: empty, damaged, too large or another format: '
+            + ', '.join(unread)
+        )
+    failed += len(unread)
     print(f'{writer.count} of {writer.count + failed} images: {out}')
     return failed
 
 
-def work(batch, predictor, writer, clock, advance):
+def work(batch: list, predictor: Any, writer: 'Writer', clock: 'Clock', advance: Callable) -> int:
     """Predict and write some images; return how many cannot be predicted."""
     if not batch:
         return 0
@@ -133,7 +137,7 @@ def work(batch, predictor, writer, clock, advance):
     return found.count(None)
 
 
-def predict(batch, predictor):
+def predict(batch: list, predictor: Any) -> list:
     """Predictions of some images; of those that the pipeline or the model refuses None.
 
     Such as 3000x3 pixels: no size fits both sides. The others of a folder are still wanted.
@@ -149,7 +153,7 @@ def predict(batch, predictor):
 
 
 @contextlib.contextmanager
-def progress(count):
+def progress(count: int | None) -> Iterator[Callable]:
     """A bar on the terminal, a counter where the count is unknown; gives what advances it."""
     from rich.console import Console
     from rich.progress import (
@@ -182,7 +186,7 @@ class Clock:
         self.seconds = {}
 
     @contextlib.contextmanager
-    def part(self, name):
+    def part(self, name: str) -> Iterator[None]:
         """Add the seconds within to those of a part."""
         begin = time.monotonic()
         try:
@@ -190,7 +194,7 @@ class Clock:
         finally:
             self.seconds[name] = self.seconds.get(name, 0) + time.monotonic() - begin
 
-    def reading(self, source):
+    def reading(self, source: Iterable) -> Iterator:
         """Yield what a source holds; the seconds of reading are counted."""
         frames = iter(source)
         while True:
@@ -200,7 +204,7 @@ class Clock:
                 return
             yield frame
 
-    def summary(self, count, batch_size):
+    def summary(self, count: int, batch_size: int) -> str:
         """Return seconds, images a second and the share of each part, in a line."""
         import torch
         from mmengine.device import get_device
@@ -225,11 +229,11 @@ class Files:
     is_endless = False
     fps = None
 
-    def __init__(self, paths, base):
+    def __init__(self, paths: Sequence[Path], base: Path):
         self.paths, self.base = paths, base
         self.count = len(paths)
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Path, np.ndarray | None]]:
         for path in self.paths:
             yield path.relative_to(self.base), read_image(path)
 
@@ -237,7 +241,7 @@ class Files:
 class Frames:
     """Frames of a video or a camera, named by their number."""
 
-    def __init__(self, address, name, most, is_endless):
+    def __init__(self, address: int | str, name: str, most: int | None, is_endless: bool):
         self.capture = cv2.VideoCapture(address)
         if not self.capture.isOpened():
             kind = 'camera' if is_endless else 'video'
@@ -247,7 +251,7 @@ class Frames:
         known = 0 if is_endless else int(self.capture.get(cv2.CAP_PROP_FRAME_COUNT))
         self.count = min(known or most or 0, most or known) or None
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[tuple[Path, np.ndarray | None]]:
         number = 0
         while self.most is None or number < self.most:
             there, frame = self.capture.read()
@@ -262,12 +266,12 @@ class Frames:
             print(f'{self.name}: {number} of {self.count} frames can be read; it may be damaged')
 
 
-def to_rgb(image):
+def to_rgb(image: np.ndarray) -> np.ndarray:
     """Return OpenCV's image in RGB."""
     return np.ascontiguousarray(image[..., ::-1])
 
 
-def open_source(text, most=None):
+def open_source(text: str, most: int | None = None) -> Files | Frames:
     """Open the source of images.
 
     Raises:
@@ -285,7 +289,7 @@ def open_source(text, most=None):
     return Files(images[:most], base)
 
 
-def list_images(source):
+def list_images(source: Path) -> tuple[list[Path], Path]:
     """Images of a file or folder, sorted, and the folder that names are relative to."""
     if source.is_file():
         if not is_image(source):
@@ -294,7 +298,12 @@ def list_images(source):
                 + ', '.join(IMAGE_SUFFIXES + VIDEOS)
             )
         return [source], source.parent
-    images = sorted(p for p in source.rglob('*') if is_image(p))
+    files = walk(source)
+    images = [path for path in files if is_image(path)]
+    others = [path.relative_to(source).as_posix() for path in files if not is_image(path)]
+    if others and images:
+        print(f'{len(others)} files in {source} are not taken for images: '
+              + ', '.join(others[:5]) + ', ...' * (len(others) > 5))  # fmt: skip
     if not images:
         raise UsageError(f'no images in {source}: expected {", ".join(IMAGE_SUFFIXES)}')
     return images, source
@@ -306,9 +315,10 @@ def list_images(source):
 class CocoResults:
     """Objects of all images in COCO's results format."""
 
-    def __init__(self, classes, annotations=None):
+    def __init__(self, classes: Sequence[str], annotations: str | Path | None = None):
         self.classes = list(classes)
-        self.entries, self.images = [], []
+        self.entries: list[dict] = []
+        self.images: list[dict] = []
         self.image_ids = None
         self.category_ids = list(range(1, len(classes) + 1))
         if annotations:
@@ -327,7 +337,7 @@ class CocoResults:
                 )
             self.category_ids = [known[name] for name in classes]
 
-    def add(self, name, size, objects):
+    def add(self, name: Path, size: Sequence[int], objects: list[dict]) -> None:
         """Objects of an image, with masks as run-length codes."""
         if self.image_ids is None:
             image_id = len(self.images) + 1
@@ -349,7 +359,7 @@ class CocoResults:
                 entry['segmentation'] = one['mask']
             self.entries.append(entry)
 
-    def write(self, out):
+    def write(self, out: Path) -> None:
         """Write ``results.json`` and ``images.json`` into a folder."""
         categories = [
             dict(id=i, name=name) for i, name in zip(self.category_ids, self.classes, strict=True)
@@ -362,24 +372,32 @@ class CocoResults:
 class Writer:
     """Writes pictures and predictions; as a context it finishes the video and the results."""
 
-    def __init__(self, predictor, out, score_thr, results, source, with_pictures):
+    def __init__(
+        self,
+        predictor: Any,
+        out: Path,
+        score_thr: float,
+        results: CocoResults,
+        source: Files | Frames,
+        with_pictures: bool,
+    ):
         self.predictor, self.out, self.score_thr = predictor, out, score_thr
         self.results, self.source, self.with_pictures = results, source, with_pictures
         self.count = 0
-        self.video = None
+        self.video: cv2.VideoWriter | None = None
         self.forms = dict(mmdet=self._objects, mmseg=self._class_map, mmpretrain=self._classes)
 
-    def __enter__(self):
+    def __enter__(self) -> 'Writer':
         self.out.mkdir(parents=True, exist_ok=True)
         return self
 
-    def __exit__(self, *error):
+    def __exit__(self, *error: Any) -> None:
         if self.video is not None:
             self.video.release()
         if self.predictor.scope == 'mmdet' and error[0] in (None, KeyboardInterrupt):
             self.results.write(self.out)
 
-    def write(self, name, image, prediction):
+    def write(self, name: Path, image: np.ndarray, prediction: dict) -> None:
         """Write all about one image."""
         picture, content, indices = self.forms[self.predictor.scope](name, image, prediction)
         height, width = image.shape[:2]
@@ -403,7 +421,7 @@ class Writer:
             path = path.parent.with_suffix('.mp4')
             path.parent.mkdir(parents=True, exist_ok=True)
             size = picture.shape[1::-1]
-            code = cv2.VideoWriter_fourcc(*'mp4v')
+            code = cv2.VideoWriter.fourcc(*'mp4v')
             self.video = cv2.VideoWriter(str(path), code, self.source.fps, size)
             if not self.video.isOpened():
                 raise UsageError(f'{path} cannot be written: this OpenCV has no mp4 encoder')
@@ -459,7 +477,7 @@ class Writer:
         return picture, dict(classes=listed), None
 
 
-def write_picture(path, picture):
+def write_picture(path: Path, picture: np.ndarray) -> None:
     """Write an image; cv2's own writing says nothing of a full disk."""
     fits, content = cv2.imencode(path.suffix, picture)
     if not fits:

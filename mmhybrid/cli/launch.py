@@ -1,8 +1,16 @@
 """Processes and runners: what a launcher has started, and what runs a model."""
 
+import argparse
 import os
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .usage import UsageError
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
+    from torch import nn
 
 # What each launcher tells a process about itself: rank, number of processes, rank on its machine.
 LAUNCHERS = dict(
@@ -17,7 +25,7 @@ STARTS = dict(
 )
 
 
-def check_launcher(args, cfg):
+def check_launcher(args: argparse.Namespace, cfg: 'Config') -> None:
     """Raise UsageError unless the launcher has set what a process needs to know."""
     if cfg.launcher == 'none':
         if int(os.environ.get('WORLD_SIZE', 1)) > 1 and 'TORCHELASTIC_RUN_ID' in os.environ:
@@ -52,7 +60,7 @@ def check_launcher(args, cfg):
         cfg.merge_from_dict({'env_cfg.dist_cfg.timeout': args.dist_timeout})
 
 
-def build_runner(cfg):
+def build_runner(cfg: 'Config') -> 'Runner':
     """mmengine's runner; synchronised norms become plain ones outside distributed training.
 
     It does not save the config: an evaluation, or a training that does not begin, would leave
@@ -100,7 +108,7 @@ def _start_processes(cfg):
     )
 
 
-def load_model(model, path):
+def load_model(model: 'nn.Module', path: Path) -> dict:
     """Load a checkpoint into a model, or let it run from an exported file.
 
     Returns:

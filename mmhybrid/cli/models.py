@@ -9,12 +9,20 @@ configs/vit_comer/maskrcnn_vitcomer_s.py           the whole model of a config
 import argparse
 import ast
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .config import SCOPES, load_config
 from .paths import find, is_config
 from .usage import CONFIG_ERRORS, UsageError, explain
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from torch import Tensor
+
+    from mmhybrid.models.backbones import Backbone
 
 PRETRAINED = 'pretrained'
 IMAGENET = dict(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
@@ -35,28 +43,32 @@ class Looked:
 
     name: str
     weights: str
-    model: object
-    backbone: object
+    model: Any
+    backbone: Any
     mean: tuple
     std: tuple
-    cfg: object = None
+    cfg: Any = None
 
     @property
-    def divisor(self):
+    def divisor(self) -> int:
         """Sides of images that this divides lie on the grids of all levels without padding."""
         patch = getattr(self.backbone, 'patch_size', 32)
         return patch if isinstance(patch, int) and patch % 2 == 0 and 32 % patch else 32
 
-    def normalize(self, image):
+    def normalize(self, image: np.ndarray) -> 'Tensor':
         """An RGB image (H, W, 3) uint8 as the model takes it, ``(1, 3, H, W)``."""
         import torch
 
-        values = (image.astype(np.float32) - np.float32(self.mean)) / np.float32(self.std)
+        values = (image.astype(np.float32) - np.asarray(self.mean, np.float32)) / np.asarray(
+            self.std, np.float32
+        )
         tensor = torch.from_numpy(values.transpose(2, 0, 1)[None].copy())
         return tensor.to(next(self.backbone.parameters()).device)
 
 
-def open_model(name, weights=None, cfg_options=None):
+def open_model(
+    name: str, weights: str | Path | None = None, cfg_options: dict | None = None
+) -> Looked:
     """Build what a NAME stands for, on the CPU or GPU, in evaluation mode.
 
     Args:
@@ -85,12 +97,12 @@ def open_model(name, weights=None, cfg_options=None):
     return looked
 
 
-def read_config(name, cfg_options):
+def read_config(name: str, cfg_options: dict | None) -> 'Config':
     """The config of a NAME, as the other tools read it."""
     return load_config(argparse.Namespace(config=name, cfg_options=cfg_options, work_dir=None))
 
 
-def build_config_model(cfg, pretrained=False):
+def build_config_model(cfg: 'Config', pretrained: bool = False) -> Any:
     """The model of a config, with the pretrained weights it names or none."""
     from mmengine.registry import MODELS, DefaultScope
 
@@ -139,7 +151,7 @@ def _open_backbone(name, weights):
     return Looked(base.replace(':', '_'), said, backbone, backbone, **IMAGENET)
 
 
-def build_named(name, options):
+def build_named(name: str, options: dict) -> 'Backbone':
     """A backbone of mmhybrid by name, with arguments."""
     import mmhybrid
 
@@ -158,7 +170,7 @@ def build_named(name, options):
         raise UsageError(f'{name}: {error}') from error
 
 
-def split_name(text):
+def split_name(text: str) -> tuple[str, dict]:
     """Name and arguments of `name,key=value,...`; commas in brackets do not separate."""
     parts, depth = [''], 0
     for char in text:
@@ -188,7 +200,7 @@ def _literal(text):
         return text
 
 
-def check_timm(name):
+def check_timm(name: str) -> None:
     """Raise UsageError unless timm has a model of this name."""
     import timm
 

@@ -9,9 +9,10 @@ further from the reference than allowed.
 """
 
 import argparse
+from pathlib import Path
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -33,7 +34,7 @@ def main(argv=None):
     return 0
 
 
-def check(path, args):
+def check(path: Path, args: argparse.Namespace) -> bool:
     """Compare one reference run and print its rows; whether it passes."""
     import torch
 

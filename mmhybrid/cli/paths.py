@@ -15,7 +15,7 @@ CHECKOUT = IN_CHECKOUT if (IN_CHECKOUT / 'configs').is_dir() else None
 ROOT = CHECKOUT or IN_WHEEL
 
 
-def find(path, what):
+def find(path: str | Path, what: str) -> Path:
     """A path given by the user: in the current directory, else in the checkout."""
     for candidate in (Path(path), ROOT / path):
         if candidate.exists():
@@ -23,7 +23,7 @@ def find(path, what):
     raise UsageError(_not_found(path, what) + _hint(_near(path)))
 
 
-def find_config(name, what='config', folders=False):
+def find_config(name: str | Path, what: str = 'config', folders: bool = False) -> Path:
     """A config given by the user: by its path, or by the name of one that comes with mmhybrid.
 
     Args:
@@ -33,7 +33,7 @@ def find_config(name, what='config', folders=False):
         if candidate.is_file() or (folders and candidate.is_dir()):
             return candidate
     try:
-        return Path(config_path(name))
+        return Path(config_path(str(name)))
     except FileNotFoundError as error:
         folder = Path(name).parent.resolve()
         own = folder.is_dir() and (ROOT / 'configs').resolve() not in (folder, *folder.parents)
@@ -41,7 +41,7 @@ def find_config(name, what='config', folders=False):
         raise UsageError(_not_found(name, what) + (hint or f'; {error}')) from None
 
 
-def is_config(name):
+def is_config(name: str) -> bool:
     """Return True if a name is that of a config, not of a backbone."""
     return name.endswith('.py') or name.startswith(SCOPE) or name in list_configs()
 
@@ -61,7 +61,7 @@ def _hint(near):
     return f'; did you mean {" or ".join(near)}?' if near else ''
 
 
-def find_checkpoint(path, what='checkpoint', best=True):
+def find_checkpoint(path: str | Path, what: str = 'checkpoint', best: bool = True) -> Path:
     """A checkpoint given by the user; of a work dir the best one (if asked), else the newest."""
     from ..engine import latest_checkpoint
 
@@ -75,13 +75,13 @@ def find_checkpoint(path, what='checkpoint', best=True):
     return found
 
 
-def best_checkpoint(work_dir):
+def best_checkpoint(work_dir: Path) -> Path | None:
     """The newest of the best checkpoints in a work dir, or None."""
     files = sorted(work_dir.glob('best_*.pth'), key=lambda file: file.stat().st_mtime_ns)
     return files[-1] if files else None
 
 
-def trained_config(work_dir):
+def trained_config(work_dir: Path) -> Path:
     """The config that a training left in its work dir."""
     configs = sorted(work_dir.glob('*.py')) if work_dir.is_dir() else []
     if len(configs) != 1:

@@ -11,6 +11,10 @@ A predictor has `scope`, `classes`, `colors` (n, 3) and one method, `predict(ima
 `open_predictor` chooses one by the file's suffix.
 """
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import numpy as np
 
 from ..deploy.errors import FORMATS
@@ -20,8 +24,11 @@ from .datasets import classes_of
 from .launch import load_model
 from .usage import UsageError
 
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
-def open_predictor(cfg, model_file):
+
+def open_predictor(cfg: 'Config', model_file: Path) -> Any:
     """The predictor of a model file.
 
     Raises:
@@ -45,7 +52,7 @@ class Predictor:
             no names, or the test pipeline does not begin with reading an image file.
     """
 
-    def __init__(self, cfg, checkpoint=None, model=None):
+    def __init__(self, cfg: 'Config', checkpoint: Any = None, model: Any = None):
         from mmengine.dataset import Compose
         from mmengine.device import get_device
         from mmengine.model import revert_sync_batchnorm
@@ -68,8 +75,8 @@ class Predictor:
             self.model = model or revert_sync_batchnorm(MODELS.build(cfg.model))
             self._prepare = Compose(steps)
         meta = load_model(self.model, checkpoint) if model is None else {}
-        named = classes_of(cfg, 'test')
-        self.classes = meta.get('classes') or named
+        named: Any = classes_of(cfg, 'test')
+        self.classes: Any = meta.get('classes') or named
         if named is not None and meta.get('classes') and list(named) != list(meta['classes']):
             print(
                 f'the classes are those that {checkpoint} was trained on, '
@@ -83,7 +90,7 @@ class Predictor:
         self.model.to(get_device())
         self.model.eval()
 
-    def predict(self, images):
+    def predict(self, images: Sequence[np.ndarray]) -> list[dict]:
         """One dict for each image; see the head of this file."""
         import torch
         from mmengine.dataset import pseudo_collate
@@ -91,10 +98,10 @@ class Predictor:
         with self._in_scope(), torch.no_grad():
             prepared = [self._prepare(self._as_read(image)) for image in images]
             # Of one size a batch, so that no image is padded for another.
-            groups = {}
+            groups: dict[tuple, list[int]] = {}
             for index, data in enumerate(prepared):
                 groups.setdefault(tuple(data['inputs'].shape), []).append(index)
-            found = [None] * len(images)
+            found: list = [None] * len(images)
             for indices in groups.values():
                 batch = pseudo_collate([prepared[i] for i in indices])
                 samples = self.model.test_step(batch)
@@ -163,7 +170,9 @@ class TiledPredictor:
         UsageError: a classifier, or an overlap out of range.
     """
 
-    def __init__(self, predictor, side, overlap, batch_size=1, max_iou=0.5):
+    def __init__(
+        self, predictor: Any, side: int, overlap: int, batch_size: int = 1, max_iou: float = 0.5
+    ):
         if predictor.scope == 'mmpretrain':
             raise UsageError('--tile is for detectors and segmentors, not for classifiers')
         if not 0 <= overlap <= side // 2:
@@ -180,7 +189,7 @@ class TiledPredictor:
         self.batch_size, self.max_iou = batch_size, max_iou
         predictor.keep_logits = predictor.scope == 'mmseg'
 
-    def predict(self, images):
+    def predict(self, images: Sequence[np.ndarray]) -> list[dict]:
         """Predict each image tile by tile, and join what the tiles show."""
         join = self._objects if self.scope == 'mmdet' else self._class_map
         return [join(image) for image in images]
@@ -231,12 +240,12 @@ class TiledPredictor:
         """Rows that no further tile reaches are finished: only one row of tiles is in memory."""
         h, w = image.shape[:2]
         out = np.zeros((h, w), np.int64)
-        total, count, top = None, None, 0
+        total: Any = None  # (classes, rows, w): the first tile tells the classes
+        count, top = np.zeros((min(self.side, h), w), np.float32), 0
         for x, y, found in self._tiles(image):
             logits = found['logits']
             if total is None:
-                total = np.zeros((len(logits), min(self.side, h), w), np.float32)
-                count = np.zeros(total.shape[1:], np.float32)
+                total = np.zeros((len(logits), *count.shape), np.float32)
             if y > top:
                 out[top:y] = decide(total[:, : y - top] / count[: y - top])
                 total = np.roll(total, top - y, axis=1)
@@ -250,25 +259,25 @@ class TiledPredictor:
         return dict(class_map=out)
 
 
-def starts(length, side, overlap):
+def starts(length: int, side: int, overlap: int) -> list[int]:
     """First pixels of tiles along a length; the last tile ends with it."""
     last = max(length - side, 0)
     return [*range(0, last, side - overlap), last]
 
 
-def decide(logits):
+def decide(logits: np.ndarray) -> np.ndarray:
     """Classes of logits ``(C, H, W)``; of a single one whether it is positive."""
     return (logits[0] > 0).astype(np.int64) if len(logits) == 1 else logits.argmax(0)
 
 
-def merge_objects(objects, max_iou):
+def merge_objects(objects: list[dict], max_iou: float) -> list[dict]:
     """Objects without doubles, best scores first; ``cut`` marks those that a border cuts.
 
     Whole objects come before cut ones. A cut one is also dropped where a kept one of its class
     covers most of it.
     """
     order = sorted(objects, key=lambda one: (one['cut'], -one['score']))
-    kept = []
+    kept: list[dict] = []
     for one in order:
         rivals = [other['bbox'] for other in kept if other['label'] == one['label']]
         doubled = (box_ious([one['bbox']], rivals) > max_iou).any()

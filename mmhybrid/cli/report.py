@@ -18,7 +18,7 @@ from .paths import find, find_checkpoint, trained_config
 from .usage import UsageError
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -37,7 +37,7 @@ def parse_args(argv):
     return args
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> Path:
     """Evaluate and write; return the path of the page."""
     from ..engine import load_trained
 
@@ -49,7 +49,7 @@ def main(argv=None):
     cfg = load_config(
         argparse.Namespace(config=str(config), work_dir=str(work_dir), cfg_options=args.cfg_options)
     )
-    require(cfg, config, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
+    require(cfg, str(config), ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
     check_data(cfg, ['test'])
     hook = dict(
         type='mmhybrid.ReportHook',

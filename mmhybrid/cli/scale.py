@@ -1,10 +1,17 @@
 """The options of train.py that fit a training to its machines, and what they change in a config."""
 
+import argparse
+from typing import TYPE_CHECKING
+
 from .config import backbone_of
 from .usage import UsageError
 
+if TYPE_CHECKING:
+    from mmengine.config import Config
+    from mmengine.runner import Runner
 
-def add_options(parser):
+
+def add_options(parser: argparse.ArgumentParser) -> None:
     """Add the options to a parser."""
     group = parser.add_argument_group('memory and speed')
     group.add_argument(
@@ -62,7 +69,7 @@ def add_options(parser):
     )
 
 
-def apply_options(args, cfg):
+def apply_options(args: argparse.Namespace, cfg: 'Config') -> None:
     """Change ``cfg`` as the options say.
 
     Raises:
@@ -131,7 +138,7 @@ def _scale_lr(args, cfg):
     cfg.auto_scale_lr.base_batch_size /= counts
 
 
-def compile_backbone(runner, backend):
+def compile_backbone(runner: 'Runner', backend: str) -> None:
     """Compile the backbone in place: names of weights and everything around it stay."""
     model = getattr(runner.model, 'module', runner.model)
     if not hasattr(model, 'backbone'):

@@ -4,6 +4,7 @@ python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl] [--show
                      [--tta] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
 """
 
+import argparse
 import copy
 import json
 from pathlib import Path
@@ -19,7 +20,7 @@ QUERY_IOU = 0.7  # of two boxes of a class that heads of queries, which need no 
 UNTURNED = ('LoadAnnotations', 'LoadPanopticAnnotations')
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """The arguments of an evaluation."""
     parser = argument_parser('Evaluate a trained detector, segmentor or classifier.')
     parser.add_argument('checkpoint', help=CHECKPOINT)
@@ -34,7 +35,7 @@ def build_parser():
     return parser
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = build_parser()
     args = parser.parse_args(argv)
@@ -43,7 +44,7 @@ def parse_args(argv):
     return args
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> dict:
     """Evaluate, print the metrics and where all is, and return the metrics."""
     args = parse_args(argv)
     metrics, log_dir = evaluate(args)
@@ -59,7 +60,7 @@ def main(argv=None):
     return metrics
 
 
-def evaluate(args):
+def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
     """Evaluate; return the metrics and the folder of the log."""
     checkpoint = find_checkpoint(args.checkpoint)
     cfg = load_config(args)
@@ -136,7 +137,7 @@ def _tta_model(cfg):
     )
 
 
-def flipped_too(pipeline):
+def flipped_too(pipeline: list) -> list:
     """Return a test pipeline that gives each image as it is, and flipped from left to right."""
     loader, *steps = copy.deepcopy(list(pipeline))
     views = [[step] for step in steps]

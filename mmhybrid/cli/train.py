@@ -7,13 +7,15 @@ Without a GPU it runs on the CPU. Stopped or killed, it goes on with --resume, a
 happened. docs/training.md has the commands for several GPUs and machines.
 """
 
+import argparse
 import contextlib
 import copy
 import difflib
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .arguments import add_launcher, argument_parser
 from .config import check_count, load_config, require
@@ -36,7 +38,7 @@ LOADER_TIMEOUT = 600  # seconds that the loading processes may take for a batch
 LOST = ('gloo', 'Gloo', 'Application timeout')  # in what gloo says when another process is lost
 
 
-def build_parser():
+def build_parser() -> argparse.ArgumentParser:
     """The arguments of a training."""
     parser = argument_parser('Train a detector, segmentor or classifier.')
     parser.add_argument(
@@ -74,12 +76,12 @@ def build_parser():
     return parser
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     return build_parser().parse_args(argv)
 
 
-def main(argv=None, hooks=()):
+def main(argv: list[str] | None = None, hooks: Sequence = ()) -> 'Runner':
     """Train, with ``hooks`` beside those of the config; print where all is; return the runner."""
     result = train(parse_args(argv), hooks)
     print_results(
@@ -107,7 +109,7 @@ class Training:
     metrics: dict[str, float]
 
 
-def train(args, hooks=()):
+def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     """Train, with ``hooks`` beside those of the config."""
     from ..checkpoints import CheckpointError
     from ..engine import (
@@ -150,7 +152,7 @@ def train(args, hooks=()):
     if args.compile:
         compile_backbone(runner, args.compile)
     _save_config_later(runner)
-    metrics = {}
+    metrics: dict[str, Any] = {}
     for hook in (*hooks, _keep_metrics(metrics)):
         runner.register_hook(hook, priority='VERY_LOW')
     try:

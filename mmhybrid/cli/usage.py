@@ -3,7 +3,9 @@
 import contextlib
 import sys
 import traceback
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 # What Python raises where a value is of another kind, or an argument or name unknown.
 CONFIG_ERRORS = (TypeError, ValueError, LookupError, AttributeError, AssertionError)
@@ -13,7 +15,7 @@ class UsageError(ValueError):
     """Something the user gave; the message says what, what was expected and what to do."""
 
 
-def run(main):
+def run(main: Callable) -> None:
     """Run a command: a user's mistake is one message and exit code 1, without a traceback.
 
     A number that ``main`` returns is of failures: the exit code is 1 if there are any. Any other
@@ -55,7 +57,7 @@ def _came_from_registry(error):
     return any(Path(frame.filename).parts[-3:] == place for frame in frames)
 
 
-def explain(error):
+def explain(error: BaseException) -> str:
     """An error of Python in words: what, and where, which no traceback tells."""
     message = str(error.args[0] if error.args else '')
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -64,7 +66,7 @@ def explain(error):
     return f'{type(error).__name__}: {message}{where}'
 
 
-def print_results(places):
+def print_results(places: Mapping) -> None:
     """Print where the results of a run are: a line each, without those that are None."""
     from mmengine.dist import is_main_process
 
@@ -78,7 +80,7 @@ def print_results(places):
 
 
 @contextlib.contextmanager
-def reading(what):
+def reading(what: Any) -> Iterator[None]:
     """Turn errors within into a UsageError: a mistake in ``what``, a config or its options."""
     from ..checkpoints import CheckpointError
     from ..data.coco import DataError

@@ -21,7 +21,9 @@ field       the effective receptive field of the place --at in every level: mean
 
 import argparse
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -29,10 +31,15 @@ from .arguments import KeyValues
 from .paths import find, is_config
 from .usage import UsageError
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from .models import Looked
+
 SHOWN = ('features', 'attention', 'exchange', 'points', 'field')
 
 
-def parse_args(argv):
+def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -67,7 +74,7 @@ def parse_args(argv):
     return args
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> list[Path]:
     """Draw, and return the paths of the pictures."""
     from .models import open_model
 
@@ -81,7 +88,8 @@ def main(argv=None):
     if len({looked.name for looked in opened}) < len(opened):
         for number, looked in enumerate(opened, 1):  # two checkpoints of a config, say
             looked.name = f'{looked.name}_{number}'
-    written, out = [], Path(args.out)
+    written: list[Path] = []
+    out = Path(args.out)
     for what in args.show:
         begin = len(written)
         if what in ('features', 'field'):
@@ -96,7 +104,7 @@ def main(argv=None):
     return written
 
 
-def read_image(path, size):
+def read_image(path: str | Path, size: Sequence[int] | None) -> np.ndarray:
     """An RGB image (H, W, 3) uint8, resized to ``size`` if that is given."""
     import cv2
 
@@ -114,7 +122,7 @@ def read_image(path, size):
     return image
 
 
-def fitted(looked, image):
+def fitted(looked: 'Looked', image: np.ndarray) -> 'tuple[np.ndarray, Tensor]':
     """The image with sides that the model's divisor divides, so that maps lie on it exactly; and
     as the model takes it."""
     import cv2
@@ -126,7 +134,7 @@ def fitted(looked, image):
     return image, looked.normalize(image)
 
 
-def maps_of(looked, tensor):
+def maps_of(looked: 'Looked', tensor: 'Tensor') -> 'list[Tensor]':
     """The maps of a model's backbone."""
     from ..inspect import feature_maps
 
@@ -139,7 +147,9 @@ def maps_of(looked, tensor):
         ) from error
 
 
-def draw_features(opened, images, at, path):
+def draw_features(
+    opened: 'list[Looked]', images: list[np.ndarray], at: tuple[float, float], path: Path
+) -> None:
     """Each model's levels in a row beside the image."""
     from ..inspect import pca_colors
     from .figures import label_row, panels, save, show_image
@@ -166,7 +176,9 @@ def draw_features(opened, images, at, path):
     save(figure, path)
 
 
-def draw_attention(looked, image, at, out):
+def draw_attention(
+    looked: 'Looked', image: np.ndarray, at: tuple[float, float], out: Path
+) -> list[Path]:
     """All attentions of one token, heads averaged; and the last one's heads."""
     from ..inspect import attention_maps
     from .figures import label_row, panels, save
@@ -225,7 +237,9 @@ def _finish_attention(figure, grid, count, drawn):
     bar.set_label('weight, in parts of the strongest key', fontsize=9)
 
 
-def draw_exchange(looked, image, at, out):
+def draw_exchange(
+    looked: 'Looked', image: np.ndarray, at: tuple[float, float], out: Path
+) -> list[Path]:
     """Bars of each stream before a part, of what the part changes, and after it."""
     from ..inspect import exchanges
     from .figures import COLORS, panels, save
@@ -282,7 +296,9 @@ def _kind(part):
     return ' '.join(word for word in part.split() if not word.rstrip(':').isdigit())
 
 
-def draw_points(looked, image, at, out):
+def draw_points(
+    looked: 'Looked', image: np.ndarray, at: tuple[float, float], out: Path
+) -> list[Path]:
     """Sampling points of every deformable attention over the image."""
     from ..inspect import sampling_points
     from .figures import COLORS, panels, save, show_image
@@ -295,7 +311,7 @@ def draw_points(looked, image, at, out):
     height, width = image.shape[:2]
     columns = min(4, len(found))
     figure, grid = panels(-(-len(found) // columns), columns, 2.9, _height(image, 2.9))
-    strides = {}
+    strides: dict[int, str] = {}
     for ax, one in zip(grid.flat, found, strict=False):
         outside = ((one.locations < 0) | (one.locations > 1)).any(-1)
         lost = float((one.weights * outside).sum() / one.weights.sum())
@@ -330,7 +346,9 @@ def draw_points(looked, image, at, out):
     return [path]
 
 
-def draw_field(opened, images, at, path):
+def draw_field(
+    opened: 'list[Looked]', images: list[np.ndarray], at: tuple[float, float], path: Path
+) -> None:
     """Receptive fields of all levels, each model in a row."""
     import torch
     from matplotlib.patches import Rectangle
@@ -395,7 +413,7 @@ def _skip(looked, what, why):
     print(f'no {what} of {looked.name}: {why}', file=sys.stderr)
 
 
-DRAWN = dict(
+DRAWN: dict[str, Callable] = dict(
     features=draw_features,
     attention=draw_attention,
     exchange=draw_exchange,

@@ -17,7 +17,7 @@ from .check.masks import report_other_suffixes, report_sizes, report_values
 from .check.objects import count_objects, report_objects, report_scale
 from .check.outlines import report_outlines
 from .check.voc import count_voc
-from .coco import DataError, read_text
+from .coco import DataError, read_json_text
 from .depth import headers_of, report_depth
 from .findings import Findings, by, inside
 from .fit import PEEK, read_mask, some
@@ -42,7 +42,7 @@ def look_at_coco(
     """
     findings = Findings()
     try:
-        content = json.loads(read_text(annotations))
+        content = json.loads(read_json_text(annotations))
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise

@@ -11,7 +11,7 @@ from mmhybrid.registry import DATASETS
 DRAWN = 'drawn.json'  # lies beside files that mmhybrid.testing.folders drew
 
 
-class _ReadsDrawn:
+class _ReadsDrawn(HostCIFAR10):
     """MMPretrain accepts the published files, whose sums it knows, and fetches them otherwise. A
     drawn folder has no sums that could be known: its pickles are accepted if they hold arrays and
     plain values only, so that reading them can run no code."""

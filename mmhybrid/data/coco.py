@@ -11,13 +11,13 @@ class DataError(ValueError):
 
 
 def read_text(path: str | Path) -> str:
-    """A text file in UTF-8.
+    """A text file in UTF-8; a byte order mark at its begin is no part of it.
 
     Raises:
         DataError: it is missing, in another encoding, or cannot be read.
     """
     try:
-        return Path(path).read_text(encoding='utf-8')
+        return Path(path).read_text(encoding='utf-8-sig')
     except UnicodeDecodeError as error:
         byte, position = error.object[error.start], error.start
         raise DataError(
@@ -27,6 +27,19 @@ def read_text(path: str | Path) -> str:
         raise DataError(f'file not found: {path}') from error
     except OSError as error:
         raise DataError(f'{path} cannot be read: {error.strerror}') from error
+
+
+def read_json_text(path: str | Path) -> str:
+    """The text of a JSON file, as the hosts read it.
+
+    Raises:
+        DataError: as :func:`read_text`, or it begins with a byte order mark.
+    """
+    text = read_text(path)
+    with open(path, 'rb') as file:
+        if file.read(3) == b'\xef\xbb\xbf':
+            raise DataError(f'{path} begins with a byte order mark: save it in UTF-8 without one')
+    return text
 
 
 def read_categories(path: str | Path) -> list[str]:
@@ -41,7 +54,7 @@ def read_categories(path: str | Path) -> list[str]:
     path = Path(path)
     if not path.is_file():
         raise DataError(f'annotation file not found: {path}')
-    text = read_text(path)
+    text = read_json_text(path)
     if not text.rstrip().endswith('}'):
         raise DataError(f'{path} is not a complete JSON object ({len(text)} characters)')
     for match in re.finditer(r'"categories"\s*:\s*(?=\[)', text):

@@ -144,7 +144,9 @@ def _write_objects(draft, classes, splits, result):
     categories = [dict(id=i, name=name) for i, name in enumerate(classes, 1)]
     (draft / 'annotations').mkdir()
     for split, pictures in splits.items():
-        images, annotations, taken = [], [], set()
+        images: list[dict] = []
+        annotations: list[dict] = []
+        taken: set[str] = set()
         result.images[split] = len(pictures)
         counts = result.counts[split] = Counter(dict.fromkeys(classes, 0))
         for image_id, picture in enumerate(pictures, 1):

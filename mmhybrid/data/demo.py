@@ -51,7 +51,9 @@ def draw_scene(
         image (H, W, 3) uint8 RGB, masks (n, H, W) bool of the visible parts, labels (n,) int.
     """
     image = shapes.background(rng, size)
-    masks, full_areas, labels = [], [], []
+    masks: list[np.ndarray] = []
+    full_areas: list[int] = []
+    labels: list[int] = []
     wanted = rng.integers(3, 7)
     for _ in range(3 * wanted):  # tries: an object that would hide too much is not laid
         if len(masks) == wanted:
@@ -151,7 +153,8 @@ def read_record(root: str | Path) -> dict:
 
 
 def _draw_split(root, split, count, size, seed, progress):
-    images, annotations = [], []
+    images: list[dict] = []
+    annotations: list[dict] = []
     for folder in (root / 'images' / split, root / 'annotations' / split):
         folder.mkdir(parents=True)
     for index in range(count):

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -111,7 +112,12 @@ def shown(text: object) -> str:
     return line if len(line) <= 100 else f'{line[:60]}...{line[-30:]}'
 
 
-def numbers_of(values: object) -> list[float] | None:
+def is_whole(value: object) -> bool:
+    """Return True for 3.0, which serves as an id as 3 does."""
+    return isinstance(value, float) and value.is_integer()
+
+
+def numbers_of(values: Any) -> list[float] | None:
     """Finite floats of a list, or None."""
     try:
         numbers = [float(value) for value in values if not isinstance(value, (str, bool))]

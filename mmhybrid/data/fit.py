@@ -14,18 +14,20 @@ from pathlib import Path
 import numpy as np
 from mmengine.config import Config
 
+from ..files import write_file
 from .coco import DataError, check_class_names, read_categories, read_text
-from .listing import IMAGE_SUFFIXES, walk
-from .split import split_coco, split_list
+from .listing import IMAGE_SUFFIXES, folder_names, has_hidden_images, walk
+from .split import FOLDER, split_coco, split_list
 
 CLASS_FILE = 'classes.txt'
 PEEK = 8  # masks of a split that are read before a training starts
+LEAST = 32  # pixels of a side that a backbone takes
 WARM_UP = 0.1  # of the training, at most
 EVALUATIONS = 6  # of a training, each with a checkpoint, but no more than 500 steps between two
 LINES = 10  # of the log in a short training; 20 steps a line in others
 
 
-def fit_to_folder(cfg: Config) -> None:
+def fit_to_folder(cfg: Config, validates: bool = True) -> None:
     """Fit a config of your own data to the folder ``cfg.data_root``; writes to ``cfg``.
 
     The kind of data is told by the key that names the parts of the folder: ``coco_folder`` (boxes
@@ -33,6 +35,7 @@ def fit_to_folder(cfg: Config) -> None:
     ``class_folder`` (a folder of images for each class). The options are the other top-level keys,
     as the bases in ``configs/_base_/datasets/custom_*.py`` list them. The key is removed: the
     config saved with a training is complete and needs no fitting. Other configs are left alone.
+    Unless it ``validates``, the validation part may be missing.
 
     Raises:
         DataError: a file or folder is missing, or does not fit the options.
@@ -48,11 +51,15 @@ def fit_to_folder(cfg: Config) -> None:
                 )
             try:
                 lists = _split(cfg, key, root, parts)
-                fit(cfg, root, parts)
+                there = (root / parts[PARTS[key][1]]).exists()
+                fit(cfg, root, parts, ('train', 'val') if validates or there else ('train',))
             except DataError as error:
                 raise DataError(f'{error}{_advice(key, root, parts)}') from error
             for dataset, split in _datasets(cfg) if lists else ():
                 dataset.ann_file = str(lists[split])
+            # The hosts' own functions read the pipelines at the top of a config.
+            cfg.train_pipeline = cfg.train_dataloader.dataset.pipeline
+            cfg.test_pipeline = cfg.test_dataloader.dataset.pipeline
             _fit_weights(cfg)
             _fit_schedule(cfg)
 
@@ -120,13 +127,30 @@ def _split(cfg, key, root, parts):
         return split_list({name: name[: -len(suffix)] for name in names}, *options)
     folder = root / parts['train']
     parts['val'] = parts['train']
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = folder_names(folder)
     lines = {}
     for number, name in enumerate(classes):
         for path in walk(folder / name, IMAGE_SUFFIXES):
             text = path.relative_to(folder).as_posix()
             lines[text] = f'{text} {number}'
     return split_list(lines, *options)
+
+
+def _listed(cfg, folder, split, classes=None, suffix=None):
+    """A list of the images of a part, which the hosts read in the place of hidden folders too."""
+    if not cfg.get('work_dir'):
+        raise DataError(f'{folder} has hidden folders of images, which the hosts read: remove them')
+    if classes is None:
+        lines = [name[: -len(suffix)] for name in _names_in(folder, suffix)]
+    else:
+        lines = [
+            f'{path.relative_to(folder).as_posix()} {number}'
+            for number, name in enumerate(classes)
+            for path in walk(folder / name, IMAGE_SUFFIXES)
+        ]
+    path = Path(cfg.work_dir).resolve() / FOLDER / f'{split}_shown.txt'
+    write_file(path, ''.join(f'{line}\n' for line in lines))
+    return str(path)
 
 
 def _advice(key, root, parts):
@@ -143,7 +167,7 @@ def _advice(key, root, parts):
 # ---------------------------------------------------------------------------- COCO format
 
 
-def _fit_coco(cfg, root, parts):
+def _fit_coco(cfg, root, parts, splits):
     names = read_categories(root / parts['train_ann'])
     given = cfg.get('classes')
     if isinstance(given, int) and str(given) not in names:
@@ -154,7 +178,7 @@ def _fit_coco(cfg, root, parts):
     classes = _name_list(given) or names
     if set(classes) <= set(names):
         classes = [name for name in names if name in classes]
-    for split in ('train', 'val'):
+    for split in splits:
         check_class_names(classes, root / parts[f'{split}_ann'])
     cfg.classes = classes
     image_size = _two_sides(cfg, 'image_size')
@@ -174,7 +198,7 @@ def _fit_coco(cfg, root, parts):
 # ---------------------------------------------------------------------------- images and masks
 
 
-def _fit_masks(cfg, root, parts):
+def _fit_masks(cfg, root, parts, splits):
     if cfg.reduce_zero_label and cfg.ignore_index != 255:
         raise DataError(
             f'ignore_index={cfg.ignore_index} with reduce_zero_label: it makes 255 of 0, so pixels '
@@ -182,7 +206,7 @@ def _fit_masks(cfg, root, parts):
         )
     suffix = parts.get('img_suffix')
     found = {}
-    for split in ('train', 'val'):
+    for split in splits:
         images = _folder(root / parts[f'{split}_img'], f'image folder of {split}')
         suffix = suffix or _only_suffix(images)
         found[split] = _pairs(
@@ -212,6 +236,8 @@ def _fit_masks(cfg, root, parts):
             ignore_index=cfg.ignore_index,
             reduce_zero_label=cfg.reduce_zero_label,
         )
+        if split in splits and has_hidden_images(root / parts[f'{split}_img']):
+            dataset.ann_file = _listed(cfg, root / parts[f'{split}_img'], split, suffix=suffix)
         _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=image_size)
         _set_in_steps(
             dataset.pipeline, ('RandomCrop',),
@@ -221,6 +247,8 @@ def _fit_masks(cfg, root, parts):
         evaluator.ignore_index = cfg.ignore_index
     model = cfg.model
     model.data_preprocessor.update(size=crop_size, seg_pad_val=cfg.ignore_index)
+    # A photograph of 2000x20 has fewer rows, when it is scaled, than any backbone takes.
+    model.data_preprocessor.setdefault('test_cfg', dict(size=(LEAST, LEAST)))
     if model.get('test_cfg', {}).get('mode') == 'slide':
         model.test_cfg.update(
             crop_size=crop_size, stride=tuple(side * 2 // 3 for side in crop_size)
@@ -289,7 +317,7 @@ def _pairs(images, masks, img_suffix, mask_suffix):
     return paths
 
 
-def some(items: Sequence, count: int) -> list:
+def some(items: Sequence, count: int) -> Sequence:
     """Return at most ``count`` items, spread evenly."""
     return [items[len(items) * i // count] for i in range(count)] if len(items) > count else items
 
@@ -371,16 +399,16 @@ def _check_mask(path, num_classes, ignore_index, reduce_zero_label):
 # ---------------------------------------------------------------------------- a folder a class
 
 
-def _fit_classes(cfg, root, parts):
+def _fit_classes(cfg, root, parts, splits):
     found = {}
-    for split in ('train', 'val'):
+    for split in splits:
         folder = _folder(root / parts[split], f'image folder of {split}')
-        found[split] = sorted(p.name for p in folder.iterdir() if p.is_dir())
+        found[split] = folder_names(folder)
     if not found['train']:
         raise DataError(
             f'{root / parts["train"]} holds no folders: expected one of images for each class'
         )
-    if found['train'] != found['val']:
+    if found['train'] != found.get('val', found['train']):
         differing = sorted(set(found['train']) ^ set(found['val']))
         raise DataError(
             f'{parts["train"]} and {parts["val"]} in {root} have different classes: '
@@ -402,6 +430,8 @@ def _fit_classes(cfg, root, parts):
             metainfo=dict(classes=cfg.classes),
             extensions=dataset.get('extensions', IMAGE_SUFFIXES),
         )
+        if split in splits and has_hidden_images(root / parts[split]):
+            dataset.ann_file = _listed(cfg, root / parts[split], split, found['train'])
         _set_in_steps(dataset.pipeline, ('RandomResizedCrop',), scale=size)
         _set_in_steps(dataset.pipeline, ('ResizeEdge',), scale=round(size * 8 / 7))
         _set_in_steps(dataset.pipeline, ('CenterCrop',), crop_size=size)

@@ -21,6 +21,15 @@ def folder_names(root: Path) -> list[str]:
     return sorted(p.name for p in Path(root).iterdir() if p.is_dir() and p.name[0] != '.')
 
 
+def has_hidden_images(root: Path) -> bool:
+    """Return True if a hidden folder below, such as .ipynb_checkpoints, holds images."""
+    for place, _, names in os.walk(root):
+        parts = Path(place).relative_to(root).parts
+        if any(part[0] == '.' for part in parts) and any(is_image(Path(name)) for name in names):
+            return True
+    return False
+
+
 def walk(root: Path, suffixes: Sequence[str] = ('',)) -> list[Path]:
     """The files below a folder that end so, sorted; nothing hidden; links to folders followed."""
     found, seen = [], set()

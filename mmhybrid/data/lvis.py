@@ -17,9 +17,9 @@ class LVISMetric(HostLVISMetric):
     def compute_metrics(self, results: list) -> dict:
         missing = 'float' not in vars(np)
         if missing:
-            np.float = float
+            vars(np)['float'] = float
         try:
             return super().compute_metrics(results)
         finally:
             if missing:
-                del np.float
+                del vars(np)['float']

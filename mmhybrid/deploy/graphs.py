@@ -161,14 +161,14 @@ class Segmentor(nn.Module):
         self.head = head[-1] if isinstance(head, nn.ModuleList) else head
         if self.head is not head:
             raise ExportError('cascaded segmentors cannot be exported; export the backbone alone')
+        self.corners = bool(head.align_corners)
         _check_takes_maps(head)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.backbone(image)
         logits = self.head(maps if self.neck is None else self.neck(maps))
         size = tuple(image.shape[2:])
-        align_corners = self.head.align_corners
-        return (F.interpolate(logits, size=size, mode='bilinear', align_corners=align_corners),)
+        return (F.interpolate(logits, size=size, mode='bilinear', align_corners=self.corners),)
 
 
 class Classifier(nn.Module):

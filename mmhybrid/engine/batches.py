@@ -48,16 +48,16 @@ class NumberedBatches:
         awaited: indices of the batches that were given and not yet delivered.
     """
 
-    def __init__(self, batches):
+    def __init__(self, batches: Any):
         self.batches = batches
-        self.sampler = getattr(batches, 'sampler', None)
+        self.sampler: Any = getattr(batches, 'sampler', None)
         self.batch_size = batches.batch_size
         # mmdet has a sampler with a size for each of several data sets.
         self.stride = self.batch_size if isinstance(self.batch_size, int) else max(self.batch_size)
         self.drop_last = getattr(batches, 'drop_last', False)
         self.round = 0
         self.skip = 0
-        self.awaited = deque()
+        self.awaited: deque[list[int]] = deque()
 
     def __len__(self) -> int:
         return len(self.batches)
@@ -93,18 +93,19 @@ class SeededDataset(Dataset):
     """
 
     OWN = ('dataset', 'seed', 'broken')
+    dataset: Any  # torch's Dataset has no length and no get_data_info
 
     def __init__(self, dataset: Dataset, seed: int, broken: Literal['stop', 'skip']):
         self.dataset = dataset
         self.seed = seed
         self.broken = broken
 
-    def __getattr__(self, name):
+    def __getattr__(self, name: str) -> Any:
         if name.startswith('__') or name in self.OWN:  # not yet there while it is unpickled
             raise AttributeError(name)
         return getattr(self.dataset, name)
 
-    def __setattr__(self, name, value):
+    def __setattr__(self, name: str, value: Any) -> None:
         # Hooks of the host libraries change the pipeline of the data set in the midst of training.
         if name in self.OWN:
             super().__setattr__(name, value)
@@ -114,11 +115,11 @@ class SeededDataset(Dataset):
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, index):
+    def __getitem__(self, index: Any) -> Any:
         if not isinstance(index, tuple):
             return self.dataset[index]
         index, number = index
-        problems = []
+        problems: list[str] = []
         for substitute in range(MAX_SUBSTITUTES):
             candidate = (index + substitute) % len(self.dataset)
             seed_generators(self.seed, *number)
@@ -133,7 +134,7 @@ class SeededDataset(Dataset):
         return Delivery(None, problems)
 
 
-def name_of(dataset: Dataset, index: int) -> str:
+def name_of(dataset: Any, index: int) -> str:
     """Name a sample for its user: by the path of its image, else by its index."""
     try:
         return str(dataset.get_data_info(index)['img_path'])
@@ -168,6 +169,9 @@ class TrainLoader(DataLoader):
             longer than the ``timeout`` of the data loader.
     """
 
+    batch_sampler: NumberedBatches
+    dataset: SeededDataset
+
     def __init__(
         self,
         loader: DataLoader,
@@ -175,7 +179,7 @@ class TrainLoader(DataLoader):
         broken: Literal['stop', 'skip'],
         report: Callable[[str], None],
     ):
-        workers = {}
+        workers: dict[str, Any] = {}
         if loader.num_workers > 0:
             workers = dict(
                 multiprocessing_context=loader.multiprocessing_context,
@@ -194,9 +198,9 @@ class TrainLoader(DataLoader):
             **workers,
         )
         self.report = report
-        self.reported = set()
+        self.reported: set[str] = set()
 
-    def __iter__(self) -> Iterator:
+    def __iter__(self) -> Any:  # an iterator; torch's own type is private
         deliveries = super().__iter__()
         while True:
             try:
@@ -247,7 +251,7 @@ class EndlessBatches:
     def __init__(self, loader: TrainLoader, start: int = 0, blanks: int = 0):
         self.loader = loader
         self.blanks = blanks
-        self.iterator = None
+        self.iterator: Iterator | None = None
         sampler = loader.batch_sampler
         endless = hasattr(sampler.sampler, '_infinite_indices')
         sampler.round, sampler.skip = (0, start) if endless else divmod(start, len(sampler))
@@ -255,10 +259,10 @@ class EndlessBatches:
     def skip_iter(self, count: int) -> None:
         """Do nothing: batches were skipped when this object was made."""
 
-    def __iter__(self):
+    def __iter__(self) -> 'EndlessBatches':
         return self
 
-    def __next__(self):
+    def __next__(self) -> Any:
         if self.blanks > 0:
             self.blanks -= 1
             return None
@@ -271,7 +275,7 @@ class EndlessBatches:
             self.iterator = self._pass()
             return next(self.iterator)
 
-    def _pass(self):
+    def _pass(self) -> Iterator:
         sampler = self.loader.batch_sampler
         if hasattr(sampler.sampler, 'set_epoch'):
             sampler.sampler.set_epoch(sampler.round)

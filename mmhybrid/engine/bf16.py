@@ -1,9 +1,11 @@
 """Mixed precision where float32 is wanted after the neck."""
 
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
 from mmengine.optim import OptimWrapper
+from torch import nn
 from torch.utils._pytree import tree_map_only
 
 from mmhybrid.registry import OPTIM_WRAPPERS
@@ -19,7 +21,7 @@ class Bf16OptimWrapper(OptimWrapper):
     """
 
     @contextmanager
-    def optim_context(self, model):
+    def optim_context(self, model: nn.Module) -> Iterator[None]:
         inner = getattr(model, 'module', model)  # out of a distributed wrapper
         modules = inner.named_modules()  # deep inside a wrapper, as of semi-supervised detection
         parts = [m for name, m in modules if name.rpartition('.')[2] in ('backbone', 'neck')]

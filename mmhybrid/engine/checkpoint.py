@@ -5,12 +5,14 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from mmengine.dist import all_reduce, is_main_process
 from mmengine.fileio import LocalBackend, register_backend
 from mmengine.hooks import CheckpointHook
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, read
@@ -67,21 +69,23 @@ class AtomicCheckpointHook(CheckpointHook):
         TrainingError: the weights are not finite numbers.
     """
 
-    def __init__(self, *args, max_keep_ckpts=-1, backend_args=None, **kwargs):
+    def __init__(
+        self, *args: Any, max_keep_ckpts: int = -1, backend_args: dict | None = None, **kwargs: Any
+    ):
         if max_keep_ckpts == 1:
             max_keep_ckpts = 2
         if backend_args is None and '://' not in str(kwargs.get('out_dir') or ''):
             backend_args = dict(backend='mmhybrid.atomic')
         super().__init__(*args, max_keep_ckpts=max_keep_ckpts, backend_args=backend_args, **kwargs)
-        self.gradients = {}
+        self.gradients: dict[str, torch.Tensor] = {}
         self.saved_iter = None
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
         if is_main_process():
             self._remove(f'*.pth.*{PART}')  # of a training that was killed while it wrote
 
-    def save_extra(self, runner, done: int) -> str:
+    def save_extra(self, runner: Runner, done: int) -> str:
         """Save outside the usual intervals, after ``done`` iterations; in every process.
 
         Returns:
@@ -97,11 +101,11 @@ class AtomicCheckpointHook(CheckpointHook):
         )
         return self.file_backend.join_path(self.out_dir, name)
 
-    def before_save_checkpoint(self, runner, checkpoint):
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if self.gradients and 'optimizer' in checkpoint:
             checkpoint['gradients'] = self.gradients
 
-    def after_load_checkpoint(self, runner, checkpoint):
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not runner._resume and runner._load_from is not None:
             report = compare_load_from(_unwrapped(runner.model), checkpoint, str(runner._load_from))
             if report:

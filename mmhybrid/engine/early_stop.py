@@ -1,6 +1,9 @@
 """Stop a training that no longer improves."""
 
+from typing import Any
+
 from mmengine.hooks import EarlyStoppingHook
+from mmengine.runner import Runner
 
 from mmhybrid.engine.health import TrainingError
 from mmhybrid.registry import HOOKS
@@ -22,28 +25,29 @@ class EarlyStopHook(EarlyStoppingHook):
         kwargs: the other arguments of mmengine's hook.
     """
 
-    def __init__(self, monitor: str, patience: int = 5, min_delta: float = 1e-4, **kwargs):
+    def __init__(self, monitor: str, patience: int = 5, min_delta: float = 1e-4, **kwargs: Any):
         super().__init__(monitor, patience=patience, min_delta=min_delta, **kwargs)
 
-    def before_save_checkpoint(self, runner, checkpoint: dict) -> None:
+    def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint.setdefault('meta', {})[STATE] = dict(
             monitor=self.monitor, wait_count=self.wait_count, best_score=self.best_score
         )
 
-    def after_load_checkpoint(self, runner, checkpoint: dict) -> None:
+    def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         state = checkpoint.get('meta', {}).get(STATE)
         if runner._resume and state and state['monitor'] == self.monitor:
             self.wait_count, self.best_score = state['wait_count'], state['best_score']
 
-    def after_val_epoch(self, runner, metrics: dict | None = None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         """Count, and stop.
 
         Raises:
             TrainingError: the evaluation has no such metric.
         """
-        if self.monitor not in metrics:
+        given = metrics or {}
+        if self.monitor not in given:
             raise TrainingError(
                 f'early stopping looks at {self.monitor!r}, which the evaluation does not give; '
-                f'it gives {", ".join(metrics)}'
+                f'it gives {", ".join(given)}'
             )
         super().after_val_epoch(runner, metrics)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from functools import cache
 from math import prod
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from mmhybrid.models.kernels.deformable_attention import triton_kernels
 
 
-def count_macs(model: nn.Module, *inputs, forward: Callable | None = None) -> int:
+def count_macs(model: nn.Module, *inputs: Any, forward: Callable | None = None) -> int:
     """Multiply-adds of one forward pass: matrix products, convolutions, fused and deformable
     attention. Norms, activations and resizing are not counted, as usual; nor is mmcv's operator.
 

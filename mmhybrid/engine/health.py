@@ -1,11 +1,13 @@
 """A training that cannot go on says where, with which images, and what is left."""
 
 import math
+from typing import Any
 
 import torch
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
 from mmengine.optim import OptimWrapper
+from mmengine.runner import Runner
 
 from mmhybrid.registry import HOOKS
 
@@ -29,7 +31,9 @@ class FiniteLossHook(Hook):
 
     priority = 'HIGH'
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         values = {k: float(torch.as_tensor(v).detach()) for k, v in (outputs or {}).items()}
         wrapper = runner.optim_wrapper
         scaler = getattr(wrapper, 'loss_scaler', None)
@@ -57,7 +61,7 @@ class FiniteLossHook(Hook):
         )
 
 
-def image_names(batch) -> list[str]:
+def image_names(batch: Any) -> list[str]:
     """Return the known paths of the images in a data loader's batch."""
     samples = batch.get('data_samples') if isinstance(batch, dict) else None
     if not isinstance(samples, (list, tuple)):

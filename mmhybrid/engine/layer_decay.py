@@ -1,7 +1,10 @@
 """Layer-wise learning rates for detectors and segmentors."""
 
+from typing import Any
+
 from mmengine.optim import DefaultOptimWrapperConstructor
 from mmengine.registry import OPTIM_WRAPPERS, OPTIMIZERS
+from torch import nn
 
 from mmhybrid.registry import OPTIM_WRAPPER_CONSTRUCTORS
 
@@ -25,7 +28,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         TypeError: a backbone has no ``get_layer_depth``.
     """
 
-    def __init__(self, optim_wrapper_cfg, paramwise_cfg=None):
+    def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         options = dict(paramwise_cfg or {})
         self.rate = options.pop('layer_decay_rate', 1.0)
         self.no_decay = tuple(options.pop('no_decay', ()))
@@ -39,10 +42,10 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         if self.base_lr is None:
             raise ValueError(f'optimizer={self.optimizer_cfg}: expected lr, the rate of the heads')
 
-    def __call__(self, model):
+    def __call__(self, model: nn.Module) -> Any:
         model = getattr(model, 'module', model)  # out of a distributed wrapper
         backbones = _backbones(model)
-        groups = {}
+        groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
                 continue
@@ -62,16 +65,16 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         return OPTIM_WRAPPERS.build(wrapper)
 
 
-def _backbones(model):
+def _backbones(model: nn.Module) -> dict[str, nn.Module]:
     """Find every ``backbone`` by the prefix of its names; without any, the model is one."""
-    found = {}
+    found: dict[str, nn.Module] = {}
     for name, module in model.named_modules():  # deep in a model for semi-supervised detection
         if name.rpartition('.')[2] == 'backbone' and not name.startswith(tuple(found)):
             found[f'{name}.'] = module
     return found or {'': model}
 
 
-def _layer_depth(backbone, name, prefix):
+def _layer_depth(backbone: Any, name: str, prefix: str) -> tuple[int, int]:
     if not hasattr(backbone, 'get_layer_depth'):
         raise TypeError(
             f'{type(backbone).__name__} has no get_layer_depth: layer-wise learning '

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from mmengine.dist import all_reduce, barrier, is_distributed
 from mmengine.hooks import EMAHook, Hook
+from mmengine.runner import Runner
 
 from mmhybrid.engine.checkpoint import AtomicCheckpointHook
 from mmhybrid.registry import HOOKS
@@ -47,25 +48,29 @@ class PreemptionHook(Hook):
         self.received = 0
         self.before: dict[int, Any] = {}
 
-    def before_train(self, runner):
+    def before_train(self, runner: Runner) -> None:
         if threading.current_thread() is threading.main_thread():
             self.before = {number: signal.signal(number, self._note) for number in self.signals}
             for loop in filter(None, (runner.train_loop, runner.val_loop)):
                 loader = loop.dataloader
                 loader.worker_init_fn = partial(obey_parent, self.signals, loader.worker_init_fn)
 
-    def after_train(self, runner):
+    def after_train(self, runner: Runner) -> None:
         for number, handler in self.before.items():
             signal.signal(number, handler)
         self.before = {}
 
-    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         received = torch.tensor(self.received)
         all_reduce(received, 'max')
         if received:
             self._stop(runner, int(received), runner.iter + 1)
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         # Several processes need not evaluate equally many batches: there they cannot agree to stop.
         if self.before and self.received and not is_distributed():
             for hook in runner.hooks:

@@ -2,10 +2,11 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmengine.dist import all_gather_object, is_main_process
 from mmengine.hooks import Hook
+from mmengine.runner import Runner
 
 from mmhybrid.files import write_file
 from mmhybrid.registry import HOOKS
@@ -53,26 +54,30 @@ class ReportHook(Hook):
         self._records: list[dict] = []
         self._metrics: dict = {}
 
-    def before_val_epoch(self, runner) -> None:
+    def before_val_epoch(self, runner: Runner) -> None:
         self._begin(runner, runner.val_dataloader)
 
-    def before_test_epoch(self, runner) -> None:
+    def before_test_epoch(self, runner: Runner) -> None:
         self._begin(runner, runner.test_dataloader)
 
-    def after_val_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         self._take(runner, outputs)
 
-    def after_test_iter(self, runner, batch_idx, data_batch=None, outputs=None) -> None:
+    def after_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None, outputs: Any = None
+    ) -> None:
         self._take(runner, outputs)
 
-    def after_val_epoch(self, runner, metrics=None) -> None:
+    def after_val_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._metrics = dict(metrics or {})
 
-    def after_test_epoch(self, runner, metrics=None) -> None:
+    def after_test_epoch(self, runner: Runner, metrics: dict | None = None) -> None:
         self._metrics = dict(metrics or {})
         self._write(runner)
 
-    def after_train(self, runner) -> None:
+    def after_train(self, runner: Runner) -> None:
         self._write(runner)
 
     def _begin(self, runner, loader) -> None:

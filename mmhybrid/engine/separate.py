@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import cv2
 import numpy as np
@@ -46,12 +47,12 @@ def separate_run() -> Iterator[None]:
             torch.use_deterministic_algorithms(deterministic)
 
 
-def _managers(kind: type = ManagerMixin) -> list[type]:
+def _managers(kind: Any = ManagerMixin) -> list[Any]:
     below = [found for sub in kind.__subclasses__() for found in _managers(sub)]
     return [kind, *below]
 
 
-def _restore(instances: dict[type, dict]) -> None:
+def _restore(instances: dict[Any, dict]) -> None:
     for kind in _managers():
         before = instances.get(kind, {})
         for name, instance in kind._instance_dict.items():

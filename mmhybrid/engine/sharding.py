@@ -1,11 +1,13 @@
 """Weights, gradients and optimizer state spread over all processes (FSDP), for models that one GPU
 cannot train."""
 
+from typing import Any
+
 import torch
 from mmengine.device import get_device
 from mmengine.dist import broadcast, get_world_size
 from mmengine.hooks import Hook
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseModel, is_model_wrapper
 from mmengine.optim import AmpOptimWrapper
 from mmengine.runner import Runner
 from torch import Tensor, nn
@@ -32,7 +34,7 @@ class ShardedRunner(Runner):
         ValueError: options that do not go together with sharding.
     """
 
-    def wrap_model(self, model_wrapper_cfg: dict | None, model: nn.Module) -> nn.Module:
+    def wrap_model(self, model_wrapper_cfg: dict | None, model: BaseModel) -> BaseModel:
         min_block = dict(model_wrapper_cfg or {}).get('min_block', 100_000)
         if not self.distributed:
             raise ValueError('ShardedRunner needs several processes: give a launcher')
@@ -45,7 +47,7 @@ class ShardedRunner(Runner):
         shard(model, min_block)
         return model
 
-    def build_optim_wrapper(self, optim_wrapper):
+    def build_optim_wrapper(self, optim_wrapper: Any) -> Any:
         wrapper = super().build_optim_wrapper(optim_wrapper)
         if isinstance(wrapper, AmpOptimWrapper) and wrapper.loss_scaler.is_enabled():
             raise ValueError(
@@ -54,14 +56,16 @@ class ShardedRunner(Runner):
             )
         return wrapper
 
-    def register_hooks(self, default_hooks=None, custom_hooks=None):
+    def register_hooks(
+        self, default_hooks: dict | None = None, custom_hooks: list | None = None
+    ) -> None:
         super().register_hooks(default_hooks, custom_hooks)
         self.register_hook(_TakeParts())
 
     def _init_model_weights(self):
         pass  # done before they were spread
 
-    def save_checkpoint(self, *args, **kwargs):
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
         # Every process takes part in gathering; mmengine lets only the first one write.
         parts = [self.model, self.optim_wrapper]
         gathered = [tree_map_only(DTensor, whole, part.state_dict()) for part in parts]
@@ -108,9 +112,9 @@ def shard(model: nn.Module, min_block: int) -> None:
 
     device = torch.device(get_device()).type
     mesh = init_device_mesh(device, (get_world_size(),))
-    taken = set()
+    taken: set[nn.Parameter] = set()
 
-    def visit(module, is_block):
+    def visit(module: nn.Module, is_block: bool) -> None:
         for child in module.children():
             called = type(child).forward is not nn.Module.forward
             visit(child, called and isinstance(module, nn.ModuleList))

@@ -1,5 +1,7 @@
 """Test-time augmentation of detectors, masks too."""
 
+from typing import Any
+
 import torch
 from mmengine.model import BaseTTAModel
 from mmengine.structures import InstanceData
@@ -22,7 +24,7 @@ class DetectorTTA(BaseTTAModel):
         kwargs: those of mmengine's wrapper: ``module``, the detector.
     """
 
-    def __init__(self, iou_threshold: float = 0.5, max_per_img: int = 100, **kwargs):
+    def __init__(self, iou_threshold: float = 0.5, max_per_img: int = 100, **kwargs: Any):
         super().__init__(**kwargs)
         self.iou_threshold, self.max_per_img = iou_threshold, max_per_img
 

@@ -120,7 +120,9 @@ class _Recorder(TorchFunctionMode):
             prefix = max(query.shape[2] - grid[0] * grid[1], 0)
         else:
             grid, prefix = guess_grid(query.shape[2], self.image_size)
-        keys = key_grid(key.shape[2] - prefix, grid) if grid else None
+        if grid is None:
+            return
+        keys = key_grid(key.shape[2] - prefix, grid)
         if keys is None:
             return
         cell = self._cell(grid)

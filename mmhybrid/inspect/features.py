@@ -1,5 +1,7 @@
 """Feature maps of a backbone, and their colours."""
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -18,7 +20,7 @@ def feature_maps(model: nn.Module, image: Tensor) -> list[Tensor]:
     return [level[0].float().cpu() for level in maps]
 
 
-def as_maps(outputs) -> list[Tensor]:
+def as_maps(outputs: Any) -> list[Tensor]:
     """Return the tensors ``(N, C, h, w)`` among a model's outputs, in their order."""
     outputs = [outputs] if isinstance(outputs, Tensor) else list(outputs)
     maps = [out for out in outputs if isinstance(out, Tensor) and out.ndim == 4]

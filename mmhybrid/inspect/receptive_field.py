@@ -1,5 +1,7 @@
 """Effective receptive fields: which pixels an output depends on, and how much."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -23,7 +25,8 @@ def receptive_fields(
     Returns:
         ``(H, W)`` for each map, of sum 1; all zeros where nothing arrives.
     """
-    sums, generator = None, torch.Generator().manual_seed(0)
+    sums: list[Tensor] = []
+    generator = torch.Generator().manual_seed(0)
     for image in images.split(1):
         image = image.clone().requires_grad_()
         with torch.enable_grad():
@@ -37,7 +40,7 @@ def receptive_fields(
             torch.autograd.grad(target, image, retain_graph=True)[0].abs().sum((0, 1))
             for target in targets
         ]
-        sums = grads if sums is None else [a + b for a, b in zip(sums, grads, strict=True)]
+        sums = [a + b for a, b in zip(sums, grads, strict=True)] if sums else grads
     fields = []
     for total in sums:
         field = total.double().cpu().numpy()
@@ -45,7 +48,7 @@ def receptive_fields(
     return fields
 
 
-def central_side(field: np.ndarray, share: float, at: tuple[float, float] = (0.5, 0.5)) -> int:
+def central_side(field: np.ndarray, share: float, at: Sequence[float] = (0.5, 0.5)) -> int:
     """Measure the side in pixels of the smallest square around a place with a share of a field."""
     height, width = field.shape
     y, x = min(int(at[1] * height), height - 1), min(int(at[0] * width), width - 1)

@@ -22,7 +22,8 @@ class OperatorFinder:
             found = find_spec('mmhybrid.ops.ext')
         except ImportError:
             found = None
-        return found and ModuleSpec(name, OperatorFinder, origin=found.origin)
+        # A class of static methods serves as the loader; the standard library asks for an object.
+        return found and ModuleSpec(name, OperatorFinder, origin=found.origin)  # type: ignore[arg-type]
 
     @staticmethod
     def create_module(spec):

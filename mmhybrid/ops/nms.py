@@ -86,14 +86,14 @@ def softnms(
                 array[[i, best]] = array[[best, i]]
             others = slice(i + 1, n)
             overlap = _overlaps(rows[:, i], areas[i], rows[:, others], areas[others], extra)
-            score = rows[4, others]
+            score: np.ndarray = rows[4, others]
             if method == GAUSSIAN:
                 # Boxes of no area cost nothing: in compiled mmcv the score is not a number then.
                 score *= np.exp(-np.square(np.nan_to_num(overlap)) / precision(sigma))
             else:
                 loss = 1 if method == NAIVE else overlap
                 score *= np.where(overlap >= threshold, 1 - loss, 1).astype(precision)
-            kept = score >= precision(min_score)
+            kept: np.ndarray = score >= precision(min_score)
             left = int(kept.sum())
             if left < len(kept):
                 # Gaps are filled from the end, as in mmcv: it decides which of equal scores leads.

@@ -107,7 +107,7 @@ def _maximum(
     aligned: bool,
 ) -> None:
     channels, height, width = maps.shape[1:]
-    down, across = size = outputs[0].shape[2:]
+    size = down, across = outputs[0].shape[2], outputs[0].shape[3]
     bins, rows = down * across, table(maps)
     # Regions of one size after another: their grids are padded to that of the largest.
     x, y = Regions(rois, size, scale, ratio, aligned).counts

@@ -28,6 +28,8 @@ from mmhybrid.data import shapes
 from mmhybrid.data.demo import draw_crop, draw_scene
 from mmhybrid.files import write_atomically
 
+Size = tuple[int, int]  # width and height
+
 SHAPES = len(shapes.OUTLINES)
 # COCO numbers its 80 categories to 90, without these.
 COCO_UNUSED_IDS = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)
@@ -39,7 +41,7 @@ def draw_folder(
     root: str | Path,
     train: int | None = None,
     val: int | None = None,
-    size: tuple[int, int] = (128, 96),
+    size: Size = (128, 96),
     seed: int = 0,
 ) -> None:
     """Draw the folder of a data set.
@@ -80,7 +82,7 @@ def draw_folder(
 # ---------------------------------------------------------------------------- COCO and LVIS
 
 
-def draw_coco(root, train, val, size, seed):
+def draw_coco(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """COCO 2017: images in {train,val}2017, annotations/instances_{train,val}2017.json."""
     names = _class_names('mmdet', 'CocoDataset')
     ids = [id_ for id_ in range(1, 91) if id_ not in COCO_UNUSED_IDS]
@@ -88,7 +90,8 @@ def draw_coco(root, train, val, size, seed):
         dict(supercategory='shape', id=id_, name=name) for id_, name in zip(ids, names, strict=True)
     ]
     for split, count in (('train', train), ('val', val)):
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for id_, image, masks, labels in _scenes(split, count, size, seed):
             file_name = f'{id_:012d}.jpg'
             _write_image(root / f'{split}2017' / file_name, image)
@@ -118,11 +121,12 @@ def draw_coco(root, train, val, size, seed):
         )
 
 
-def draw_lvis(root, train, val, size, seed):
+def draw_lvis(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """LVIS v1: COCO's images and annotations/lvis_v1_{train,val}.json."""
     names = _class_names('mmdet', 'LVISV1Dataset')
     for split, count in (('train', train), ('val', val)):
-        images, annotations = [], []
+        images: list[dict] = []
+        annotations: list[dict] = []
         for id_, image, masks, labels in _scenes(split, count, size, seed):
             file_name = f'{id_:012d}.jpg'
             _write_image(root / f'{split}2017' / file_name, image)
@@ -193,11 +197,11 @@ def _coco_annotation(mask, image_id, category_id):
 # ---------------------------------------------------------------------------- Pascal VOC
 
 
-def draw_voc(root, train, val, size, seed):
+def draw_voc(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """Pascal VOC 2007 and 2012: boxes as XML, class maps as PNG with a palette, lists of names."""
     names = _class_names('mmdet', 'VOCDataset')
     for year in (2007, 2012):
-        lists = {}
+        lists: dict[str, list] = {}
         folder = root / f'VOC{year}'
         for split, count in (('train', train), ('val', val), ('test', val)):
             if (year, split) == (2012, 'test'):  # whose annotations are kept secret
@@ -268,7 +272,7 @@ def _write_palette(path, class_map):
 # ---------------------------------------------------------------------------- class maps
 
 
-def draw_ade20k(root, train, val, size, seed):
+def draw_ade20k(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """ADE20K: classes from 1, 0 where there is none."""
     for split, folder, count in (('train', 'training', train), ('val', 'validation', val)):
         for id_, image, masks, labels in _scenes(split, count, size, seed):
@@ -278,7 +282,7 @@ def draw_ade20k(root, train, val, size, seed):
             _write_image(root / f'annotations/{folder}/{stem}.png', class_map)
 
 
-def draw_cityscapes(root, train, val, size, seed):
+def draw_cityscapes(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """Cityscapes: a folder a city, maps of the 19 classes and of the 34 labels they come from."""
     # Label of each of the 19 classes; 0 is "unlabeled".
     label_ids = [7, 8, 11, 12, 13, 17, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 31, 32, 33]
@@ -296,7 +300,7 @@ def draw_cityscapes(root, train, val, size, seed):
                 _write_image(root / path, content)
 
 
-def draw_cocostuff(root, train, val, size, seed):
+def draw_cocostuff(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """COCO-Stuff 164k as MMSegmentation converts it."""
     for split, count in (('train', train), ('val', val)):
         for id_, image, masks, labels in _scenes(split, count, size, seed):
@@ -325,7 +329,7 @@ def _open_map(masks, labels, classes):
 # ---------------------------------------------------------------------------- classification
 
 
-def draw_imagenet(root, train, val, size, seed):
+def draw_imagenet(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """ImageNet: a folder for each of 1000 classes; their names are made up, like n00000042."""
     crops = [
         draw_crop(np.random.default_rng((seed, index)), index % SHAPES, min(size))
@@ -339,7 +343,7 @@ def draw_imagenet(root, train, val, size, seed):
                 _write_image(path, crops[(label + index) % len(crops)])
 
 
-def draw_cifar10(root, train, val, size, seed):
+def draw_cifar10(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """CIFAR-10: five batches and a test batch, pickled."""
     files = [(f'data_batch_{i}', train) for i in range(1, 6)] + [('test_batch', val)]
     folder = root / 'cifar-10-batches-py'
@@ -352,7 +356,7 @@ def draw_cifar10(root, train, val, size, seed):
     _write_json(folder / DRAWN, dict(layout='CIFAR-10'))
 
 
-def draw_cifar100(root, train, val, size, seed):
+def draw_cifar100(root: Path, train: int, val: int, size: Size, seed: int) -> None:
     """CIFAR-100: a training and a test file, pickled."""
     folder = root / 'cifar-100-python'
     for index, (name, count) in enumerate((('train', train), ('test', val))):
@@ -442,7 +446,7 @@ def _write_pickle(path, content):
     path.write_bytes(pickle.dumps(content, protocol=2))
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog='python -m mmhybrid.testing.folders',
         description='Draw a tiny folder in the layout of a public data set.',

@@ -8,6 +8,7 @@ NumPy's PCG64 seeded by the CRC-32 of a name, so weights and input can be made a
 
 import json
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Comparison:
     max_error: float = float('nan')
     mean_error: float = float('nan')
 
-    def passes(self, max_error=1e-4, mean_error=1e-5):
+    def passes(self, max_error: float = 1e-4, mean_error: float = 1e-5) -> bool:
         """Return True if the output is there and near enough; NaN is not near."""
         return self.max_error <= max_error and self.mean_error <= mean_error
 
@@ -50,7 +51,7 @@ class Golden:
         ValueError: the file is no such reference.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | Path):
         self.path = Path(path)
         try:
             self._spec = json.loads(self.path.read_text())
@@ -63,18 +64,18 @@ class Golden:
             raise ValueError(f'{path} is not a reference run: {error!r}') from error
         self.shapes = {key: tuple(entry['shape']) for key, entry in self._entries.items()}
 
-    def state_dict(self):
+    def state_dict(self) -> dict[str, torch.Tensor]:
         """The run's weights under the original's names, float32 (counters int64)."""
         return {
             key: torch.from_numpy(_draw(entry, _generator(key)))
             for key, entry in self._entries.items()
         }
 
-    def image(self):
+    def image(self) -> torch.Tensor:
         """The run's input, (N, C, H, W)."""
         return torch.from_numpy(_draw(self._spec['input'], _generator(f'input:{self.name}')))
 
-    def compare(self, outputs):
+    def compare(self, outputs: Sequence[torch.Tensor]) -> list[Comparison]:
         """Compare a model's outputs with the reference.
 
         Args:

@@ -5,14 +5,26 @@ know is an error: a reference must not pass by being half described.
 """
 
 from math import isqrt
+from typing import Any
 
 from mmhybrid.checkpoints.resize import split_relative_positions
-from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import (
+    CMT,
+    SPACH,
+    Backbone,
+    ConvStemViT,
+    CvT,
+    ViT,
+    ViTAdapter,
+    ViTCoMer,
+)
+
+from .golden import Golden
 
 REQUIRED = object()
 
 
-def build_original(golden):
+def build_original(golden: Golden) -> Backbone:
     """Build the backbone that a reference run describes, untrained, in evaluation mode.
 
     Args:
@@ -36,22 +48,22 @@ def build_original(golden):
 class Arguments:
     """An original constructor's arguments, each taken once."""
 
-    def __init__(self, golden):
+    def __init__(self, golden: Golden):
         self.source, self._path = golden.source, golden.path
         self._left = dict(golden.arch)
 
-    def take(self, name, default=REQUIRED):
+    def take(self, name: str, default: Any = REQUIRED) -> Any:
         """The argument, or the original's default."""
         if default is REQUIRED and name not in self._left:
             raise ValueError(f'{self._path}: arch has no {name!r}')
         return self._left.pop(name, default)
 
-    def ignore(self, *names):
+    def ignore(self, *names: str) -> None:
         """Arguments that have no effect on the outputs in evaluation mode."""
         for name in names:
             self._left.pop(name, None)
 
-    def expect(self, **values):
+    def expect(self, **values: Any) -> None:
         """Arguments of which only these values have a counterpart."""
         for name, value in values.items():
             given = self._left.pop(name, value)
@@ -60,13 +72,13 @@ class Arguments:
                     f'{self._path}: {name}={given!r} has no counterpart here, only {value!r}'
                 )
 
-    def check_all_used(self):
+    def check_all_used(self) -> None:
         """Raise where an argument of the original was not read."""
         if self._left:
             raise ValueError(f'{self._path}: unknown arch arguments {self._left}')
 
 
-def build_timm_vit(args, shapes):
+def build_timm_vit(args: Arguments, shapes: dict) -> Backbone:
     """timm's VisionTransformer and Beit; what the model's name stands for is in the shapes."""
     relative = any(key.endswith('relative_position_bias_table') for key in shapes)
     patch_size = args.take('patch_size', 16)
@@ -107,7 +119,7 @@ def build_timm_vit(args, shapes):
     )
 
 
-def build_dinov2(args, shapes):
+def build_dinov2(args: Arguments, shapes: dict) -> Backbone:
     """DinoVisionTransformer of facebookresearch/dinov2."""
     args.expect(ffn_bias=True, proj_bias=True)
     args.ignore('block_chunks', 'init_values', 'drop_path_rate', 'drop_path_uniform')
@@ -133,7 +145,7 @@ def build_dinov2(args, shapes):
     )
 
 
-def build_dinov3(args, shapes):
+def build_dinov3(args: Arguments, shapes: dict) -> Backbone:
     """DinoVisionTransformer of facebookresearch/dinov3."""
     args.expect(
         pos_embed_rope_base=100,
@@ -184,7 +196,7 @@ def build_dinov3(args, shapes):
     )
 
 
-def build_vit_comer(args, shapes):
+def build_vit_comer(args: Arguments, shapes: dict) -> Backbone:
     """ViTCoMer of Traffic-X/ViT-CoMer, both trees."""
     tree = args.take('tree', 'segmentation' if 'segmentation' in args.source else 'detection')
     detection = tree == 'detection'
@@ -225,7 +237,7 @@ def build_vit_comer(args, shapes):
     )
 
 
-def build_vit_adapter(args, shapes):
+def build_vit_adapter(args: Arguments, shapes: dict) -> Backbone:
     """ViTAdapter and BEiTAdapter of czczup/ViT-Adapter, both trees."""
     tree = args.take('tree', 'segmentation' if 'segmentation' in args.source else 'detection')
     depth = args.take('depth', 12)
@@ -274,7 +286,7 @@ def build_vit_adapter(args, shapes):
     )
 
 
-def build_conv_stem_vit(args, shapes):
+def build_conv_stem_vit(args: Arguments, shapes: dict) -> Backbone:
     """ViT of facebookresearch/pycls; the stem's last convolution is not among the arguments."""
     dims = args.take('hidden_dim')
     channels = args.take('stem_dims', [])
@@ -301,7 +313,7 @@ def build_conv_stem_vit(args, shapes):
     )
 
 
-def build_cvt(args, shapes):
+def build_cvt(args: Arguments, shapes: dict) -> Backbone:
     """ConvolutionalVisionTransformer of microsoft/CvT, with the activation of its configs."""
     args.ignore('INIT', 'NUM_STAGES', 'ATTN_DROP_RATE', 'DROP_RATE', 'DROP_PATH_RATE')
     args.ignore('POS_EMBED')  # read by nothing
@@ -333,7 +345,7 @@ def build_cvt(args, shapes):
     )
 
 
-def build_cmt(args, shapes):
+def build_cmt(args: Arguments, shapes: dict) -> Backbone:
     """CMT of ggjy/CMT.pytorch. Its stem takes three channels whatever in_chans says."""
     args.expect(representation_size=None, norm_layer=None)
     args.ignore(
@@ -357,7 +369,7 @@ def build_cmt(args, shapes):
     )
 
 
-def build_spach(args, shapes):
+def build_spach(args: Arguments, shapes: dict) -> Backbone:
     """Spach and SpachMS of microsoft/SPACH."""
     args.expect(qk_scale=None)
     args.ignore(

@@ -1,6 +1,7 @@
 """Models with something to do: a batch made up of noise, inference and a loss on it."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -29,7 +30,7 @@ class BackboneTask:
         """Multiply-adds of one inference."""
         return count_macs(self.model.eval(), self.image)
 
-    def infer(self):
+    def infer(self) -> Any:
         return self.model(self.image)
 
     def loss(self) -> torch.Tensor:
@@ -83,7 +84,7 @@ class ConfigTask:
         """Multiply-adds of one inference."""
         return count_macs(self.model.eval(), forward=self.infer)
 
-    def infer(self):
+    def infer(self) -> list:
         return self.model.test_step(self.batch)
 
     def loss(self) -> torch.Tensor:
@@ -110,7 +111,7 @@ class ConfigTask:
 NEED_FILES = ('CocoPanopticMetric',)
 
 
-def make_batch(cfg, batch: int, size: tuple[int, int]) -> dict:
+def make_batch(cfg: Any, batch: int, size: tuple[int, int]) -> dict:
     """Images of noise and targets for the model of a config, as its ``test_step`` takes them."""
     sample = SAMPLES[cfg.default_scope]
     return dict(

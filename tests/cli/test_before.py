@@ -140,7 +140,7 @@ def masks(tmp_path):
             for part in ('images', 'annotations'):
                 (tmp_path / 'in' / part / split).mkdir(parents=True, exist_ok=True)
             for i in range(count):
-                image = Image.new('RGB', size or (width, height), (20 * i, 60, 90))
+                image = Image.new('RGB', size or (width, height), (20 * i, 60, 25 * len(split)))
                 image.save(tmp_path / f'in/images/{split}/{split}{i}.jpg', **save)
                 Image.fromarray(class_map).save(tmp_path / f'in/annotations/{split}/{split}{i}.png')
         (tmp_path / 'in/classes.txt').write_text('background\ncrack\n')
@@ -390,3 +390,96 @@ def test_masks_of_other_classes_than_the_config(tool, masks, tmp_path):
     (root / 'classes.txt').write_text('crack\nbackground\n')
     with pytest.raises(ValueError, match='(?s)classes.txt are not those of the config.*file:   cr'):
         check_data(cfg, ['test'])
+
+
+# ---------------------------------------------------------------------------- smaller things
+
+
+@pytest.mark.parametrize(
+    'name', ['retinanet_cmt_ti_custom', 'upernet_cmt_ti_scratch_custom', 'linear_cmt_ti_custom']
+)
+def test_a_folder_without_validation_data(name, tool, masks, root, tmp_path):
+    if name.startswith('linear'):
+        root = tmp_path / 'in'
+        draw_classes(root, ['.png'])
+        shutil.rmtree(root / 'val')
+    elif name.startswith('upernet'):
+        root = masks(SQUARE)
+        for part in ('images', 'annotations'):
+            shutil.rmtree(root / part / 'val')
+    else:
+        (root / 'annotations/instances_val.json').unlink()
+    arguments = [str(CONFIGS / f'{name}.py'), '--cfg-options', f'data_root={root}']
+    with pytest.raises(ValueError, match='not found: .*without a validation part'):
+        load_config(train_args(arguments))
+    args = train_args([*arguments, '--no-validate'])
+    cfg = load_config(args)
+    assert len(cfg.train_dataloader.dataset.metainfo.classes) > 1
+    check_data(cfg, ['train'])
+    with pytest.raises(ValueError, match='not found'):  # nothing else is taken in its place
+        check_data(cfg, ['test'])
+
+
+def test_byte_order_marks(look, masks, root):
+    folder = masks(SQUARE)
+    (folder / 'classes.txt').write_bytes(b'\xef\xbb\xbfbackground\ncrack\n')
+    cfg = load_config(train_args([str(CONFIGS / 'upernet_cmt_ti_scratch_custom.py'),
+                                  '--cfg-options', f'data_root={folder}']))  # fmt: skip
+    assert cfg.classes == ['background', 'crack']
+    file = root / 'annotations/instances_train.json'
+    file.write_bytes(b'\xef\xbb\xbf' + file.read_bytes())
+    with pytest.raises(ValueError, match='begins with a byte order mark: save it in UTF-8 without'):
+        look('retinanet_cmt_ti_custom', f'data_root={root}')
+
+
+def test_hidden_folders(tool, masks, tmp_path, capsys):
+    from mmengine.registry import DATASETS, init_default_scope
+
+    def datasets(name, root):
+        arguments = [str(CONFIGS / f'{name}.py'), '--cfg-options', f'data_root={root}']
+        cfg = load_config(train_args([*arguments, '--work-dir', str(tmp_path / name)]))
+        check_data(cfg, ['train', 'val'])
+        init_default_scope(cfg.default_scope)
+        sets = [DATASETS.build(cfg[f'{split}_dataloader'].dataset) for split in ('train', 'val')]
+        assert tool('check_data').main([*arguments, '--work-dir', str(tmp_path / name)]) == 0
+        return cfg, [[info['img_path'] for info in map(one.get_data_info, range(len(one)))]
+                     for one in sets]  # fmt: skip
+
+    root = tmp_path / 'classes'
+    draw_classes(root, ['.png', '.webp'])
+    for split in ('train', 'val'):
+        shutil.copytree(root / split / 'rose', root / split / '.ipynb_checkpoints')
+    shutil.copytree(root / 'train/rose', root / 'train/aster/.hidden')
+    cfg, (train, val) = datasets('linear_cmt_ti_custom', root)
+    assert cfg.classes == ['aster', 'rose']
+    names = ['aster/0.png', 'aster/1.webp', 'rose/0.png', 'rose/1.webp']
+    for found, split in ((train, 'train'), (val, 'val')):
+        assert sorted(found) == [str(root / split / name) for name in names]
+    labelled = (tmp_path / 'linear_cmt_ti_custom/split/train_shown.txt').read_text().split('\n')
+    assert labelled[:4] == ['aster/0.png 0', 'aster/1.webp 0', 'rose/0.png 1', 'rose/1.webp 1']
+    root = masks(SQUARE, count=3)
+    shutil.copytree(root / 'images/train', root / 'images/train/.ipynb_checkpoints')
+    cfg, (train, val) = datasets('upernet_cmt_ti_scratch_custom', root)
+    assert sorted(train) == [str(root / f'images/train/train{i}.jpg') for i in range(3)]
+    assert len(val) == 3 and not cfg.val_dataloader.dataset.get('ann_file')
+
+
+def test_a_slender_photograph(masks):
+    from mmengine.registry import MODELS, init_default_scope
+
+    from mmhybrid.cli.predictors import Predictor
+
+    cfg = load_config(train_args([str(CONFIGS / 'upernet_cmt_ti_scratch_custom.py'),
+                                  '--cfg-options', f'data_root={masks(SQUARE)}']))  # fmt: skip
+    init_default_scope('mmseg')
+    model = MODELS.build(cfg.model)
+    for height, width in ((20, 2000), (2000, 20), (64, 96)):
+        pixels = np.zeros((height, width, 3), np.uint8)
+        (found,) = Predictor(cfg, model=model).predict([pixels])
+        assert found['class_map'].shape == (height, width)
+
+
+def train_args(arguments):
+    from mmhybrid.cli.train import parse_args
+
+    return parse_args(arguments)

@@ -199,7 +199,7 @@ def test_a_folder_goes_on_after_images_that_do_not_work(scope, tool, trained, tm
     drawn = {path.name for path in (tmp_path / 'out/pictures').iterdir()}
     assert drawn == {'a.bmp.jpg', 'a.jpg', 'a.PNG', 'a.tif.jpg'}
     output = capsys.readouterr().out
-    assert 'claim.png: cannot be read as an image' in output
+    assert '1 cannot be read as images: ' in output and 'another format: claim.png\n' in output
     assert 'line.png: 3000x3 pixels cannot be predicted: ' in output and '4 of 6 images' in output
 
 

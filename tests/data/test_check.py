@@ -513,3 +513,40 @@ def test_images_that_a_data_set_does_not_take(tmp_path):
     assert any('2 of 4 images are not used' in line for line in lines(host, 'warning'))
     none = check_classes('train', tmp_path, extensions=('.jpg',))
     assert any('none of 4 images ends as the data set wants: .jpg' in line for line in lines(none))
+
+
+# ---------------------------------------------------------------------------- no false alarms
+
+
+def test_ids_that_are_whole_numbers(copied):
+    def to_floats(content):
+        for table in ('images', 'categories', 'annotations'):
+            for row in content[table]:
+                row.update(
+                    {
+                        key: float(row[key])
+                        for key in row
+                        if key in ('id', 'image_id', 'category_id')
+                    }
+                )
+
+    root = copied('coco')
+    plain = coco(root)
+    floats = coco(root, to_floats)
+    assert lines(floats) == [] and floats.counts == plain.counts
+    found = coco(root, set_first('annotations', image_id=1.5))
+    assert any('boxes of images that are not listed: image 1.5' in line for line in lines(found))
+
+
+def test_a_category_over_the_others(copied):
+    def as_roboflow(content):
+        content['categories'] = [
+            dict(id=0, name='things', supercategory='none'),
+            *(dict(row, supercategory='things') for row in content['categories']),
+        ]
+
+    root = copied('coco')
+    plain, changed = coco(root), coco(root, as_roboflow)
+    assert changed.counts == plain.counts and 'things' not in changed.counts
+    used = coco(root, lambda content: content['annotations'][0].update(category_id=0))
+    assert used.counts['things'] == 1

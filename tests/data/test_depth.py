@@ -48,7 +48,7 @@ def test_headers_and_findings(name, tmp_path):
         assert findings.lines() == []
         return
     (line,) = findings.lines()
-    assert text in line and 'mmhybrid.cli.data to8bit FOLDER OUT' in line
+    assert text in line and 'mmhybrid data to8bit FOLDER OUT' in line
     if level is not None:  # OpenCV's versions differ in the others
         assert line.startswith(level)
 

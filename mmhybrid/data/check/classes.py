@@ -66,7 +66,8 @@ def class_files(
     folders: Sequence[Path], extensions: Sequence[str]
 ) -> tuple[list[Path], list[Path]]:
     """The files below folders that end as ``extensions`` say, and the others."""
-    taken, others = [], []
+    taken: list[Path] = []
+    others: list[Path] = []
     for folder in folders:
         for path in walk(folder):
             (taken if path.name.lower().endswith(tuple(extensions)) else others).append(path)

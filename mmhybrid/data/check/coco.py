@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..coco import DataError, check_are_text, check_class_names, read_text
+from ..coco import DataError, check_are_text, check_class_names, read_json_text
 from ..depth import headers_of, report_depth
-from ..findings import Reading, Split, inside, note_image, numbers_of, shown, try_to_read
+from ..findings import Reading, Split, inside, is_whole, note_image, numbers_of, shown, try_to_read
 from .objects import count_objects, report_objects, report_scale
 from .outlines import report_outlines, runs_of
 
@@ -97,6 +97,9 @@ def check_coco(
         tables, classes, masks=bool(masks), evaluated=evaluated, min_size=min_size
     )
     split.counts.update(found.counts)
+    for root_name in roots_of(tables['categories']):
+        if not split.counts[root_name]:
+            del split.counts[root_name]
     split.in_images, split.left_out = found.in_images, sum(found.left_out.values())
     report_objects(split.findings, found, evaluated=evaluated)
     report_scale(split.findings, tables, classes)
@@ -109,9 +112,18 @@ def check_coco(
     return split
 
 
+def roots_of(categories):
+    """Names of categories over the others, without boxes of their own, as Roboflow writes one."""
+    above = {str(row.get('supercategory')) for row in categories}
+    return [
+        str(row['name']) for row in categories
+        if row.get('supercategory') == 'none' and str(row['name']) in above
+    ]  # fmt: skip
+
+
 def _read_json(path, findings):
     try:
-        content = json.loads(read_text(path))
+        content = json.loads(read_json_text(path))
     except DataError as error:
         findings.error(str(error))
     except (ValueError, RecursionError) as error:
@@ -125,7 +137,7 @@ def _read_json(path, findings):
 
 def _key(value):
     """An id that can be looked up; lists and the like cannot."""
-    return value if isinstance(value, (int, str)) else None
+    return value if isinstance(value, (int, str)) or is_whole(value) else None
 
 
 def _by_id(rows, what, findings):

@@ -47,7 +47,7 @@ def check_masks(
         return split
     if list_file is not None:
         stems = [
-            (stem, inside(images, stem + suffixes[0])) for stem in
+            (stem, inside(images, stem + (suffixes[0] or ''))) for stem in
             read_list(list_file, split.findings)
         ]  # fmt: skip
     else:

@@ -3,8 +3,9 @@
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from ..findings import Findings, numbers_of, shown
+from ..findings import Findings, is_whole, numbers_of, shown
 
 CROWD = 'marked "iscrowd": 1'
 DIFFICULT = 'marked "difficult"'
@@ -42,7 +43,7 @@ class Objects:
 
 def objects_of(content: dict, classes: Sequence[str] | None) -> Iterator[tuple[dict, dict, str]]:
     """``(annotation, image, class name)`` of a COCO file; wrong entries are passed over."""
-    names = {}
+    names: dict[Any, str] = {}
     for row in _rows(content, 'categories', 'id'):
         name = row.get('name')
         if classes is None or name in classes:
@@ -52,14 +53,16 @@ def objects_of(content: dict, classes: Sequence[str] | None) -> Iterator[tuple[d
         images.setdefault(row['id'], row)
     for row in _rows(content, 'annotations', 'image_id'):
         image, name = images.get(row['image_id']), row.get('category_id')
-        if image is not None and isinstance(name, (int, str)) and name in names:
+        if image is not None and (isinstance(name, (int, str)) or is_whole(name)) and name in names:
             yield row, image, names[name]
 
 
 def _rows(content, table, key):
     rows = content.get(table)
     for row in rows if isinstance(rows, list) else ():
-        if isinstance(row, dict) and isinstance(row.get(key), (int, str)):
+        if isinstance(row, dict) and (
+            isinstance(row.get(key), (int, str)) or is_whole(row.get(key))
+        ):
             yield row
 
 

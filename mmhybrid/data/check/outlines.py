@@ -87,7 +87,7 @@ def _compare(findings, pairs):
         scaled = np.hstack([bounds[:, :2] * scale, sides * scale])
         slack = 3 + 0.1 * boxes[:, 2:].max(axis=1)
         if 2 * (odd & ~differ(boxes, scaled)).sum() > count:
-            factor = f'{scale[0]:.3g}' if np.isclose(*scale, rtol=0.02) else (
+            factor = f'{scale[0]:.3g}' if np.isclose(scale[0], scale[1], rtol=0.02) else (
                 f'{scale[0]:.3g} and {scale[1]:.3g}')  # fmt: skip
             findings.error(
                 f'{text}; the outlines look like those of another size of the images: the boxes '
@@ -130,7 +130,8 @@ def runs_of(counts: object) -> list[float] | None:
     """Run lengths as numbers, given so or in COCO's letters; None if they are neither."""
     if not isinstance(counts, str):
         return numbers_of(counts)
-    runs, run, shift = [], 0, 0
+    runs: list[float] = []
+    run = shift = 0
     for letter in counts:  # six bits each: one that says whether the number goes on, five of it
         bits = ord(letter) - 48
         if not 0 <= bits < 64:

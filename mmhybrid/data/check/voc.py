@@ -27,7 +27,7 @@ def check_voc(
     """
     split = Split(name, f'{list_file}, images in {root / "JPEGImages"}', 'boxes')
     split.counts.update(dict.fromkeys(classes, 0))
-    expected = {}
+    expected: dict[Path, tuple[int, ...] | None] = {}
     for stem in read_list(list_file, split.findings):
         split.images += 1
         split.names.add(stem)
@@ -39,12 +39,12 @@ def check_voc(
         try:
             tree = ElementTree.parse(root / 'Annotations' / f'{stem}.xml').getroot()
             expected[path] = size = tuple(
-                int(tree.findtext(f'size/{side}')) for side in ('width', 'height')
+                int(tree.findtext(f'size/{side}') or '') for side in ('width', 'height')
             )
             boxes = [
                 (
                     one.findtext('name'),
-                    [float(one.findtext(f'bndbox/{key}')) for key in
+                    [float(one.findtext(f'bndbox/{key}') or '') for key in
                      ('xmin', 'ymin', 'xmax', 'ymax')],
                 )
                 for one in tree.findall('object')

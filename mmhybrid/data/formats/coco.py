@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -149,7 +150,7 @@ def _add_instances(content, names, pictures, contents):
         if crowd and isinstance(outline, dict) and isinstance(attributes, dict):
             if 'occluded' in attributes:  # CVAT writes it of every object
                 crowd, painted = 0, painted + 1
-        box = row.get('bbox')
+        box: Any = row.get('bbox')
         try:
             box = None if not box and outline else [float(side) for side in box]
             for part in outline if isinstance(outline, list) else ():

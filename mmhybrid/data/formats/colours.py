@@ -57,7 +57,8 @@ class ColourMasks:
 
 def find_pairs(root: Path, findings: Findings) -> dict[str, list[Pair]]:
     """Images and masks of one name and one split, the masks in a folder that is named so."""
-    images, masks = {}, {}
+    images: dict = {}
+    masks: dict = {}
     for path in walk(root, IMAGE_SUFFIXES):
         relative = path.relative_to(root)
         split = split_of(relative.parent)
@@ -95,7 +96,7 @@ def read_table(path: Path) -> dict[tuple[int, int, int], str]:
     Raises:
         DataError: no line is a colour, or one is named twice.
     """
-    table = {}
+    table: dict[tuple[int, int, int], str] = {}
     for line in read_text(path).lstrip('\ufeff').splitlines():
         if line.lstrip().startswith('#'):
             continue
@@ -103,7 +104,8 @@ def read_table(path: Path) -> dict[tuple[int, int, int], str]:
         if match is None or max(map(int, match.groups())) > 255:
             continue
         name = (line[: match.start()] + ' ' + line[match.end() :]).strip(' \t,;:')
-        colour = tuple(map(int, match.groups()))
+        red, green, blue = map(int, match.groups())
+        colour = (red, green, blue)
         if not name or table.get(colour, name) != name:
             raise DataError(f'{path}: colour {colour} has no name or two; write NAME R G B')
         table[colour] = name

@@ -4,6 +4,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -186,7 +187,7 @@ def make_instance(
         if list(outline.get('size', ())) != [height, width]:
             findings.error('masks of another size than their image, left out', where)
             return None
-        counts = outline.get('counts')
+        counts: Any = outline.get('counts')
         try:
             code = (
                 coco_masks.frPyObjects(outline, height, width) if isinstance(counts, list)

@@ -4,6 +4,7 @@
 As Ultralytics, CVAT, Roboflow and Label Studio write it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
@@ -48,7 +49,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     settings_path, settings = find_settings(root)
     names = _class_names(root, classes, settings_path, settings)
     contents = Contents(list(names.values()))
-    pose = settings.get('kpt_shape') or ()
+    pose: Sequence = settings.get('kpt_shape') or ()
     keypoints = int(pose[0]) * int(pose[1]) if len(pose) == 2 else 0
     found = _images(root, settings, contents.findings)
     sizes = read_sizes([path for paths in found.values() for path, _ in paths], contents.findings)
@@ -114,7 +115,7 @@ def _class_names(root, given, settings_path, settings):
 
 def _images(root, settings, findings):
     """Images by split, each with its name below the new image folder."""
-    found = {}
+    found: dict[str, list] = {}
     for key, split in SPLITS.items():
         entries = settings.get(key)
         for entry in entries if isinstance(entries, list) else [entries] if entries else []:

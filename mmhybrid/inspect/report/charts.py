@@ -5,6 +5,7 @@ import itertools
 import math
 import re
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,7 @@ def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
     import matplotlib
     from cycler import cycler
 
-    style = {
+    style: dict[Any, Any] = {
         'svg.fonttype': 'none',  # text stays text, in the page's font
         'svg.hashsalt': getattr(draw, '__qualname__', 'chart'),
         'text.color': INK,
@@ -70,7 +71,7 @@ def distinct_ids(page: str) -> str:
     return re.sub(r'<svg .*?</svg>', rename, page, flags=re.S)
 
 
-def lines(series: Mapping, x_label: str, y_label: str = '', **limits) -> str:
+def lines(series: Mapping, x_label: str, y_label: str = '', **limits: Any) -> str:
     """Curves: label -> (x, y)."""
 
     def draw(axes):

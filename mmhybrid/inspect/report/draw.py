@@ -1,5 +1,8 @@
 """Pictures of predictions and ground truth."""
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import cv2
 import numpy as np
 
@@ -7,7 +10,7 @@ FONT = cv2.FONT_HERSHEY_SIMPLEX
 LONGEST = 4000  # side in pixels of what is enlarged
 
 
-def read_image(path):
+def read_image(path: str | Path) -> np.ndarray | None:
     """An RGB image (H, W, 3) uint8 as the hosts read it, None if the file is none.
 
     OpenCV gives None for a broken file, but raises where a header claims an absurd size.
@@ -19,7 +22,7 @@ def read_image(path):
     return None if image is None else np.ascontiguousarray(image[..., ::-1])
 
 
-def palette(count):
+def palette(count: int) -> np.ndarray:
     """Distinct RGB colours, (count, 3) uint8: hues a golden angle apart."""
     hues = (np.arange(count) * 137.508 + 20) % 360 / 2
     tones = np.where(np.arange(count) // 7 % 2, 170, 235)
@@ -27,7 +30,7 @@ def palette(count):
     return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
 
 
-def enlarged(image, least=480):
+def enlarged(image: np.ndarray, least: int = 480) -> tuple[np.ndarray, int]:
     """The image enlarged by a whole number so that its shorter side has ``least`` pixels or more,
     and that number: small images would leave no room for text. The longer side ends at ``LONGEST``,
     or a line of a few pixels would become gigabytes."""
@@ -37,7 +40,13 @@ def enlarged(image, least=480):
     return cv2.resize(image, size, interpolation=cv2.INTER_CUBIC), factor
 
 
-def draw_instances(image, instances, classes, colors, least=480):
+def draw_instances(
+    image: np.ndarray,
+    instances: Sequence[dict],
+    classes: Sequence[str],
+    colors: np.ndarray,
+    least: int = 480,
+) -> np.ndarray:
     """Masks, boxes and names on an RGB image.
 
     Args:
@@ -71,7 +80,9 @@ def draw_instances(image, instances, classes, colors, least=480):
     return canvas
 
 
-def draw_class_map(image, class_map, colors, ignore=255):
+def draw_class_map(
+    image: np.ndarray, class_map: np.ndarray, colors: np.ndarray, ignore: int = 255
+) -> np.ndarray:
     """A class map (H, W) over an RGB image (H, W, 3)."""
     shown = class_map != ignore
     canvas = image.copy()
@@ -80,7 +91,14 @@ def draw_class_map(image, class_map, colors, ignore=255):
     return canvas
 
 
-def put_label(canvas, text, corner, color, scale=0.45, below=False):
+def put_label(
+    canvas: np.ndarray,
+    text: str,
+    corner: Sequence[float],
+    color: Sequence[int],
+    scale: float = 0.45,
+    below: bool = False,
+) -> int:
     """Text on a filled box above ``corner`` (x, y), or below it at the upper border; in place.
 
     Returns:
@@ -97,7 +115,7 @@ def put_label(canvas, text, corner, color, scale=0.45, below=False):
     return y + height + 6
 
 
-def put_list(canvas, labels):
+def put_list(canvas: np.ndarray, labels: Sequence[tuple[str, Sequence[int]]]) -> None:
     """Texts with their colours, as many as fit below each other in the upper left; in place."""
     bottom = 4
     for text, color in labels:
@@ -106,7 +124,9 @@ def put_list(canvas, labels):
         bottom = put_label(canvas, text, (4, bottom), color, below=True) + 2
 
 
-def side_by_side(rows, titles, gap=8):
+def side_by_side(
+    rows: Sequence[Sequence[np.ndarray]], titles: Sequence[str], gap: int = 8
+) -> np.ndarray:
     """A grid of equally sized RGB images, with a title over each column."""
     height, width = rows[0][0].shape[:2]
     header = 34

@@ -145,7 +145,9 @@ def coco_precision(
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
-    images, truths, results = [], [], []
+    images: list[dict] = []
+    truths: list[dict] = []
+    results: list[dict] = []
     for number, record in enumerate(records, 1):
         images.append(dict(id=number, height=record['height'], width=record['width']))
         for one in record['truth']:
@@ -223,7 +225,7 @@ def measure_segmentation(records: list[dict], classes: list[str]) -> Measures:
     ious, precision, recall = _ious(total)
     shares = total.sum(1) / max(total.sum(), 1)
     header = ['class', 'IoU', 'precision', 'recall', 'share of pixels']
-    rows = [
+    rows: list[list] = [
         [name, float(ious[i]), float(precision[i]), float(recall[i]), float(shares[i])]
         for i, name in enumerate(classes)
     ]
@@ -251,7 +253,7 @@ def measure_classification(records: list[dict], classes: list[str]) -> Measures:
     for record in records:
         counts[record['truth'], record['found'][0]] += 1
     _, precision, recall = _ious(counts)
-    rows = [
+    rows: list[list] = [
         [name, float(precision[i]), float(recall[i]), int(counts[i].sum())]
         for i, name in enumerate(classes)
     ]

@@ -124,7 +124,7 @@ def _curves(logs: list[dict]) -> list[tuple[str, str]]:
     )
 
     def series(source, wanted):
-        found = {}
+        found: dict[str, tuple[list, list]] = {}
         for log in source:
             for name in filter(wanted, log):
                 steps, values = found.setdefault(name, ([], []))

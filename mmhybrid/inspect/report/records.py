@@ -18,15 +18,15 @@ class Recorder:
         dataset: the evaluated data set of that library.
     """
 
-    def __init__(self, scope: str, dataset):
-        self.take = {
+    def __init__(self, scope: str, dataset: Any):
+        take = {
             'mmdet': self._detection,
             'mmseg': self._segmentation,
             'mmpretrain': self._classification,
         }.get(scope)
-        if self.take is None:
+        if take is None:
             raise ValueError(f'a report of {scope!r}: expected mmdet, mmseg or mmpretrain')
-        self.dataset = dataset
+        self.take, self.dataset = take, dataset
         self.meta = {key.lower(): value for key, value in (dataset.metainfo or {}).items()}
         self._infos: dict[Any, Mapping] | None = None
 
@@ -130,4 +130,6 @@ def pack_map(class_map: np.ndarray) -> bytes:
 
 def unpack_map(png: bytes) -> np.ndarray:
     """The class map that :func:`pack_map` packed."""
-    return cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED).astype(np.int64)
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert image is not None  # pack_map wrote it
+    return image.astype(np.int64)

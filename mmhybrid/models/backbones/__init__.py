@@ -1,6 +1,7 @@
 """The backbones, one family a file; ``base`` holds what all of them promise."""
 
 from fnmatch import fnmatch
+from typing import Any
 
 # `X as X` exports a name, for type checkers too.
 from .adapter import Adapter as Adapter
@@ -34,7 +35,7 @@ def list_backbones(pattern: str = '*') -> list[str]:
     return sorted(name for name in _names() if fnmatch(name, pattern))
 
 
-def build_backbone(name: str, **overrides) -> Backbone:
+def build_backbone(name: str, **overrides: Any) -> Backbone:
     """See :func:`mmhybrid.build_backbone`."""
     names = _names()
     if name not in names:

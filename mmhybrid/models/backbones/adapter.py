@@ -100,6 +100,8 @@ class Adapter(Backbone):
     """
 
     arch_type = AdapterArch
+    stages: Any  # ModuleList of what build_stages returns: torch gives its items no type
+    upsample: Any  # None where the map of stride 4 does not come out
 
     def __init__(
         self,
@@ -156,35 +158,35 @@ class Adapter(Backbone):
         """
         raise NotImplementedError(f'{type(self).__name__} does not build stages')
 
-    def embed_pyramid(self, image: Tensor) -> tuple[Tensor | None, Tensor, Shapes]:
+    def embed_pyramid(self, image: Tensor) -> tuple[Tensor, Tensor, Shapes]:
         """Embed an image in the pyramid.
 
         Args:
             image: ``(N, in_channels, H, W)``, sides multiples of 32.
 
         Returns:
-            The map of stride 4, ``(N, C, H / 4, W / 4)``, or None where it does not come out;
-            tokens ``(N, S, C)`` of strides 8, 16 and 32; and ``(h, w)`` of those three levels.
+            The stem's map ``(N, stem_channels, H / 4, W / 4)``, tokens ``(N, S, C)`` of strides 8,
+            16 and 32, and ``(h, w)`` of those three levels.
         """
-        finest, *maps = self.run(self.cnn, image)
+        stem, *maps = self.run(self.cnn, image)
         shapes = [tuple(m.shape[2:]) for m in maps]
         level_embed = self.level_embed[:, :, None, None]
         tokens = join_levels([m + e for m, e in zip(maps, level_embed, strict=True)])
-        return finest, tokens, shapes
+        return stem, tokens, shapes
 
     def output_maps(
         self,
-        finest: Tensor | None,
+        stem: Tensor,
         pyramid: Tensor,
         shapes: Shapes,
         features: Sequence[Tensor],
         grid: tuple[int, int],
-        size: tuple[int, int],
+        size: Sequence[int],
     ) -> tuple[Tensor, ...]:
         """Make the output maps: those of the pyramid, with the ViT's as ``vit_features`` says.
 
         Args:
-            finest: the map of stride 4, None where it does not come out.
+            stem: the stem's map, of stride 4.
             pyramid: tokens ``(N, S, C)`` of strides 8, 16 and 32.
             shapes: ``(h, w)`` of those three levels.
             features: patch tokens ``(N, h * w, C)`` of the ViT after each stage.
@@ -196,7 +198,11 @@ class Adapter(Backbone):
             features = [features[-1]] * 4
         outs = []
         for level, stride in zip(self.levels, self.out_strides, strict=True):
-            out = maps[level - 1] if level else self.upsample(maps[0]) + finest
+            if level:
+                out = maps[level - 1]
+            else:
+                out = self.upsample(maps[0])
+                out += self.cnn.projections[0](stem)
             if self.vit_features != 'none':
                 (feature,) = split_levels(features[level], [grid])
                 out = out + resize_map(feature, tuple(out.shape[2:]))

@@ -76,6 +76,8 @@ class Backbone(BaseModule):
 
     out_channels: tuple[int, ...]
     out_strides: tuple[int, ...]
+    init_cfg: dict | list | None
+    is_init: bool
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         """Complete signature and documentation of the constructor by what it hands on."""
@@ -84,7 +86,7 @@ class Backbone(BaseModule):
         if '__init__' in vars(cls):
             this = inspect.Parameter('self', inspect.Parameter.POSITIONAL_OR_KEYWORD)
             parameters = [this, *signature.parameters.values()]
-            cls.__init__.__signature__ = signature.replace(parameters=parameters)
+            vars(cls)['__init__'].__signature__ = signature.replace(parameters=parameters)
         cls.__doc__ = complete_doc(cls, Backbone)
 
     def __init__(
@@ -211,7 +213,7 @@ class Backbone(BaseModule):
         return F.pad(image, (0, pad_to_multiple(w, multiple), 0, pad_to_multiple(h, multiple)))
 
     @staticmethod
-    def crop_map(level: Tensor, image_size: tuple[int, int], stride: int) -> Tensor:
+    def crop_map(level: Tensor, image_size: Sequence[int], stride: int) -> Tensor:
         """Cut the part of a map that lies on the unpadded image, ``ceil(size / stride)``.
 
         The part is contiguous: compiled operators of mmcv, RoIAlign among them, read memory as if
@@ -222,7 +224,7 @@ class Backbone(BaseModule):
             level = first_rows(first_rows(level, 2, h), 3, w)
         return level.contiguous()
 
-    def run(self, module: nn.Module, *args) -> Any:
+    def run(self, module: nn.Module, *args: Any) -> Any:
         """Run a part of the backbone; with ``with_cp``, recompute its activations."""
         if self.with_cp and self.training:
             return recompute(module, *args, light=self.with_cp == 'light')
@@ -268,7 +270,7 @@ class Backbone(BaseModule):
                 if isinstance(module, _BatchNorm):
                     module.eval()
 
-    def fuse(self):
+    def fuse(self) -> 'Backbone':
         """Fold batch norms into the layers beside them, in place, and return the backbone.
 
         For inference: outputs stay the same up to rounding. Load weights first, it changes them.
@@ -277,7 +279,7 @@ class Backbone(BaseModule):
         self.is_fused = True
         return self
 
-    def train(self, mode: bool = True):
+    def train(self, mode: bool = True) -> 'Backbone':
         if mode and self.is_fused:
             raise RuntimeError(
                 f'{type(self).__name__} was fused for inference: its batch norms are gone; to '

@@ -182,7 +182,7 @@ class Stage(nn.Module):
         grid: tuple[int, int],
         num_heads: int,
         sr_ratio: int,
-        bias_resize: str,
+        bias_resize: Literal['separable', 'flat'],
         drop_path_rates: Sequence[float],
         **block: Any,
     ):
@@ -311,7 +311,8 @@ class CMTArch(Arch):
     @property
     def strides(self) -> tuple[int, ...]:
         """Stride of each stage's map."""
-        return tuple(2 * math.prod(self.patch_sizes[: i + 1]) for i in range(len(self.depths)))
+        sizes = per_stage('patch_sizes', self.patch_sizes, len(self.depths))
+        return tuple(2 * math.prod(sizes[: i + 1]) for i in range(len(sizes)))
 
     @property
     def size_divisor(self) -> int:
@@ -377,6 +378,7 @@ class CMT(Backbone):
     }  # fmt: skip
     pretrained_parts = {'cmt': ''}
     embeddings = ('stem.', 'stages.0.patch_embed.')
+    stages: Any  # ModuleList of Stage: torch gives its items no type
 
     def __init__(
         self,
@@ -390,9 +392,8 @@ class CMT(Backbone):
     ):
         super().__init__(arch, **options)
         arch = self.arch
-        count = len(arch.depths)
+        count, dims = len(arch.depths), arch.embed_dims
         self.check_frozen_stages(count)
-        self.depths = tuple(arch.depths)
         self.strides, self.size_divisor = arch.strides, arch.size_divisor
         norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
 
@@ -401,20 +402,18 @@ class CMT(Backbone):
             self.stem = Stem(self.in_channels, arch.stem_channels, norm_cfg)
         self.levels = self.resolve_indices(count)
         self.num_run = count if num_classes else self.levels[-1] + 1
-        self.stages = self._build_stages(arch, bias_resize, norm_cfg, drop_path_rate)
+        self.stages = self._build_stages(norm_cfg, drop_path_rate, bias_resize=bias_resize)
         self.head = None
         if num_classes:
-            self.head = Head(
-                arch.embed_dims[-1], arch.head_dims, num_classes, arch.head_drop, norm_cfg
-            )
+            self.head = Head(dims[-1], arch.head_dims, num_classes, arch.head_drop, norm_cfg)
         self.apply(_init_layer)
-        self.out_channels = tuple(arch.embed_dims[level] for level in self.levels)
+        self.out_channels = tuple(dims[level] for level in self.levels)
         self.out_strides = tuple(self.strides[level] for level in self.levels)
         self.freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
-        size = tuple(x.shape[2:])
+        size = x.shape[2:]
         self._check_norms()
         x = self.pad_image(x, self.size_divisor)
         if self.stem is not None:
@@ -432,7 +431,7 @@ class CMT(Backbone):
         return tuple(outs)
 
     def _check_norms(self) -> None:
-        norms = [] if self.stem is None else list(self.stem.children())[2::3]
+        norms: list = [] if self.stem is None else list(self.stem.children())[2::3]
         for ffn in (block.ffn for stage in self.stages for block in stage.blocks):
             norms += [getattr(ffn, name, None) for name in ('expand_norm', 'dw_norm')]
         if any(type(norm) is nn.Identity for norm in norms):
@@ -455,9 +454,8 @@ class CMT(Backbone):
 
     # Building
 
-    def _build_stages(
-        self, arch: CMTArch, bias_resize: str, norm_cfg: dict, drop_path_rate: float
-    ) -> nn.ModuleList:
+    def _build_stages(self, norm_cfg: dict, drop_path_rate: float, **options: Any) -> nn.ModuleList:
+        arch = self.arch
         depth = sum(arch.depths)
         rates = [drop_path_rate * i / max(depth - 1, 1) for i in range(depth)]
         stages = nn.ModuleList()
@@ -477,7 +475,6 @@ class CMT(Backbone):
                     grid=(side, side),
                     num_heads=heads,
                     sr_ratio=arch.sr_ratios[i],
-                    bias_resize=bias_resize,
                     drop_path_rates=rates[start : start + arch.depths[i]],
                     hidden_dims=int(dims * arch.mlp_ratio[i]),
                     qkv_bias=arch.qkv_bias,
@@ -487,6 +484,7 @@ class CMT(Backbone):
                     lpu=arch.lpu,
                     ffn_shortcut=arch.ffn_shortcut,
                     norm_cfg=norm_cfg,
+                    **options,
                 )
             )
             channels = dims
@@ -501,11 +499,7 @@ def _init_layer(module: nn.Module) -> None:
     elif isinstance(module, IRFFN):  # after its layers, which are 1x1 convolutions in the original
         for layer in (module.expand, module.project):
             nn.init.kaiming_normal_(layer.weight, mode='fan_out')
-        return
     elif isinstance(module, Head):
         nn.init.kaiming_normal_(module.conv.weight, mode='fan_out')
-        return
-    else:
-        return
-    if module.bias is not None:
+    if isinstance(module, (nn.Linear, nn.Conv2d)) and module.bias is not None:
         nn.init.zeros_(module.bias)

@@ -13,9 +13,7 @@ from mmhybrid.registry import MODELS
 from ..layers import build_norm, resize_positions
 from .arch import option
 from .base import Backbone
-from .vit import Block, ViTSize, window_per_block
-
-Grid = tuple[int, int]
+from .vit import Block, Grid, ViTSize, window_per_block
 
 
 class ConvStem(nn.Module):
@@ -54,7 +52,7 @@ class ConvStem(nn.Module):
             nn.init.normal_(self.proj.weight, std=embed_dims**-0.5)
         else:
             nn.init.trunc_normal_(self.proj.weight, std=self.proj.weight[0].numel() ** -0.5)
-        nn.init.zeros_(self.proj.bias)
+        nn.init.zeros_(self.proj.get_parameter('bias'))
 
     def forward(self, x: Tensor) -> tuple[Tensor, Grid]:
         """Embed images ``(N, C, H, W)`` as tokens ``(N, h * w, D)``, returned with their grid."""
@@ -111,12 +109,12 @@ class ConvStemViTArch(ViTSize):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.stem_kernels is None:
-            self._set(stem_kernels=(3,) * len(self.stem_channels))
-        counts = {len(self.stem_channels), len(self.stem_kernels), len(self.stem_strides)}
+        kernels = (3,) * len(self.stem_channels) if self.stem_kernels is None else self.stem_kernels
+        self._set(stem_kernels=kernels)
+        counts = {len(self.stem_channels), len(kernels), len(self.stem_strides)}
         if len(counts) > 1:
             raise ValueError(
-                f'stem_channels={self.stem_channels}, stem_kernels={self.stem_kernels} and '
+                f'stem_channels={self.stem_channels}, stem_kernels={kernels} and '
                 f'stem_strides={self.stem_strides} differ in length; give each convolution one of '
                 'each'
             )
@@ -125,7 +123,7 @@ class ConvStemViTArch(ViTSize):
                 f'stem_strides={self.stem_strides} multiply to {prod(self.stem_strides)}, which '
                 f'does not divide patch_size={self.patch_size}'
             )
-        for kernel, stride in zip(self.stem_kernels, self.stem_strides, strict=True):
+        for kernel, stride in zip(kernels, self.stem_strides, strict=True):
             if kernel != stride and (kernel < stride or kernel % 2 == 0):
                 raise ValueError(
                     f'a convolution of the stem has kernel {kernel} and stride {stride}; expected '
@@ -179,6 +177,7 @@ class ConvStemViT(Backbone):
     }
     pretrained_parts = {'conv_stem_vit': ''}
     embeddings = ('stem.', 'pos_embed', 'cls_token')
+    blocks: Any  # ModuleList of Block: torch gives its items no type
 
     def __init__(
         self,
@@ -249,18 +248,17 @@ class ConvStemViT(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
-        size = tuple(x.shape[2:])
         tokens, grid = self.embed(self.pad_image(x, self.patch_size))
         outs, start = [], 0
         for level in self.levels:
             tokens = self.run_blocks(tokens, grid, start, level + 1)
             start = level + 1
             patches = tokens[:, self.num_prefix_tokens :]
-            if self.final_norm:
+            if self.norm is not None and self.final_norm:
                 patches = self.norm(patches)
             out = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
-            outs.append(self.crop_map(out, size, self.patch_size))
-        if self.head is not None:
+            outs.append(self.crop_map(out, x.shape[2:], self.patch_size))
+        if self.norm is not None and self.head is not None:
             tokens = self.norm(self.run_blocks(tokens, grid, start, self.depth))
             pooled = tokens[:, 0] if self.cls_token is not None else tokens.mean(dim=1)
             outs.append(self.head(pooled))
@@ -290,7 +288,7 @@ class ConvStemViT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        frozen = list(self.blocks[self.num_run :])
+        frozen: list[nn.Module | nn.Parameter] = list(self.blocks[self.num_run :])
         if self.frozen_stages >= 0:
             frozen += [self.stem, self.pos_embed, *self.blocks[: self.frozen_stages]]
             frozen += [] if self.cls_token is None else [self.cls_token]

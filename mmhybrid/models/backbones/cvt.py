@@ -13,11 +13,10 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
+from ..kernels import Grid
 from ..layers import DropPath, Linear, Mlp, build_norm
 from .arch import Arch, option, per_stage
 from .base import Backbone
-
-Grid = tuple[int, int]
 
 
 class ConvEmbed(nn.Module):
@@ -234,7 +233,7 @@ class CvTArch(Arch):
         for dims, heads in zip(self.embed_dims, self.num_heads, strict=True):
             if dims % heads:
                 raise ValueError(f'num_heads={heads} does not divide embed_dims={dims}')
-        for kernel in self.qkv_kernel:
+        for kernel in per_stage('qkv_kernel', self.qkv_kernel, count):
             if kernel % 2 == 0:
                 raise ValueError(f'qkv_kernel={kernel}: an even one has no centre; use an odd one')
 
@@ -280,6 +279,7 @@ class CvT(Backbone):
     }
     pretrained_parts = {'cvt': ''}
     embeddings = ('stages.0.patch_embed.', 'stages.0.cls_token')
+    stages: Any  # ModuleList of Stage: torch gives its items no type
 
     def __init__(
         self,
@@ -333,7 +333,7 @@ class CvT(Backbone):
             x = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
             if level in self.levels:
                 outs.append(x.contiguous())  # see Backbone.crop_map
-        if self.head is not None:
+        if self.head is not None and self.norm is not None:
             pooled = cls_token if cls_token.shape[1] else patches
             outs.append(self.head(self.norm(pooled).mean(dim=1)))
         return tuple(outs)

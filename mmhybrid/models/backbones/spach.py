@@ -8,11 +8,11 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
+from ..kernels import Grid
 from ..layers import Attention, DropPath, LayerScale, Linear, Mlp, build_norm
 from .arch import Arch, option
 from .base import Backbone
 
-Grid = tuple[int, int]
 MIXINGS = ('conv', 'attn', 'mlp')
 
 
@@ -35,7 +35,7 @@ class Stem(nn.Module):
     ):
         super().__init__()
         if kind == 'patch':
-            self.proj = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
+            self.proj: nn.Module = nn.Conv2d(in_channels, embed_dims, patch_size, stride=patch_size)
         else:
             layers, width, half = [], in_channels, patch_size // 2
             for kernel, stride in ((7, 2), (3, 1), (3, 1)):
@@ -104,8 +104,9 @@ class MixingBlock(nn.Module):
         self.mixing = mixing
         if mixing is not None:
             self.norm1 = build_norm(norm_cfg, embed_dims)
-            scaled = layer_scale is not None
-            self.layer_scale = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
+            self.layer_scale = (
+                nn.Identity() if layer_scale is None else LayerScale(embed_dims, layer_scale)
+            )
         self.conv = None
         if conv_bypass:
             self.conv = nn.Conv2d(embed_dims, embed_dims, 3, padding=1, groups=embed_dims)
@@ -266,6 +267,7 @@ class SPACH(Backbone):
     }
     pretrained_parts = {'spach': ''}
     embeddings = ('stem.',)
+    stages: Any  # ModuleList of Stage: torch gives its items no type
 
     def __init__(
         self,
@@ -319,7 +321,7 @@ class SPACH(Backbone):
             x = tokens.transpose(1, 2).unflatten(2, grid)  # (N, H W, C) -> (N, C, H, W)
             if level in self.levels:
                 outs.append(x.contiguous())  # see Backbone.crop_map
-        if self.head is not None:
+        if self.head is not None and self.norm is not None:
             outs.append(self.head(self.norm(tokens).mean(dim=1)))
         return tuple(outs)
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from mmhybrid.registry import MODELS
 
+from ..kernels import Grid
 from ..layers import (
     Attention,
     DropPath,
@@ -24,8 +25,6 @@ from ..layers import (
 )
 from .arch import Arch, option, per_stage
 from .base import Backbone
-
-Grid = tuple[int, int]
 
 SIZES = {
     't': dict(embed_dims=192, depth=12, num_heads=3),
@@ -91,9 +90,8 @@ class Block(nn.Module):
             )
         self.norm2 = build_norm(norm_cfg, embed_dims)
         self.mlp = {'mlp': Mlp, 'swiglu': SwiGLU}[ffn](embed_dims, hidden_dims, bias=ffn_bias)
-        scaled = layer_scale is not None
-        self.ls1 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
-        self.ls2 = LayerScale(embed_dims, layer_scale) if scaled else nn.Identity()
+        self.ls1 = nn.Identity() if layer_scale is None else LayerScale(embed_dims, layer_scale)
+        self.ls2 = nn.Identity() if layer_scale is None else LayerScale(embed_dims, layer_scale)
         self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, x: Tensor, grid: Grid, rope: tuple[Tensor, Tensor] | None) -> Tensor:
@@ -287,7 +285,6 @@ class ViT(Backbone):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
-        size = tuple(x.shape[2:])
         tokens, grid = self.embed(self.pad_image(x, self.patch_size))
         outs, start = [], 0
         for level in self.levels:
@@ -295,7 +292,7 @@ class ViT(Backbone):
             start = level + 1
             patches = self.norm(tokens)[:, self.num_prefix_tokens :]
             out = patches.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
-            outs.append(self.crop_map(out, size, self.patch_size))
+            outs.append(self.crop_map(out, x.shape[2:], self.patch_size))
         return tuple(outs)
 
     # For adapters
@@ -306,7 +303,7 @@ class ViT(Backbone):
         Return them with their grid ``(h, w)``. ``patch_size`` has to divide the image's sides.
         """
         tokens, grid = self.patch_embed(image)
-        prefix = [token for token in (self.cls_token, self.dist_token) if token is not None]
+        prefix: list[Tensor] = [it for it in (self.cls_token, self.dist_token) if it is not None]
         if self.pos_embed is not None:
             count = self.num_prefix_positions
             prefix_positions, positions = self.pos_embed.tensor_split((count,), dim=1)
@@ -316,8 +313,8 @@ class ViT(Backbone):
         if self.register_tokens is not None:
             prefix.append(self.register_tokens)
         if prefix:
-            prefix = torch.cat(prefix, dim=1).expand(tokens.shape[0], -1, -1)
-            tokens = torch.cat((prefix.to(tokens.dtype), tokens), dim=1)
+            first = torch.cat(prefix, dim=1).expand(tokens.shape[0], -1, -1)
+            tokens = torch.cat((first.to(tokens.dtype), tokens), dim=1)
         return tokens, grid
 
     def run_blocks(self, tokens: Tensor, grid: Grid, start: int, stop: int) -> Tensor:
@@ -325,7 +322,7 @@ class ViT(Backbone):
         rope = None
         if self.position == 'rope':
             dims = self.embed_dims // self.num_heads
-            rope = rotary_positions(grid, dims, base=100.0, device=tokens.device)
+            rope = rotary_positions(grid, dims, tokens.device)
         for block in self.blocks[start:stop]:
             tokens = self.run(block, tokens, grid, rope)
         return tokens
@@ -333,7 +330,7 @@ class ViT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        frozen = list(self.blocks[self.levels[-1] + 1 :])
+        frozen: list[nn.Module | nn.Parameter] = list(self.blocks[self.levels[-1] + 1 :])
         if self.frozen_stages >= 0:
             tokens = (self.cls_token, self.dist_token, self.register_tokens, self.pos_embed)
             frozen += [self.patch_embed, *(token for token in tokens if token is not None)]

@@ -48,9 +48,11 @@ class Extractor(nn.Module):
         self.query_norm = build_norm(LAYER_NORM, embed_dims)
         self.value_norm = build_norm(LAYER_NORM, embed_dims)
         self.attn = MSDeformAttention(embed_dims, num_levels=1, **attention)
-        self.ffn_norm = build_norm(LAYER_NORM, embed_dims) if ffn_dims else None
-        self.ffn = ConvFFN(embed_dims, ffn_dims) if ffn_dims else None
-        self.drop_path = DropPath(drop_path_rate) if ffn_dims else None
+        self.has_ffn = ffn_dims > 0
+        if self.has_ffn:
+            self.ffn_norm = build_norm(LAYER_NORM, embed_dims)
+            self.ffn = ConvFFN(embed_dims, ffn_dims)
+            self.drop_path = DropPath(drop_path_rate)
 
     def forward(
         self,
@@ -63,7 +65,7 @@ class Extractor(nn.Module):
         """Update a pyramid ``(N, S, C)`` of the given shapes by patches ``(N, h * w, C)``."""
         x = self.attn(self.query_norm(pyramid), points, self.value_norm(patches), [grid])
         x = pyramid + x
-        if self.ffn is not None:
+        if self.has_ffn:
             x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
         return x
 
@@ -93,7 +95,7 @@ class ViTAdapterArch(AdapterArch):
             )
 
 
-DETECTION = {
+DETECTION: dict[str, dict[str, Any]] = {
     't': SIZES['t'],
     's': SIZES['s'],
     'b': SIZES['b'] | WIDE,
@@ -150,10 +152,9 @@ class ViTAdapter(Adapter):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
-        size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
 
-        finest, pyramid, shapes = self.embed_pyramid(image)
+        stem, pyramid, shapes = self.embed_pyramid(image)
 
         tokens, grid = self.vit.embed(image)
         count = self.vit.num_prefix_tokens
@@ -170,4 +171,4 @@ class ViTAdapter(Adapter):
             for extractor in (stage.extractor, *stage.extra):
                 pyramid = self.run(extractor, pyramid, pyramid_points, patches, grid, shapes)
 
-        return self.output_maps(finest, pyramid, shapes, features, grid, size)
+        return self.output_maps(stem, pyramid, shapes, features, grid, x.shape[2:])

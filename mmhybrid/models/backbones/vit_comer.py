@@ -48,7 +48,7 @@ class MRFP(nn.Module):
     def fuse_norms(self) -> None:
         """See :meth:`Backbone.fuse`."""
         for level, norm in enumerate(self.norms):
-            convs = (self.conv3x3[level], self.conv5x5[level])
+            convs: Any = (self.conv3x3[level], self.conv5x5[level])
             self.norms[level] = fold_into_previous(norm, *convs)
 
 
@@ -95,15 +95,17 @@ class PyramidAttention(nn.Module):
         self.query_norm = build_norm(norm_cfg, embed_dims)
         self.value_norm = build_norm(norm_cfg, embed_dims)
         self.attn = MSDeformAttention(embed_dims, **attention)
-        self.ffn_norm = build_norm(norm_cfg, embed_dims) if ffn_dims else None
-        self.ffn = ConvFFN(embed_dims, ffn_dims) if ffn_dims else None
-        self.drop_path = DropPath(drop_path_rate) if ffn_dims else None
+        self.has_ffn = ffn_dims > 0
+        if self.has_ffn:
+            self.ffn_norm = build_norm(norm_cfg, embed_dims)
+            self.ffn = ConvFFN(embed_dims, ffn_dims)
+            self.drop_path = DropPath(drop_path_rate)
 
     def forward(self, pyramid: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         query, value = self.outer_query_norm(pyramid), self.outer_value_norm(pyramid)
         x = self.attn(self.query_norm(query), points, self.value_norm(value), shapes)
         x = query + x
-        if self.ffn is not None:
+        if self.has_ffn:
             x = x + self.drop_path(self.ffn(self.ffn_norm(x), shapes))
         return x
 
@@ -129,10 +131,11 @@ class CTIToCNN(nn.Module):
         interaction: bool,
     ):
         super().__init__()
-        own_ffn = own_ffn and ffn_dims > 0
-        self.ffn_norm = build_norm(norm_cfg, embed_dims) if own_ffn else None
-        self.ffn = ConvFFN(embed_dims, ffn_dims) if own_ffn else None
-        self.drop_path = DropPath(drop_path_rate) if own_ffn else None
+        self.has_ffn = own_ffn and ffn_dims > 0
+        if self.has_ffn:
+            self.ffn_norm = build_norm(norm_cfg, embed_dims)
+            self.ffn = ConvFFN(embed_dims, ffn_dims)
+            self.drop_path = DropPath(drop_path_rate)
         self.interaction = None
         if interaction:
             self.interaction = PyramidAttention(
@@ -141,7 +144,7 @@ class CTIToCNN(nn.Module):
 
     def forward(self, pyramid: Tensor, patches: Tensor, points: Tensor, shapes: Shapes) -> Tensor:
         pyramid = add_patches(pyramid, patches, shapes)
-        if self.ffn is not None:
+        if self.has_ffn:
             pyramid = pyramid + self.drop_path(self.ffn(self.ffn_norm(pyramid), shapes))
         if self.interaction is not None:
             pyramid = self.interaction(pyramid, points, shapes)
@@ -198,7 +201,8 @@ class ViTCoMerArch(AdapterArch):
                 f'mrfp_ratio={self.mrfp_ratio} gives MRFP {self.mrfp_dims} hidden channels; it '
                 'needs an even number, half for each kernel size'
             )
-        if self.vit_features == 'none' and not self.cti_to_cnn[-1] and not self.extra_cti:
+        *_, last_cti = per_stage('cti_to_cnn', self.cti_to_cnn, len(self.groups))
+        if self.vit_features == 'none' and not last_cti and not self.extra_cti:
             raise ValueError(
                 'the last blocks of the ViT would not reach any output; switch on the last '
                 'cti_to_cnn, extra_cti or vit_features'
@@ -279,10 +283,9 @@ class ViTCoMer(Adapter):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         self.check_image(x)
-        size = tuple(x.shape[2:])
         image = self.pad_image(x, 32)
 
-        finest, pyramid, shapes = self.embed_pyramid(image)
+        stem, pyramid, shapes = self.embed_pyramid(image)
         points = reference_points(shapes, image.device)
 
         tokens, grid = self.vit.embed(image)
@@ -302,7 +305,7 @@ class ViTCoMer(Adapter):
                 if module is not None:
                     pyramid = self.run(module, pyramid, patches, points, shapes)
 
-        return self.output_maps(finest, pyramid, shapes, features, grid, size)
+        return self.output_maps(stem, pyramid, shapes, features, grid, x.shape[2:])
 
 
 def sum_levels(pyramid: Tensor, shapes: Shapes) -> Tensor:

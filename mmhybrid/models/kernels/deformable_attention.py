@@ -20,6 +20,7 @@ import sys
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -194,7 +195,7 @@ def _sample_gather(value: Tensor, shapes: Shapes, locations: Tensor, weights: Te
     head = torch.arange(heads, device=value.device).view(-1, 1, 1)  # (heads, 1, 1)
 
     table = value.flatten(0, 2)  # (N, S, heads, D) -> (N S heads, D)
-    out = 0
+    out: Any = 0
     for near_x, x in ((1 - fraction_x, low_x.long()), (fraction_x, low_x.long() + 1)):
         for near_y, y in ((1 - fraction_y, low_y.long()), (fraction_y, low_y.long() + 1)):
             column, row = x.clamp(min=0).minimum(width - 1), y.clamp(min=0).minimum(height - 1)

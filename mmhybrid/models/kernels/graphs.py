@@ -1,5 +1,7 @@
 """Sizes that may be symbols: graphs of ``torch.compile`` and ``torch.export`` for any image."""
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -15,7 +17,7 @@ def is_transformed() -> bool:
     return torch._C._are_functorch_transforms_active() or forward_ad._current_level >= 0
 
 
-def keep_inputs(ctx, inputs: tuple, output: Tensor) -> None:
+def keep_inputs(ctx: Any, inputs: tuple, output: Tensor) -> None:
     """Keep an operator's tensors and its last argument for the backward pass."""
     *tensors, ctx.argument = inputs
     ctx.save_for_backward(*tensors)

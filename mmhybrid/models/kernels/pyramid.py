@@ -15,7 +15,8 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 from .graphs import is_known
 
-Shapes = Sequence[tuple[int, int]]
+Grid = tuple[int, int]
+Shapes = Sequence[Grid]
 
 
 def split_levels(tokens: Tensor, shapes: Shapes) -> list[Tensor]:

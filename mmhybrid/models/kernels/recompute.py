@@ -27,7 +27,7 @@ EXPENSIVE = {
 """Operators by namespace whose results ``'light'`` keeps: products, convolutions, attention."""
 
 
-def recompute(module: nn.Module, *args, light: bool = False) -> Any:
+def recompute(module: nn.Module, *args: Any, light: bool = False) -> Any:
     """Run ``module(*args)`` and compute its activations again in the backward pass.
 
     The second run draws the first one's random numbers, and batch norms update their running

@@ -4,10 +4,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import first_rows, is_known, linear, pad_to_multiple
+from ..kernels import Grid, first_rows, is_known, linear, pad_to_multiple
 from .linear import Linear
-
-Grid = tuple[int, int]
 
 
 class QKVLinear(Linear):

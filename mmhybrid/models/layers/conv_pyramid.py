@@ -9,15 +9,15 @@ class ConvPyramid(nn.Module):
     """Maps of width ``embed_dims`` at strides 4, 8, 16 and 32 of an image ``(N, C, H, W)``.
 
     The spatial prior of ViT-Adapter (arXiv 2205.08534) and the convolutional branch of ViT-CoMer:
-    a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, and a projection
-    of each of the four maps.
+    a stem of three 3x3 convolutions and a pooling, three strided 3x3 convolutions, a projection of
+    each map. That of stride 4, ``projections[0]``, is left to the caller, who needs it last.
 
     Args:
         in_channels: C.
         stem_channels: width of the stem.
         embed_dims: width of the maps.
         norm_cfg: norms of the convolutions.
-        with_finest: project the map of stride 4; without, None comes out in its place.
+        with_finest: have a projection of the map of stride 4.
     """
 
     def __init__(
@@ -43,16 +43,14 @@ class ConvPyramid(nn.Module):
         )
         self.projections = nn.ModuleList(nn.Conv2d(width, embed_dims, 1) for width in widths)
         if not with_finest:
-            self.projections[0] = None
+            self.projections.add_module('0', None)
 
-    def forward(self, image: Tensor) -> tuple[Tensor | None, ...]:
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = [self.stem(image)]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
-        return tuple(
-            None if project is None else project(m)
-            for project, m in zip(self.projections, maps, strict=True)
-        )
+        finest, *others = maps
+        return finest, *(p(m) for p, m in zip(self.projections[1:], others, strict=True))
 
 
 def _conv_norm_relu(in_channels: int, channels: int, stride: int, norm_cfg: dict) -> nn.Sequential:

@@ -6,9 +6,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..kernels import is_known, resize_bicubic
-
-Grid = tuple[int, int]
+from ..kernels import Grid, is_known, resize_bicubic
 
 
 class PairBias(nn.Module):

@@ -6,9 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..kernels import is_known, resize_bicubic
-
-Grid = tuple[int, int]
+from ..kernels import Grid, is_known, resize_bicubic
 
 
 def resize_positions(
@@ -72,11 +70,11 @@ class RelativePositionBias(nn.Module):
         return index
 
 
-def rotary_positions(grid: Grid, dims: int, *, base: float, device: torch.device):
+def rotary_positions(grid: Grid, dims: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Compute sine and cosine of DINOv3's rotary positions, each ``(H * W, dims)``, float32.
 
     Row and column centres are scaled to [-1, 1] each; a quarter of ``dims`` (a head's width) turns
-    with each of them, at periods from 1 to ``base`` in geometric progression.
+    with each of them, at periods from 1 to 100 in geometric progression.
     """
     h, w = grid
     y = (torch.arange(h, device=device, dtype=torch.float32) + 0.5) / h * 2 - 1
@@ -84,7 +82,7 @@ def rotary_positions(grid: Grid, dims: int, *, base: float, device: torch.device
     # (h, w, 2) -> (h w, 2, 1)
     centres = torch.stack(torch.meshgrid(y, x, indexing='ij'), dim=-1).view(h * w, 2, 1)
     quarter = dims // 4
-    periods = base ** (torch.arange(quarter, device=device, dtype=torch.float32) / quarter)
+    periods = 100.0 ** (torch.arange(quarter, device=device, dtype=torch.float32) / quarter)
     angles = (2 * math.pi * centres / periods).flatten(1)  # (H W, 2, dims / 4) -> (H W, dims / 2)
     angles = angles.repeat(1, 2)
     return angles.sin(), angles.cos()

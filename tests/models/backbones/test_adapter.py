@@ -225,7 +225,7 @@ class Sum(adapter.Adapter):
     def forward(self, x):
         self.check_image(x)
         image = self.pad_image(x, 32)
-        finest, pyramid, shapes = self.embed_pyramid(image)
+        stem, pyramid, shapes = self.embed_pyramid(image)
         pyramid = list(pyramid.split([h * w for h, w in shapes], dim=1))
         tokens, grid = self.vit.embed(image)
         features = []
@@ -235,7 +235,7 @@ class Sum(adapter.Adapter):
             pyramid[1] = pyramid[1] + self.arch.factor * stage(patches)
             features.append(patches)
         pyramid = torch.cat(pyramid, dim=1)
-        return self.output_maps(finest, pyramid, shapes, features, grid, tuple(x.shape[2:]))
+        return self.output_maps(stem, pyramid, shapes, features, grid, tuple(x.shape[2:]))
 
 
 class TestThirdAdapter(BackboneContract):

@@ -40,7 +40,7 @@ def test_relative_bias_depends_on_offsets_alone(class_token):
 
 
 def test_rotary_positions_mirror_around_the_centre():
-    sin, cos = rotary_positions((4, 6), 16, base=100.0, device=torch.device('cpu'))
+    sin, cos = rotary_positions((4, 6), 16, torch.device('cpu'))
     assert sin.shape == cos.shape == (24, 16)
     torch.testing.assert_close(sin[0], -sin[-1])
     torch.testing.assert_close(cos[0], cos[-1])
