@@ -8,6 +8,7 @@ import argparse
 import copy
 import difflib
 import inspect
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -300,10 +301,19 @@ def _add_tracker(cfg, name):
     options: dict[str, dict] = dict(
         tensorboard={},
         wandb=dict(init_kwargs=dict(project='mmhybrid', name=run)),
-        mlflow=dict(exp_name='mmhybrid', run_name=run),
+        mlflow=dict(exp_name='mmhybrid', run_name=run, tracking_uri=_mlflow_uri(cfg.work_dir)),
         clearml=dict(init_kwargs=dict(project_name='mmhybrid', task_name=run)),
     )
     visualizer.vis_backends = [*backends, dict(type=kind, **options[name])]
+
+
+def _mlflow_uri(work_dir):
+    """The server that the environment names, else a data base beside the work dir.
+
+    mmengine's own default, a folder of files, is refused by MLflow 3.
+    """
+    place = Path(work_dir).absolute().parent / 'mlflow.db'
+    return os.environ.get('MLFLOW_TRACKING_URI') or f'sqlite:///{place}'
 
 
 def require(cfg: 'Config', name: str, keys: Sequence[str], purpose: str) -> None:

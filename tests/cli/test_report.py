@@ -91,3 +91,17 @@ def test_trackers(name, entry, tool, job, monkeypatch):
     options = {key: value for key, value in backends[1].items() if key != 'type'}
     inspect.signature(VISBACKENDS.get(entry[1])).bind('folder', **options)
     assert name == 'tensorboard' or 'first' in str(options)
+
+
+def test_mlflow_writes_where_the_environment_says(tool, job, monkeypatch, tmp_path):
+    config, _ = job('mmseg')
+    arguments = argparse.Namespace(config=config, cfg_options={}, work_dir='runs/a', mlflow=True)
+    monkeypatch.setattr('importlib.util.find_spec', lambda name: name)
+
+    def uri():
+        return tool('config').load_config(arguments).visualizer.vis_backends[1].tracking_uri
+
+    monkeypatch.delenv('MLFLOW_TRACKING_URI', raising=False)
+    assert uri() == f'sqlite:///{tmp_path}/runs/mlflow.db'
+    monkeypatch.setenv('MLFLOW_TRACKING_URI', 'http://server:5000')
+    assert uri() == 'http://server:5000'
