@@ -6,7 +6,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+from .text import FONT, put_text, size_of
+
 LONGEST = 4000  # side in pixels of what is enlarged
 
 
@@ -104,14 +105,14 @@ def put_label(
     Returns:
         int: where the box ends.
     """
-    (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
+    width, height = size_of(text, scale)
     x = int(np.clip(corner[0], 0, max(0, canvas.shape[1] - width - 6)))
     below = below or corner[1] < height + 6
     y = corner[1] if below else corner[1] - height - 6
     y = int(np.clip(y, 0, canvas.shape[0] - height - 6))
     cv2.rectangle(canvas, (x, y), (x + width + 6, y + height + 6), color, cv2.FILLED)
     ink = (0, 0, 0) if np.dot(color, (0.3, 0.59, 0.11)) > 130 else (255, 255, 255)
-    cv2.putText(canvas, text, (x + 3, y + height + 3), FONT, scale, ink, 1, cv2.LINE_AA)
+    put_text(canvas, text, (x + 3, y + height + 3), ink, scale)
     return y + height + 6
 
 
