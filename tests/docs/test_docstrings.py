@@ -1,4 +1,4 @@
-"""Everything public in the package has types, and a docstring unless its base class describes it."""
+"""What is public in the package has types, and a docstring unless its base describes it."""
 
 import ast
 import re
