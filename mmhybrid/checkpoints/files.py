@@ -12,6 +12,7 @@ import urllib.request
 import uuid
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -37,13 +38,13 @@ class Bookkeeping:
     It takes whatever a pickle gives such an object, keeps nothing and runs nothing.
     """
 
-    def __new__(cls, *args, **kwargs):
+    def __new__(cls, *args: Any, **kwargs: Any) -> 'Bookkeeping':
         return super().__new__(cls)
 
-    def __init__(self, *args, **kwargs):
+    def __init__(self, *args: Any, **kwargs: Any):
         pass
 
-    def __setstate__(self, state):
+    def __setstate__(self, state: Any) -> None:
         pass
 
 
@@ -74,12 +75,12 @@ def _stand_in(name):
 STAND_INS = [_stand_in(name) for name in BOOKKEEPING]
 
 
-def cache_folder():
+def cache_folder() -> Path:
     """Return the folder of downloads, torch.hub's own: ``torch.hub.get_dir()``/checkpoints."""
     return Path(torch.hub.get_dir()) / 'checkpoints'
 
 
-def locate(checkpoint, *, sha256=None):
+def locate(checkpoint: str | Path, *, sha256: str | None = None) -> Path:
     """Turn a path, an address or an official name into a local file, downloading if need be.
 
     Args:
@@ -121,7 +122,7 @@ def locate(checkpoint, *, sha256=None):
     return path
 
 
-def check_hash(path, sha256):
+def check_hash(path: Path, sha256: str) -> None:
     """Raise CheckpointError unless the file's SHA-256 starts with ``sha256``."""
     if not re.fullmatch(r'[0-9a-fA-F]{8,64}', str(sha256)):
         raise CheckpointError(f'sha256={sha256!r} is not 8 to 64 hexadecimal digits')
@@ -141,7 +142,7 @@ def _hash(path):
     return digest.hexdigest()
 
 
-def download(url, path, *, sha256=None):
+def download(url: str, path: Path, *, sha256: str | None = None) -> None:
     """Download to ``path`` in one step: it is complete and checked, or it is not there.
 
     Raises:
@@ -174,7 +175,7 @@ def download(url, path, *, sha256=None):
             os.remove(partial)
 
 
-def read(path, *, trust=False):
+def read(path: Path, *, trust: bool = False) -> Any:
     """Read a .pth, .safetensors or .npz file without running code from it.
 
     Args:

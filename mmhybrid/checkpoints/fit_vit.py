@@ -6,10 +6,13 @@ and distillation tokens that have a position), ``position_grid`` (h, w), ``patch
 """
 
 import re
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from .plain_vit import block_indexes
 from .resize import (
@@ -72,7 +75,9 @@ class Fitted:
     dropped: dict = field(default_factory=dict)
     problems: dict = field(default_factory=dict)
 
-    def replace(self, name, note, resize, *args, **kwargs):
+    def replace(
+        self, name: str, note: str, resize: Callable[..., Tensor], *args: Any, **kwargs: Any
+    ) -> None:
         """Replace a tensor by ``resize(tensor, *args, **kwargs)``, or note why that fails."""
         try:
             self.state_dict[name] = resize(self.state_dict[name], *args, **kwargs)
@@ -82,7 +87,7 @@ class Fitted:
             self.resized[name] = note
 
 
-def find_vits(module):
+def find_vits(module: nn.Module) -> dict[str, Any]:
     """Find the plain ViTs inside a module: prefix of their names -> ViT."""
     return {
         f'{name}.' if name else '': vit
@@ -91,7 +96,15 @@ def find_vits(module):
     }
 
 
-def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None, in_adapter=False):
+def fit_vit(
+    fitted: Fitted,
+    vit: Any,
+    prefix: str,
+    *,
+    patch_resize: str = 'bilinear',
+    position_grid: tuple[int, int] | None = None,
+    in_adapter: bool = False,
+) -> None:
     """Drop the tokens a ViT was built without, and resize what depends on image and patch size.
 
     Args:
@@ -166,7 +179,14 @@ def fit_vit(fitted, vit, prefix, *, patch_resize='bilinear', position_grid=None,
             )
 
 
-def fit_input_channels(fitted, wanted, in_channels, *, rgb_channels, extra_channels):
+def fit_input_channels(
+    fitted: Fitted,
+    wanted: Mapping[str, Tensor],
+    in_channels: int,
+    *,
+    rgb_channels: Sequence[int] | None,
+    extra_channels: str,
+) -> None:
     """Give first convolutions the model's image channels.
 
     A first convolution is one of the model's ``in_channels`` whose weight in the file differs in
@@ -229,16 +249,16 @@ class ViTLooks:
     num_registers: int
 
     @property
-    def name(self):
+    def name(self) -> str:
         """Size and patch, such as 'b/14'."""
         return f'{SIZES.get((self.width, self.depth), "other size")}/{self.patch_size}'
 
-    def __str__(self):
+    def __str__(self) -> str:
         registers = f', {self.num_registers} registers' if self.num_registers else ''
         return f'{self.name} ({self.width} wide, {self.depth} blocks{registers})'
 
 
-def describe_vit(state_dict, prefix=''):
+def describe_vit(state_dict: Mapping[str, Tensor], prefix: str = '') -> 'ViTLooks | None':
     """Describe the ViT whose weights, in mmhybrid's names, are under a prefix; None if none are."""
     weight = state_dict.get(f'{prefix}patch_embed.proj.weight')
     depth = len(block_indexes(state_dict, prefix))
@@ -249,7 +269,9 @@ def describe_vit(state_dict, prefix=''):
     return ViTLooks(weight.shape[0], depth, weight.shape[-1], num_registers)
 
 
-def advise_vit(missing, unexpected, prefix=''):
+def advise_vit(
+    missing: Collection[str], unexpected: Collection[str], prefix: str = ''
+) -> list[str]:
     """List the options of a ViT that account for names in one of model and file alone."""
     advice = []
     for names, hints in ((missing, IF_MISSING), (unexpected, IF_UNEXPECTED)):

@@ -20,7 +20,7 @@ class Misfit:
     key: str | None
     near: bool = True
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.key is not None:
             return f'{self.key} is not part of it'
         # A pattern without what regular expressions need reads as a name.

@@ -2,10 +2,13 @@
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cache
+from pathlib import Path
+from typing import Any
 
 import torch
+from torch import nn
 
 from . import config_json
 from .errors import CheckpointError
@@ -18,7 +21,7 @@ from .resize import EXTRA_CHANNELS, PATCH_RESIZES
 from .sources import convert, find_weights
 
 
-def pretrained_options(init_cfg):
+def pretrained_options(init_cfg: Any) -> dict | None:
     """Return the arguments of :func:`load_pretrained` in an ``init_cfg``; None if it has none.
 
     Its type may be the name, with a scope or a module before it, or the class.
@@ -36,7 +39,15 @@ def pretrained_options(init_cfg):
     return {k: v for k, v in init_cfg.items() if k not in ('type', '_scope_', 'map_location')}
 
 
-def load_pretrained(model, checkpoint, *, parts, sha256=None, logger=None, **options):
+def load_pretrained(
+    model: nn.Module,
+    checkpoint: Any,
+    *,
+    parts: Mapping[str, str],
+    sha256: str | None = None,
+    logger: Any = None,
+    **options: Any,
+) -> LoadReport:
     """Load published weights into a model, or raise and leave the model as it was.
 
     Args:
@@ -74,20 +85,20 @@ def _say_licence(checkpoint, logger):
 
 
 def load_weights(
-    model,
-    checkpoint,
+    model: nn.Module,
+    checkpoint: Any,
     *,
-    parts,
-    file='the state dict',
-    entry=None,
-    prefix=None,
-    patch_resize='bilinear',
-    position_grid=None,
-    rgb_channels=None,
-    extra_channels='zero',
-    fresh=None,
-    config=None,
-):
+    parts: Mapping[str, str],
+    file: str | Path = 'the state dict',
+    entry: str | None = None,
+    prefix: str | None = None,
+    patch_resize: str = 'bilinear',
+    position_grid: tuple[int, int] | None = None,
+    rgb_channels: Sequence[int] | None = None,
+    extra_channels: str = 'zero',
+    fresh: Any = None,
+    config: Mapping | None = None,
+) -> LoadReport:
     """Load what a checkpoint file holds into a model, or raise and leave the model as it was.
 
     Args:
@@ -152,7 +163,7 @@ def load_weights(
     fit_input_channels(
         fitted,
         wanted,
-        getattr(model, 'in_channels', None),
+        getattr(model, 'in_channels', 0),
         rgb_channels=rgb_channels,
         extra_channels=extra_channels,
     )
@@ -172,7 +183,7 @@ def load_weights(
     sizes = {name: tensor.numel() for name, tensor in wanted.items()}
     looks = [describe_vit(state_dict, vit_prefix) for vit_prefix in vits]
     return LoadReport(
-        file=file,
+        file=str(file),
         source=source.name,
         weights=', '.join(map(str, filter(None, looks))),
         model=type(model).__name__,

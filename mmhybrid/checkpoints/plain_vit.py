@@ -5,12 +5,14 @@ that a function does not know pass through unchanged; the strict load lists them
 """
 
 import re
+from collections.abc import Iterable, Mapping
 from math import isqrt
 
 import torch
+from torch import Tensor
 
 
-def convert_timm(state_dict):
+def convert_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert DeiT, AugReg and every ViT in timm's names; also MAE's encoder.
 
     SwiGLU's fc1 is our w12, its fc2 our w3. Register tokens have no positions in ours: some of
@@ -38,14 +40,14 @@ def convert_timm(state_dict):
     return converted
 
 
-def is_gated(first, second):
+def is_gated(first: Tensor | None, second: Tensor | None) -> bool:
     """Return True if the first of an MLP's weights makes twice the width that the second takes."""
     if first is None or second is None or first.ndim != 2 or second.ndim != 2:
         return False
     return first.shape[0] == 2 * second.shape[1]
 
 
-def convert_dinov2(state_dict):
+def convert_dinov2(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert DINOv2, with and without registers, MLP or SwiGLU.
 
     Training files keep blocks in chunks, 'blocks.CHUNK.BLOCK.'; BLOCK counts through all chunks.
@@ -58,7 +60,7 @@ def convert_dinov2(state_dict):
     return converted
 
 
-def convert_dinov3(state_dict):
+def convert_dinov3(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert DINOv3: name storage tokens registers, join SwiGLU's w1 and w2, mask biases.
 
     'attn.qkv.bias_mask' is applied to 'attn.qkv.bias': its key part is zero, whatever the file
@@ -82,7 +84,7 @@ def convert_dinov3(state_dict):
     return converted
 
 
-def convert_beit(state_dict):
+def convert_beit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert BEiT and BEiTv2, the authors' files and timm's.
 
     Queries and values have a bias, keys have none: ours is one bias with zeros for the keys.
@@ -107,7 +109,7 @@ def convert_beit(state_dict):
     return converted
 
 
-def convert_timm_dinov3(state_dict):
+def convert_timm_dinov3(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert DINOv3 from timm: names of its BEiT, registers, and SwiGLU in two matrices."""
     converted = convert_beit(state_dict)
     for key in [key for key in converted if '.mlp.fc1_g.' in key]:
@@ -142,7 +144,7 @@ AUGREG_RULES = (
 )
 
 
-def convert_augreg(state_dict):
+def convert_augreg(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert Google's AugReg, in Flax's names: a kernel's last dimension is that of its output.
 
     Queries, keys and values, of each head in Flax, become one matrix.
@@ -168,17 +170,17 @@ def convert_augreg(state_dict):
     return converted
 
 
-def block_indexes(keys, prefix=''):
+def block_indexes(keys: Iterable[str], prefix: str = '') -> list[int]:
     """Return the sorted indexes I of the keys '{prefix}blocks.I....'."""
     pattern = re.compile(re.escape(prefix) + r'blocks\.(\d+)\.')
     return sorted({int(match[1]) for match in map(pattern.match, keys) if match})
 
 
-def any_key(keys, pattern):
+def any_key(keys: Iterable[str], pattern: str) -> bool:
     """Return True if a key matches the regular expression from its start."""
     return any(re.match(pattern, key) for key in keys)
 
 
-def is_beit(keys):
+def is_beit(keys: Iterable[str]) -> bool:
     """Return True for a plain ViT with the biases of BEiT, such as the one in an adapter."""
     return any_key(keys, rf'.*\.attn\.q_bias$|{RELATIVE_POSITIONS}')

@@ -1,5 +1,6 @@
 """The report of a load, in one table."""
 
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 LISTED = 4  # names shown of each kind
@@ -46,11 +47,11 @@ class LoadReport:
     parameters: int
 
     @property
-    def percent(self):
+    def percent(self) -> float:
         """Percent of the part's elements that the file filled."""
         return 100.0 * self.filled / max(self.parameters, 1)
 
-    def __str__(self):
+    def __str__(self) -> str:
         part = f'part {self.part!r} of {self.model}' if self.part else self.model
         rows = [
             ('file', self.file + (f' [{self.found}]' if self.found else '')),
@@ -69,13 +70,13 @@ class LoadReport:
         return table('Loaded pretrained weights', [row for row in rows if row[1]])
 
 
-def table(title, rows):
+def table(title: str, rows: Sequence[tuple[str, str]]) -> str:
     """Format a title, and a line for each (label, text)."""
     width = max(len(label) for label, _ in rows)
     return '\n'.join([title, *(f'  {label:<{width}}  {text}' for label, text in rows)])
 
 
-def listing(names, count=LISTED):
+def listing(names: Iterable[str], count: int = LISTED) -> str:
     """Format names as '12: a, b, c, d, ...', or '0'."""
     names = list(names)
     if not names:
@@ -83,7 +84,7 @@ def listing(names, count=LISTED):
     return f'{len(names)}: ' + ', '.join(names[:count]) + (', ...' if len(names) > count else '')
 
 
-def notes(by_name):
+def notes(by_name: Mapping[str, str]) -> str:
     """Format names and notes, each note once: 'a and 2 more: note; b: other', or '0'."""
     names: dict[str, list[str]] = {}
     for name, note in by_name.items():

@@ -3,16 +3,18 @@
 Each returns a new tensor in the dtype it was given; the arithmetic is float32 or better.
 """
 
+from collections.abc import Sequence
 from math import isqrt, sqrt
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 PATCH_RESIZES = ('bilinear', 'pseudo_inverse')
 EXTRA_CHANNELS = ('zero', 'mean')
 
 
-def resize_patch_embed(weight, size, method='bilinear'):
+def resize_patch_embed(weight: Tensor, size: tuple[int, int], method: str = 'bilinear') -> Tensor:
     """Resize the kernel of a patch embedding.
 
     'bilinear' resamples the kernel itself (``align_corners=False``, no antialiasing): what the
@@ -45,7 +47,7 @@ def resize_patch_embed(weight, size, method='bilinear'):
     return kernels.view(*weight.shape[:2], *new).to(weight.dtype)
 
 
-def resize_grid(grid, size):
+def resize_grid(grid: Tensor, size: tuple[int, int]) -> Tensor:
     """Resample learned values on a grid, (1, h * w, C) laid out as (h, w) to another (h, w).
 
     Args:
@@ -62,7 +64,9 @@ def resize_grid(grid, size):
     return maps.permute(0, 2, 3, 1).to(grid.dtype)  # (1, C, h', w') -> (1, h', w', C)
 
 
-def split_positions(num_rows, grid=None):
+def split_positions(
+    num_rows: int, grid: tuple[int, int] | None = None
+) -> tuple[int, tuple[int, int]] | None:
     """Tell token rows from grid rows of a position embedding.
 
     Args:
@@ -77,10 +81,10 @@ def split_positions(num_rows, grid=None):
         side = isqrt(num_rows)
         grid = (side, side)
     tokens = num_rows - grid[0] * grid[1]
-    return (tokens, tuple(grid)) if 0 <= tokens <= 2 and num_rows > tokens else None
+    return (tokens, (grid[0], grid[1])) if 0 <= tokens <= 2 and num_rows > tokens else None
 
 
-def known_tokens(file_tokens):
+def known_tokens(file_tokens: int | None) -> tuple[int, ...]:
     """Return the numbers of token rows that a position embedding may have.
 
     Args:
@@ -90,7 +94,11 @@ def known_tokens(file_tokens):
     return (2,) if file_tokens == 2 else (0, 1)
 
 
-def likeliest_grid(pos_embed, tokens, assumed=None):
+def likeliest_grid(
+    pos_embed: Tensor,
+    tokens: Sequence[int],
+    assumed: tuple[int, tuple[int, int]] | None = None,
+) -> tuple[int, int] | None:
     """Find the grid by which trained positions resemble their neighbours, which a count hides.
 
     145 rows are a class token and 12x12, 9x16 or 16x9 positions. By the right grid a row resembles
@@ -131,7 +139,14 @@ def _resemblance(rows, width):
     return float(below.mean() + after[~ends].mean() - after[ends].mean())
 
 
-def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
+def resize_pos_embed(
+    pos_embed: Tensor,
+    size: tuple[int, int],
+    num_tokens: int,
+    *,
+    file_tokens: int,
+    grid: tuple[int, int] | None = None,
+) -> Tensor:
     """Fit a position embedding to a model with another grid or fewer tokens.
 
     Args:
@@ -170,7 +185,9 @@ def resize_pos_embed(pos_embed, size, num_tokens, *, file_tokens, grid=None):
     return torch.cat([first, resize_grid(rest, size).flatten(1, 2)], dim=1)
 
 
-def split_relative_positions(num_rows, grid=None):
+def split_relative_positions(
+    num_rows: int, grid: tuple[int, int] | None = None
+) -> tuple[tuple[int, int], int] | None:
     """Split a relative position table: ((h, w) of its window, 0 or 3 class-token rows).
 
     None where the rows are neither (2 h - 1) * (2 w - 1) nor 3 more. A window is square unless
@@ -179,15 +196,17 @@ def split_relative_positions(num_rows, grid=None):
     for extra in (3, 0):
         offsets = max(num_rows - extra, 0)
         if grid and offsets == (2 * grid[0] - 1) * (2 * grid[1] - 1):
-            return tuple(grid), extra
+            return (grid[0], grid[1]), extra
     for extra in (3, 0):
         side = isqrt(max(num_rows - extra, 0))
         if side % 2 and side * side == num_rows - extra:
-            return ((side + 1) // 2,) * 2, extra
+            return ((side + 1) // 2, (side + 1) // 2), extra
     return None
 
 
-def resize_relative_positions(table, size, num_extra, grid=None):
+def resize_relative_positions(
+    table: Tensor, size: tuple[int, int], num_extra: int, grid: tuple[int, int] | None = None
+) -> Tensor:
     """Fit a table of relative position biases to another window.
 
     The published code resamples on a geometric grid with scipy or bicubically; this is the
@@ -221,7 +240,9 @@ def resize_relative_positions(table, size, num_extra, grid=None):
     return torch.cat([offsets, table[table.shape[0] - num_extra :]], dim=0)
 
 
-def map_input_channels(weight, channels, num_channels, *, extra='zero'):
+def map_input_channels(
+    weight: Tensor, channels: Sequence[int], num_channels: int, *, extra: str = 'zero'
+) -> Tensor:
     """Give the filters of a first convolution another number of input channels.
 
     Args:

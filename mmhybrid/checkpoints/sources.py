@@ -4,9 +4,9 @@ A new source is one file with a pure function and one line in ``SOURCES``.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import torch
 
@@ -67,7 +67,15 @@ class OwnSource(Source):
         return 2 * len(self.names & keys) >= len(self.names | keys) > 0
 
 
-def plain_vit_source(name, convert, *, parts, needs=(), forbids=(), **options):
+def plain_vit_source(
+    name: str,
+    convert: Callable,
+    *,
+    parts: Sequence[str],
+    needs: tuple[str, ...] = (),
+    forbids: tuple[str, ...] = (),
+    **options: Any,
+) -> Source:
     """Make the source of a plain ViT.
 
     Args:
@@ -97,7 +105,9 @@ FOREIGN = (
 )
 
 
-def transformers_source(name, *, needs=(), forbids=(), **options):
+def transformers_source(
+    name: str, *, needs: tuple[str, ...] = (), forbids: tuple[str, ...] = (), **options: Any
+) -> Source:
     """Make the source of a plain ViT in the names of transformers."""
     attention = r'attention\.(attention\.(query|key|value)|output\.dense|[qkvo]_proj)\.'
     mlp = r'(intermediate|output)\.dense\.|mlp\.(fc[12]|weights_(in|out)|(gate|up|down)_proj)\.'
@@ -125,7 +135,9 @@ def transformers_source(name, *, needs=(), forbids=(), **options):
     )
 
 
-def openmmlab_source(name, *, needs=(), forbids=(), **options):
+def openmmlab_source(
+    name: str, *, needs: tuple[str, ...] = (), forbids: tuple[str, ...] = (), **options: Any
+) -> Source:
     """Make the source of a plain ViT in the names of mmpretrain and mmsegmentation."""
     attention = (
         r'attn\.(qkv|proj|attn\.(in_proj_|out_proj\.)|gamma1\.|[qv]_bias|relative_position_)'

@@ -389,7 +389,7 @@ def load_report(looked: 'Looked', checkpoint: str | Path | None) -> str | None:
     )
 
 
-def foreign_report(backbone: 'nn.Module', checkpoint: str | Path | None, prefix: str = '') -> str:
+def foreign_report(backbone: 'nn.Module', checkpoint: str | Path, prefix: str = '') -> str:
     """List the keys of a checkpoint that fill a host's backbone; hosts load what fits, silently."""
     from ..checkpoints import locate, read
     from ..checkpoints.report import listing, table

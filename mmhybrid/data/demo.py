@@ -231,7 +231,7 @@ def _digest(paths):
     return digest.hexdigest()
 
 
-def main(argv=None):
+def main(argv: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog='python -m mmhybrid.data.demo', description='Draw the demo data set.'
     )

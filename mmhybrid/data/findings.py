@@ -139,7 +139,7 @@ def inside(root: Path, name: object) -> Path | None:
     return root / path
 
 
-def read_pixels(path: Path, whole: bool = False):
+def read_pixels(path: Path, whole: bool = False) -> dict:
     """An image that can be decoded to its end.
 
     Args:
@@ -198,7 +198,7 @@ def _size_in_opencv(data):
     return image.shape[1::-1]
 
 
-def try_to_read(path, whole=False):
+def try_to_read(path: Path, whole: bool = False) -> dict | str:
     """Return the result of ``read_pixels``, or the error's text."""
     try:
         return read_pixels(path, whole)
@@ -206,7 +206,9 @@ def try_to_read(path, whole=False):
         return str(error) if isinstance(error, DataError) else 'image files that cannot be read'
 
 
-def note_image(split, path, found, expected=None):
+def note_image(
+    split: Split, path: Path, found: dict | str, expected: Sequence[int] | None = None
+) -> bool:
     """Count an image that was read; report one that was not, or is not as expected."""
     if isinstance(found, str):
         split.findings.error(found, path)
@@ -223,6 +225,6 @@ def note_image(split, path, found, expected=None):
     return True
 
 
-def by(size):
+def by(size: Sequence) -> str:
     """Width and height as they are written."""
     return f'{size[0]}x{size[1]}'

@@ -5,6 +5,7 @@ same distributions for every class, so no detector can tell a star from a heart 
 """
 
 import colorsys
+from collections.abc import Sequence
 
 import cv2
 import numpy as np
@@ -20,14 +21,14 @@ def _polar(radius, angle):
     return np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
 
 
-def star(rng):
+def star(rng: np.random.Generator) -> list[np.ndarray]:
     """A star of five or six points."""
-    points = rng.integers(5, 7)
+    points = int(rng.integers(5, 7))
     radius = np.tile([1.0, rng.uniform(0.40, 0.52)], points)
     return [_polar(radius, np.arange(2 * points) * np.pi / points)]
 
 
-def heart(rng):
+def heart(rng: np.random.Generator) -> list[np.ndarray]:
     """A heart."""
     t = np.linspace(0, 2 * np.pi, 64, endpoint=False)
     x = 16 * np.sin(t) ** 3
@@ -35,7 +36,7 @@ def heart(rng):
     return [np.stack([x * rng.uniform(0.85, 1.1), y], axis=1) / 17]
 
 
-def fish(rng):
+def fish(rng: np.random.Generator) -> list[np.ndarray]:
     """An oval body that narrows into a forked tail."""
     height = rng.uniform(0.42, 0.58)
     t = np.linspace(0.1 * np.pi, 1.9 * np.pi, 48)  # open at the right, where the tail begins
@@ -44,7 +45,7 @@ def fish(rng):
     return [np.concatenate([body, [[0.95, -0.58], [fork, 0.0], [0.95, 0.58]]])]
 
 
-def leaf(rng):
+def leaf(rng: np.random.Generator) -> list[np.ndarray]:
     """A pointed oval with a notched edge and a stem."""
     width = rng.uniform(0.5, 0.64)
     t = np.linspace(0, 1, 28)
@@ -56,9 +57,9 @@ def leaf(rng):
     return [np.concatenate([upper[1:], lower[-2:0:-1], stem])]
 
 
-def gear(rng):
+def gear(rng: np.random.Generator) -> list[np.ndarray]:
     """A wheel with teeth."""
-    teeth = rng.integers(7, 11)
+    teeth = int(rng.integers(7, 11))
     depth = rng.uniform(0.70, 0.78)
     radius = np.tile([1.0, 1.0, depth, depth], teeth)
     angle = (np.arange(teeth)[:, None] + [0.0, 0.42, 0.52, 0.90]).ravel() * 2 * np.pi / teeth
@@ -66,7 +67,7 @@ def gear(rng):
     return [_polar(radius, angle), _polar(rng.uniform(0.25, 0.38), hole)]
 
 
-def moon(rng):
+def moon(rng: np.random.Generator) -> list[np.ndarray]:
     """A crescent: the unit circle's far side and, inside it, a flatter arc between two horns."""
     horn = rng.uniform(0.26, 0.34) * np.pi
     outer = np.linspace(horn, 2 * np.pi - horn, 40)
@@ -81,7 +82,7 @@ def moon(rng):
 OUTLINES = dict(star=star, heart=heart, fish=fish, leaf=leaf, gear=gear, moon=moon)
 
 
-def rasterize(contours, size):
+def rasterize(contours: Sequence[np.ndarray], size: tuple[int, int]) -> np.ndarray:
     """Coverage of contours (pixels) on a canvas of ``size`` (width, height): (H, W) in [0, 1]."""
     width, height = size
     canvas = np.zeros((height * SUPERSAMPLE, width * SUPERSAMPLE), np.uint8)
@@ -104,38 +105,38 @@ def _soft_step(wave):
     return np.clip(wave * 2.5 + 0.5, 0, 1)
 
 
-def plain(rng, size):
+def plain(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """One value everywhere."""
     return np.full(size[::-1], rng.uniform(0, 0.4), np.float32)
 
 
-def stripes(rng, size):
+def stripes(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Stripes in any direction."""
     u, _ = _rotated_grid(rng, size)
     return _soft_step(np.sin(u * 2 * np.pi / rng.uniform(7, 16)))
 
 
-def dots(rng, size):
+def dots(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Dots on a turned grid."""
     u, v = _rotated_grid(rng, size)
     wave = 2 * np.pi / rng.uniform(8, 15)
     return _soft_step(np.cos(u * wave) + np.cos(v * wave) - rng.uniform(0.3, 0.9))
 
 
-def checks(rng, size):
+def checks(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """A turned chessboard."""
     u, v = _rotated_grid(rng, size)
     wave = 2 * np.pi / rng.uniform(12, 24)
     return _soft_step(2 * np.sin(u * wave) * np.sin(v * wave))
 
 
-def fade(rng, size):
+def fade(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """A slow wave."""
     u, _ = _rotated_grid(rng, size)
     return 0.5 + 0.5 * np.sin(u * 2 * np.pi / rng.uniform(60, 140) + rng.uniform(0, 6))
 
 
-def clouds(rng, size):
+def clouds(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """Smooth noise: two octaves of a coarse random grid, enlarged."""
     total = np.zeros(size[::-1], np.float32)
     for cells, weight in ((5, 0.65), (14, 0.35)):
@@ -147,18 +148,20 @@ def clouds(rng, size):
 TEXTURES = (plain, stripes, dots, checks, fade, clouds)
 
 
-def random_color(rng, saturation, value):
+def random_color(
+    rng: np.random.Generator, saturation: tuple[float, float], value: tuple[float, float]
+) -> np.ndarray:
     """An RGB colour in [0, 1] of any hue, its saturation and value drawn from two ranges."""
     color = colorsys.hsv_to_rgb(rng.random(), rng.uniform(*saturation), rng.uniform(*value))
     return np.array(color, np.float32)
 
 
-def mix(first, second, pattern):
+def mix(first: np.ndarray, second: np.ndarray, pattern: np.ndarray) -> np.ndarray:
     """(H, W, 3): ``first`` where the (H, W) pattern is 0, ``second`` where it is 1."""
     return first + (second - first) * pattern[..., None]
 
 
-def background(rng, size):
+def background(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
     """(H, W, 3) in [0, 1]: a quiet pattern, uneven light, and a few strokes that are no object."""
     base = random_color(rng, (0.05, 0.45), (0.35, 0.95))
     other = np.clip(base + rng.uniform(-0.08, 0.08, 3), 0, 1).astype(np.float32)
@@ -180,13 +183,20 @@ def background(rng, size):
     return image * (0.86 + 0.14 * light[..., None])
 
 
-def place(contours, center, radius, angle):
+def place(
+    contours: Sequence[np.ndarray], center: np.ndarray, radius: float, angle: float
+) -> list[np.ndarray]:
     """Move unit contours to pixels: turn by ``angle`` (radians), scale by ``radius``, shift."""
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     return [c @ turn * radius + center for c in contours]
 
 
-def paint(rng, image, contours, coverage):
+def paint(
+    rng: np.random.Generator,
+    image: np.ndarray,
+    contours: Sequence[np.ndarray],
+    coverage: np.ndarray,
+) -> np.ndarray:
     """Lay an object on the image: a soft shadow below it, two like colours, a darker rim."""
     size = image.shape[1::-1]
     shadow = cv2.GaussianBlur(rasterize([c + [2, 3] for c in contours], size), (0, 0), 2)

@@ -255,7 +255,8 @@ def build_vit_adapter(args: Arguments, shapes: dict) -> Backbone:
         args.expect(use_abs_pos_emb=False, use_shared_rel_pos_bias=False)
         args.ignore('use_rel_pos_bias')
         # Blocks in windows have a table of their window, only the others one of the whole image.
-        (side, _), extra = split_relative_positions(tables[windows.index(0) if 0 in windows else 0])
+        window: Any = split_relative_positions(tables[windows.index(0) if 0 in windows else 0])
+        (side, _), extra = window
         pretrain_size, position, class_token = side * patch_size, 'relative', extra > 0
     return ViTAdapter(
         dict(

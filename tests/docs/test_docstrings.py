@@ -1,6 +1,7 @@
-"""Everything public in the package has a docstring, unless its base class describes it."""
+"""What is public in the package has types, and a docstring unless its base describes it."""
 
 import ast
+import re
 
 import pytest
 
@@ -32,6 +33,40 @@ def test_docstrings(path):
     if tree.body:
         assert ast.get_docstring(tree), 'the module says nothing of itself'
     assert list(undocumented(tree, path.stem)) == []
+
+
+def untyped(node, path, is_class=False):
+    """Names of public functions and methods, special ones too, that lack an annotation."""
+    for child in node.body:
+        name = f'{path}.{getattr(child, "name", "")}'
+        if isinstance(child, ast.ClassDef) and not child.name.startswith('_'):
+            yield from untyped(child, name, is_class=True)
+        if not isinstance(child, ast.FunctionDef) or re.match('_(?!_)', child.name):
+            continue
+        given = child.args
+        taken = [*given.posonlyargs, *given.args, *given.kwonlyargs, given.vararg, given.kwarg]
+        decorators = [getattr(it, 'id', '') for it in child.decorator_list]
+        taken = taken[is_class and 'staticmethod' not in decorators :]  # without self
+        if any(one is not None and one.annotation is None for one in taken) or (
+            child.returns is None and child.name != '__init__'
+        ):
+            yield name
+
+
+@pytest.mark.parametrize('path', MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_types(path):
+    if path.name == 'finder.py':
+        pytest.skip('its text is run at every start of Python, which should not import typing')
+    assert list(untyped(ast.parse(path.read_text(encoding='utf-8')), path.stem)) == []
+
+
+def test_the_check_of_types_sees_what_is_missing():
+    tree = ast.parse(
+        'def f(x): ...\ndef g(x: int): ...\ndef _h(x): ...\ndef k(*a) -> int: ...\n'
+        'class A:\n def __init__(self, x: int): ...\n def m(self): ...\n def n(self) -> int: ...\n'
+        ' def __call__(self, **k) -> int: ...\n'
+    )
+    assert list(untyped(tree, 't')) == ['t.f', 't.g', 't.k', 't.A.m', 't.A.__call__']
 
 
 def test_the_check_sees_what_is_missing():

@@ -6,10 +6,21 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..coco import DataError, check_are_text, check_class_names, read_json_text
 from ..depth import headers_of, report_depth
-from ..findings import Reading, Split, inside, is_whole, note_image, numbers_of, shown, try_to_read
+from ..findings import (
+    Findings,
+    Reading,
+    Split,
+    inside,
+    is_whole,
+    note_image,
+    numbers_of,
+    shown,
+    try_to_read,
+)
 from .objects import count_objects, report_objects, report_scale
 from .outlines import report_outlines, runs_of
 
@@ -112,7 +123,7 @@ def check_coco(
     return split
 
 
-def roots_of(categories):
+def roots_of(categories: Sequence[dict]) -> list[str]:
     """Names of categories over the others, without boxes of their own, as Roboflow writes one."""
     above = {str(row.get('supercategory')) for row in categories}
     return [
@@ -214,7 +225,7 @@ def _check_entry(findings, row, evaluated, lvis):
         )
 
 
-def check_box(findings, box, size, where, *, empty=True):
+def check_box(findings: Findings, box: Any, size: Any, where: str, *, empty: bool = True) -> None:
     """Check a box (x, y, width, height) in an image of a size; ``empty``: report those too."""
     numbers = numbers_of(box)
     if numbers is None or len(numbers) != 4:
