@@ -15,7 +15,8 @@ def size_of(text: str, scale: float) -> tuple[int, int]:
     """Width and height of a text in pixels."""
     text = drawable(text)
     if text.isascii():
-        return cv2.getTextSize(text, FONT, scale, 1)[0]
+        (width, height), _ = cv2.getTextSize(text, FONT, scale, 1)
+        return width, height
     left, top, right, bottom = _font(font_of(text), scale).getbbox(text)
     return right - left, bottom - top
 

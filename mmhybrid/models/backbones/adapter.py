@@ -88,8 +88,7 @@ class Adapter(Backbone):
         out_indices: levels that come out, of strides 4, 8, 16 and 32.
         deform_backend: see :func:`~mmhybrid.models.kernels.deformable_attention`.
         norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
-        drop_path_rate: stochastic depth: of the ViT growing to this, of every part of the adapter
-            just this.
+        drop_path_rate: stochastic depth of every part of the adapter; in the ViT it grows to this.
         with_cp: recompute ViT blocks, pyramid and parts of the stages, see :class:`Backbone`.
         freeze: ``'vit'`` freezes the whole ViT.
         frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
@@ -198,10 +197,8 @@ class Adapter(Backbone):
             features = [features[-1]] * 4
         outs = []
         for level, stride in zip(self.levels, self.out_strides, strict=True):
-            if level:
-                out = maps[level - 1]
-            else:
-                out = self.upsample(maps[0])
+            out = maps[level - 1] if level else self.upsample(maps[0])
+            if not level:
                 out += self.cnn.projections[0](stem)
             if self.vit_features != 'none':
                 (feature,) = split_levels(features[level], [grid])

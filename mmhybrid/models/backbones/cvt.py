@@ -75,8 +75,7 @@ class ConvAttention(nn.Module):
 
     Args:
         method: ``'dw_bn'``, a depth-wise convolution and a batch norm; ``'avg'``, average pooling
-            of keys and values alone; ``'linear'``, neither. The original's forward fails on the
-            last.
+            of keys and values alone; ``'linear'``, neither (the original's forward fails on it).
     """
 
     def __init__(

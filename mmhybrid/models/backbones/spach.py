@@ -80,8 +80,7 @@ class MixingBlock(nn.Module):
     """Tokens ``(N, H * W, C)`` of a grid pass a spatial mixing, then a channel MLP.
 
     As in the original the 3x3 depth-wise convolution is a bypass beside the mixing: it reads the
-    input, without a norm, and is neither scaled nor dropped. It is all that a block without a
-    mixing has.
+    input, without a norm, and is neither scaled nor dropped. A block without a mixing is just it.
 
     Args:
         mixing: module that takes tokens and grid, or None.

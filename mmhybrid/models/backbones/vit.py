@@ -182,8 +182,7 @@ class ViT(Backbone):
 
     Args:
         arch: name of an architecture, or a dict. ``'t' 's' 'b' 'l' 'g'`` are DeiT, AugReg and MAE;
-            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others set what their weights
-            need.
+            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others are as their weights need.
         out_indices: the blocks whose output comes out; negative ones count from the last.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
             At the border they are padded as in the adapters' originals, see :class:`Attention`.

@@ -121,8 +121,7 @@ class ViTAdapter(Adapter):
             'l_seg'``, the segmentation ones, or a dict.
 
     Shapes:
-        ``(N, in_channels, H, W)`` to ``(N, embed_dims, ceil(H / s), ceil(W / s))``, s = 4, 8, 16
-        and 32.
+        ``(N, in_channels, H, W)`` to ``(N, embed_dims, ceil(H / s), ceil(W / s))``, s = 4 to 32.
 
     Raises:
         ValueError: unknown arch, inconsistent settings, or an unfit image.

@@ -3,8 +3,7 @@
 The sum over all points that a query samples, arXiv 2010.04159, in one of these forms:
 
 ``embedding_bag``
-    One ``embedding_bag`` over the rows of a table: the fastest form on a CPU, see
-    ``deformable_bags``.
+    One ``embedding_bag`` over a table's rows: the fastest form on a CPU, see ``deformable_bags``.
 ``triton``
     Triton kernels for CUDA devices, in float32, float16 and bfloat16, see ``deformable_triton``.
 ``mmcv``

@@ -14,8 +14,7 @@ BEFORE, BORDER = 1, 3
 """Zero pixels before a level's first row and column, and before and after together."""
 
 BLOCK = 1 << 21
-"""Pixels that a block of queries reads, four a sample: more do not make it faster, and take memory.
-"""
+"""Pixels that a block of queries reads, four a sample: more take memory and are not faster."""
 
 
 def sample_in_bags(
@@ -162,8 +161,7 @@ class _Pixels:
     def rows(self) -> Tensor:
         """Return the table's rows of the top left, top right, bottom left and bottom right pixels.
 
-        They count all images', levels', pixels' and heads' values; int32 ``(M * heads, 4 * levels *
-        points)``.
+        Of all images', levels', pixels' and heads': int32 ``(M * heads, 4 * levels * points)``.
         """
         below, right = self.below, torch.full_like(self.below, self.right)
         corners = torch.stack((torch.zeros_like(below), right, below, below + right))

@@ -17,8 +17,7 @@ LEAST = 1 << 22
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """Compute ``F.linear``, in float32 on AMD's processors with AVX-512 by oneDNN.
 
-    Torch gives float32 to MKL, which does not use AVX-512 there: layers of a ViT-S take 1.1 to 1.6
-    times as long.
+    Torch gives it to MKL, without AVX-512 there: a ViT-S's layers take 1.1 to 1.6 times as long.
 
     Args:
         x: ``(..., C)``.

@@ -14,17 +14,15 @@ from torch.utils.checkpoint import (
     noop_context_fn,
 )
 
-EXPENSIVE = {
-    'aten': (
-        'mm', 'addmm', 'bmm', 'baddbmm', 'convolution',
-        '_scaled_dot_product_flash_attention_for_cpu',
-        '_scaled_dot_product_flash_attention',
-        '_scaled_dot_product_efficient_attention',
-        '_scaled_dot_product_cudnn_attention',
-    ),
-    'mmhybrid': ('linear', 'sample_in_bags', 'biased_attention', 'deformable_sample'),
-}  # fmt: skip
-"""Operators by namespace whose results ``'light'`` keeps: products, convolutions, attention."""
+EXPENSIVE = (
+    'mm', 'addmm', 'bmm', 'baddbmm', 'linear', 'convolution', 'sample_in_bags', 'biased_attention',
+    'deformable_sample',
+)  # fmt: skip
+"""Operators whose results ``'light'`` keeps, beside torch's fused attention."""
+LEAST = 64
+"""Multiply-adds a value of a convolution that is kept: depth-wise ones are as cheap as norms."""
+SUMS = ('add', 'cat', 'clone', '_unsafe_view')
+"""Operators whose gradients read no value, as those of views."""
 
 
 def recompute(module: nn.Module, *args: Any, light: bool = False) -> Any:
@@ -39,30 +37,48 @@ def recompute(module: nn.Module, *args: Any, light: bool = False) -> Any:
     """
     if not torch.is_grad_enabled():
         return module(*args)
-    contexts = noop_context_fn
-    if light:
-        contexts = partial(create_selective_checkpoint_contexts, _policy)
     if torch.compiler.is_compiling():  # a graph updates the statistics once, whatever it recomputes
+        contexts = partial(create_selective_checkpoint_contexts, _policy)
         options: dict = dict(context_fn=contexts) if light else {}
         return checkpoint(module, *args, use_reentrant=False, **options)
+    first = last = None
 
     def both_runs() -> tuple[AbstractContextManager, AbstractContextManager]:
-        first, second = contexts()
+        nonlocal first
+        runs = create_selective_checkpoint_contexts(policy) if light else noop_context_fn()
+        first, second = runs
         return first, _SecondRun(module, second)
 
-    return checkpoint(module, *args, use_reentrant=False, context_fn=both_runs)
+    def policy(ctx, operator, *args, **kwargs) -> CheckpointPolicy:
+        nonlocal last  # expensive operator that only sums follow
+        chosen = _policy(ctx, operator, *args, **kwargs)
+        if chosen is CheckpointPolicy.MUST_SAVE:
+            last = operator
+        elif not operator.is_view and operator._overloadpacket.__name__ not in SUMS:
+            last = None
+        return chosen
+
+    out = checkpoint(module, *args, use_reentrant=False, context_fn=both_runs)
+    kept = None if last is None else first.storage[last][-1]
+    if kept is not None and not isinstance(kept, tuple):  # attention's own gradient reads its tuple
+        # No gradient reads this result, and the second run stops at its product: an empty one
+        # takes its place.
+        kept.val = kept.val.new_empty(()).expand(kept.val.shape)
+    return out
 
 
 def _policy(ctx, operator, *args, **kwargs) -> CheckpointPolicy:
-    is_expensive = operator._overloadpacket.__name__ in EXPENSIVE.get(operator.namespace, ())
+    name = operator._overloadpacket.__name__
+    is_expensive = name in EXPENSIVE or name.startswith('_scaled_dot_product')
+    if name == 'convolution':  # its second argument is the weight
+        is_expensive = args[1].shape[1:].numel() >= LEAST
     return CheckpointPolicy.MUST_SAVE if is_expensive else CheckpointPolicy.PREFER_RECOMPUTE
 
 
 class _SecondRun:
     """A context in which batch norms normalise as in the first run and keep their statistics.
 
-    It is made in the first run and entered in the second, or in several: by then the model may be
-    in evaluation mode.
+    Made in the first run, entered in the second ones, by when the model may be in evaluation mode.
 
     Args:
         module: holds the batch norms.
@@ -78,18 +94,14 @@ class _SecondRun:
     def __enter__(self) -> None:
         self.before = []
         for norm, was_training in self.norms:
-            changing: list[Any] = [norm.num_batches_tracked]
-            if norm.momentum is None:  # the mean over all batches
-                changing += norm.running_mean, norm.running_var
-            values = [(buffer, buffer.clone()) for buffer in changing]
-            self.before.append((norm, norm.training, norm.momentum, values))
+            values = [(buffer, buffer.clone()) for buffer in norm.buffers()]
+            self.before.append((norm, norm.training, values))
             norm.training = was_training
-            norm.momentum = None if norm.momentum is None else 0.0
         self.inner.__enter__()
 
     def __exit__(self, *error) -> None:
         self.inner.__exit__(*error)
-        for norm, training, momentum, values in self.before:
-            norm.training, norm.momentum = training, momentum
+        for norm, training, values in self.before:
+            norm.training = training
             for buffer, value in values:
                 buffer.copy_(value)

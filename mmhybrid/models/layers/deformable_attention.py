@@ -88,8 +88,7 @@ class MSDeformAttention(nn.Module):
 
         Returns:
             Offsets from the reference points, ``(N, Q, heads, levels, points, 2)``, x and y in
-            pixels of each level, and weights ``(N, Q, heads, levels, points)``, of sum 1 over
-            levels and points.
+            pixels of each level, and weights ``(N, Q, heads, levels, points)``, of sum 1 a head.
         """
         samples = (self.num_heads, self.num_levels, self.num_points)
         # (N, Q, heads * ...) -> (N, Q, heads, levels, points, 2) and (N, Q, heads, levels * points)

@@ -1,4 +1,5 @@
 import copy
+import gc
 from collections import Counter
 
 import pytest
@@ -19,7 +20,7 @@ class Net(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.conv = nn.Conv1d(8, 8, 3, padding=1)
+        self.conv = nn.Conv1d(8, 8, 9, padding=4)
         self.norm = nn.LayerNorm(8)
         self.fc1 = nn.Linear(8, 16)
         self.act = nn.GELU()
@@ -165,6 +166,58 @@ def test_gradients_flow_once_where_products_are_kept():
     loss.backward(retain_graph=True)
     with pytest.raises(RuntimeError, match='only allowed to backward once'):
         loss.backward()
+
+
+class Use(nn.Module):
+    """Layers, and what ``use`` makes of the input and their result."""
+
+    def __init__(self, use, *layers):
+        super().__init__()
+        self.layers, self.use = nn.Sequential(*layers), use
+
+    def forward(self, x):
+        return self.use(x, self.layers(x))
+
+
+def attend(x, qkv):
+    # (N, L, 3 heads D) -> (3, N, heads, L, D)
+    q, k, v = qkv.unflatten(2, (3, 4, -1)).permute(2, 0, 3, 1, 4)
+    attended = nn.functional.scaled_dot_product_attention(q, k, v)
+    return x + attended.transpose(1, 2).flatten(2)  # (N, heads, L, D) -> (N, L, heads D)
+
+
+def storages():
+    tensors = [t for t in gc.get_objects() if type(t) is torch.Tensor and t.is_floating_point()]
+    storages = [t.untyped_storage() for t in tensors]
+    return {storage.data_ptr(): storage.nbytes() // 4 for storage in storages}
+
+
+@pytest.mark.parametrize(
+    ('net', 'sizes'),
+    [
+        # The last result is added: no gradient reads it.
+        (Use(torch.add, nn.Linear(64, 48), nn.Linear(48, 64)), [1, 48 * 48]),
+        (Use(lambda x, y: y, nn.Linear(64, 48), nn.Linear(48, 64)), [1, 48 * 48]),
+        (Use(torch.mul, nn.Linear(64, 48), nn.Linear(48, 64)), [48 * 48, 48 * 64]),
+        (Use(torch.add, nn.Linear(64, 48), nn.LayerNorm(48), nn.Linear(48, 64), nn.LayerNorm(64)),
+         [48 * 48, 48 * 64]),
+        # The second convolution has 24 multiply-adds a value, the first has 80.
+        (Use(torch.add, nn.Conv1d(16, 24, 5, padding=2), nn.Conv1d(24, 16, 1), nn.GELU()),
+         [72 * 64]),
+        # The gradient of attention reads its result; the maxima of its rows are kept with it.
+        (Use(attend, nn.Linear(64, 192)), [3 * 4 * 16, 48 * 64, 48 * 192]),
+    ],
+)  # fmt: skip
+def test_results_that_are_kept(net, sizes):
+    x = torch.randn(3, 16, 64, requires_grad=True)
+    before = storages()
+    out = recompute(net, x, light=True)
+    kept = storages()
+    for known in (*before, out.data_ptr()):
+        kept.pop(known, None)
+    assert sorted(kept.values()) == sizes
+    found = torch.autograd.grad(out.square().sum(), [x, *net.parameters()])
+    torch.testing.assert_close([out, *found], gradients(net, net, x))
 
 
 @LIGHT
