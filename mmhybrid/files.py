@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +23,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'{path.name}.{os.getpid()}{PART}')
-    _remove(draft)  # of a process that was killed, whose number is this one's
+    # Numbers of processes may be equal on two machines that write into one folder.
+    draft = path.absolute().with_name(f'{path.absolute().name}.{uuid.uuid4().hex}{PART}')
     try:
         yield draft
         os.replace(draft, path)

@@ -92,11 +92,12 @@ def _convert(args):
                 f'{result.objects - result.outlines} of {result.objects} objects have no outline, '
                 'so boxes can be trained on, masks cannot'
             )
-    option = '' if 'val' in result.counts else f' {kind}_folder.val_fraction=0.2'
+    option = ''
+    if 'val' not in result.counts:
+        option = f' --cfg-options {kind}_folder.val_fraction=0.2'
     print('next:')
-    print(f'  python tools/check_data.py {result.out}')
-    print(f'  python tools/train.py configs/{config}.py --cfg-options '
-          f'data_root={Path(result.out)}{option}')  # fmt: skip
+    print(f'  mmhybrid check {result.out}')
+    print(f'  mmhybrid train {config} --data {Path(result.out)}{option}')
 
 
 def _to_8bit(args):

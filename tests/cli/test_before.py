@@ -173,8 +173,8 @@ def test_masks_of_black_and_white(look, tool, masks, capsys):
     (root / 'table.txt').write_text('background 0 0 0\ncrack 255 255 255\n')
     Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train5.png')
     out = root.parent / 'out'
-    assert tool('data').main(['convert', str(root), str(out), '--format', 'colours',
-                              '--colours', str(root / 'table.txt')]) == 0  # fmt: skip
+    table = str(root / 'table.txt')
+    tool('data').main(['convert', str(root), str(out), '--format', 'colours', '--colours', table])
     assert look(name, f'data_root={out}') == ''
     found = np.asarray(Image.open(out / 'annotations/val/val3.png'))
     assert np.array_equal(found, SQUARE)
