@@ -251,10 +251,8 @@ def _attention(
     for name in [name for name in weights if '.attn.qkv.' in name]:
         parts = zip(('query', 'key', 'value'), weights.pop(name).chunk(3), strict=True)
         for part, value in parts:
-            if part == 'key' and name.endswith('.bias'):
-                if not needs_key_bias:
-                    continue
-                value = torch.zeros_like(value) if mask_key_bias else value
+            if part == 'key' and name.endswith('.bias') and not needs_key_bias:
+                continue
             weights[name.replace('qkv', part)] = value
     if kind == 'dinov3_vit':
         return dict(query_bias=has_bias, key_bias=key_bias, value_bias=has_bias)
