@@ -167,11 +167,11 @@ def test_masks_of_black_and_white(look, tool, masks, capsys):
     assert tool('check_data').main([str(root)]) == 1
     assert 'the masks hold 0 and 255 alone' in capsys.readouterr().out
     # Any of the masks may be the one that holds the other class.
-    Image.fromarray(SQUARE).save(root / 'annotations/train/train5.png')
+    Image.fromarray(SQUARE).save(root / 'annotations/train/train10.png')
     assert look(name, option, 'classes=background,crack', splits=['train']) == ''
     # What the message names makes a folder that trains.
     (root / 'table.txt').write_text('background 0 0 0\ncrack 255 255 255\n')
-    Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train5.png')
+    Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train10.png')
     out = root.parent / 'out'
     table = str(root / 'table.txt')
     tool('data').main(['convert', str(root), str(out), '--format', 'colours', '--colours', table])

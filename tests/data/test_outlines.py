@@ -131,6 +131,9 @@ def test_bounds_of_run_lengths():
             mask |= rng.random(mask.shape) > 0.97
         if number == 0:
             mask[:] = 1
+        if number == 1:  # a run goes on at the top of the next column
+            mask[:] = 0
+            mask[20:, 3] = mask[:5, 4] = 1
         code = coco.encode(np.asfortranarray(mask))
         x, y, w, h = coco.toBbox(code).tolist()
         text = dict(code, counts=code['counts'].decode())
