@@ -21,7 +21,9 @@ def size_of(text: str, scale: float) -> tuple[int, int]:
     return right - left, bottom - top
 
 
-def put_text(canvas: np.ndarray, text: str, corner: tuple[int, int], ink, scale: float) -> None:
+def put_text(
+    canvas: np.ndarray, text: str, corner: tuple[int, int], ink: tuple[int, ...], scale: float
+) -> None:
     """Draw a text on an RGB image (H, W, 3) uint8, in place; ``corner`` is its lower left one."""
     text = drawable(text)
     if text.isascii():
