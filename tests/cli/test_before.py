@@ -75,6 +75,24 @@ def test_boxes_between_0_and_1(look, root):
         look('retinanet_cmt_ti_custom', f'data_root={root}')
 
 
+def test_boxes_in_other_files_than_those_of_coco(root):
+    arguments = [str(CONFIGS / 'retinanet_cmt_ti_custom.py'), '--cfg-options', f'data_root={root}']
+    cfg = load_config(argument_parser('').parse_args(arguments))
+    given = cfg.train_dataloader.dataset
+    # A line of JSON for each image, in a file with the same suffix.
+    (root / 'lines.json').write_text('{"filename": "a.jpg", "height": 64, "width": 96}\n' * 2)
+    cfg.train_dataloader.dataset = dict(given, type='ODVGDataset', ann_file='lines.json')
+    check_data(cfg, ['train'])
+    # A kind of CocoDataset, whatever its file is called.
+    count = change(root, 'train', lambda i, row: row.update(iscrowd=1))
+    (root / 'annotations/instances_train.json').rename(root / 'annotations/train.txt')
+    cfg.train_dataloader.dataset = dict(
+        given, type='Objects365V2Dataset', ann_file='annotations/train.txt'
+    )
+    with pytest.raises(ValueError, match=f'train: none of {count} boxes is trained on'):
+        check_data(cfg, ['train'])
+
+
 def draw_classes(root, suffixes):
     for split in ('train', 'val'):
         for name in ('aster', 'rose'):
