@@ -112,7 +112,8 @@ def from_hub(address: str) -> Path:
 
     Args:
         address: 'hf://ORG/NAME', with '@REVISION' for another than the newest, and '/FILE' for one
-            file of it. The Hub's token and its offline mode (``HF_TOKEN``, ``HF_HUB_OFFLINE``)
+            file of it. Of revisions with slashes those of the Hub's own are taken, 'refs/pr/3' and
+            'refs/convert/parquet'. The Hub's token and its offline mode (``HF_TOKEN``, ``HF_HUB_OFFLINE``)
             count here too.
 
     Returns:
@@ -121,7 +122,8 @@ def from_hub(address: str) -> Path:
     Raises:
         CheckpointError: no such repository or file, no access, no network.
     """
-    match = re.fullmatch(r'hf://([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.+))?', address)
+    revision = r'refs/pr/\d+|refs/convert/\w+|(?!refs/)[^/]+'
+    match = re.fullmatch(rf'hf://([\w.-]+/[\w.-]+)(?:@({revision}))?(?:/(.+))?', address)
     if match is None:
         raise CheckpointError(f'{address} is no address of a repository: give hf://ORG/NAME')
     repository, revision, file = match.groups()

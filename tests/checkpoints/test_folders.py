@@ -183,12 +183,32 @@ class TestHub:
         loaded('hf://org/vit@v1.0/weights/vit.pth')
         assert ('org/vit', 'weights/vit.pth', 'v1.0', False) in self.asked
 
+    @pytest.mark.parametrize('revision', ['refs/pr/3', 'refs/convert/parquet', 'main'])
+    def test_revisions_with_slashes(self, revision):
+        save_whole(self.remote / 'org/vit', deit())
+        save_whole(self.remote / 'org/vit/weights', deit(), 'vit.pth')
+        loaded(f'hf://org/vit@{revision}')
+        assert ('org/vit', 'model.safetensors', revision, False) in self.asked
+        loaded(f'hf://org/vit@{revision}/weights/vit.pth')
+        assert ('org/vit', 'weights/vit.pth', revision, False) in self.asked
+
     def test_no_weights(self):
         save_whole(self.remote / 'org/vit', deit(), 'other.pth')
         refuse('hf://org/vit', 'hf://org/vit', 'model.safetensors')
         refuse('hf://org/vit/another.pth', 'another.pth')
 
-    @pytest.mark.parametrize('address', ['hf://', 'hf://vit', 'hf://org/', 'hf://org/vit@'])
+    @pytest.mark.parametrize(
+        'address',
+        [
+            'hf://',
+            'hf://vit',
+            'hf://org/',
+            'hf://org/vit@',
+            'hf://org/vit@refs/pr',
+            'hf://org/vit@refs/pr/x',
+            'hf://org/vit@refs/heads/main',
+        ],
+    )
     def test_addresses_that_are_none(self, address):
         refuse(address, address, 'hf://ORG/NAME')
         assert not self.asked
