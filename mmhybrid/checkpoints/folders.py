@@ -113,8 +113,8 @@ def from_hub(address: str) -> Path:
     Args:
         address: 'hf://ORG/NAME', with '@REVISION' for another than the newest, and '/FILE' for one
             file of it. Of revisions with slashes those of the Hub's own are taken, 'refs/pr/3' and
-            'refs/convert/parquet'. The Hub's token and its offline mode (``HF_TOKEN``, ``HF_HUB_OFFLINE``)
-            count here too.
+            'refs/convert/parquet'. The Hub's token and its offline mode (``HF_TOKEN``,
+            ``HF_HUB_OFFLINE``) count here too.
 
     Returns:
         The folder, or the file.
