@@ -158,6 +158,12 @@ def test_ratios_give_the_hidden_width(width):
     assert [int(width * _ratio(value, width)) for value in hidden] == list(hidden)
 
 
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with pytest.raises(TypeError):
+        write_transformers(tmp_path / 'new/out', {'a': torch.ones(2)}, {'no JSON': object()})
+    assert not list((tmp_path / 'new').iterdir())
+
+
 def test_a_folder_that_is_there_stays(tmp_path):
     with pytest.raises(FileExistsError):
         write_transformers(tmp_path, {}, {})
