@@ -15,8 +15,8 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     """Give the place of a draft, a file or a folder, that becomes ``path`` when the block ends.
 
     The folder of ``path`` is made. A draft of a block that raises is removed; one whose process was
-    killed keeps its name, which ends with ``.part``. Several processes may write the same path. A
-    folder takes the place of an empty one, or of none.
+    killed keeps its name, which ends with ``.part``. Several threads and processes, on several
+    machines too, may write the same path. A folder takes the place of an empty one, or of none.
 
     Raises:
         OSError: it cannot be written; the error names ``path``.
@@ -29,7 +29,7 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
         yield draft
         os.replace(draft, path)
     except OSError as error:
-        if error.filename not in (None, str(draft)):
+        if error.errno is None or error.filename not in (None, str(draft)):
             raise  # of something else in the block
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:

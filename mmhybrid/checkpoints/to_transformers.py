@@ -3,7 +3,6 @@
 import json
 import math
 import re
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..files import write_atomically
 from .errors import CheckpointError
 from .plain_vit import block_indexes
 from .report import listing
@@ -152,14 +152,11 @@ def write_transformers(folder: Path, weights: Mapping[str, Tensor], config: Mapp
 
     if folder.exists():
         raise FileExistsError(f'{folder} is there already; give a new folder')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'{folder.name}.') as temporary:
-        new = Path(temporary) / folder.name
-        new.mkdir()
+    with write_atomically(folder) as draft:
+        draft.mkdir()
         copies = {name: tensor.detach().clone() for name, tensor in weights.items()}
-        save_file(copies, new / 'model.safetensors', metadata={'format': 'pt'})
-        (new / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
-        new.rename(folder)
+        save_file(copies, draft / 'model.safetensors', metadata={'format': 'pt'})
+        (draft / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
 
 
 def _kind(state_dict: Mapping[str, Tensor]) -> str:
