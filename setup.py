@@ -1,4 +1,4 @@
-"""What pyproject.toml cannot say of the package: configs and tools in the wheel, and the finder."""
+"""The rest of pyproject.toml: configs and tools go into the wheel, and the finder beside it."""
 
 import shutil
 from pathlib import Path

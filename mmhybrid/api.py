@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """What a training has left.
+    """Files and metrics that a training has left.
 
     Attributes:
         work_dir: folder of all of it.
@@ -106,32 +106,30 @@ def evaluate(
         checkpoint: a file, or a work dir: its best checkpoint, else its newest. Not needed where
             ``config`` is a work dir.
         data: folder of the data, in the place of the config's ``data_root``.
-        work_dir: folder of the log.
+        work_dir: folder of the log; that of the training, or ``work_dirs/NAME``, if not given.
         cfg_options: changes of the config.
         options: the others of ``mmhybrid test --help``, as ``tta=True`` or ``show_dir='pictures'``.
 
     Returns:
-        Metrics, such as ``{'coco/bbox_mAP': 0.41}``.
+        Metrics, such as ``{'coco/bbox_mAP': 0.41}``; those that are not one number, as of each
+        class, are in the log.
 
     Raises:
         ValueError, CheckpointError: as of :func:`train`.
     """
     from .cli import test as command
+    from .cli.usage import single_numbers
     from .engine.separate import separate_run
 
-    config, checkpoint = _trained(config, checkpoint)
-    args = _arguments(
-        command.build_parser(),
-        'evaluate',
-        [config, checkpoint],
-        work_dir,
-        data,
-        cfg_options,
-        options,
-    )
+    if work_dir is None and _is_folder(config):
+        work_dir = config
+    given = _trained(config, checkpoint)
+    parser = command.build_parser()
+    args = _arguments(parser, 'evaluate', given, work_dir, data, cfg_options, options)
+    command.check_args(parser, args)
     with separate_run():
         metrics, _ = command.evaluate(args)
-    return {name: float(value) for name, value in metrics.items()}
+    return single_numbers(metrics)
 
 
 def predict(
@@ -170,39 +168,47 @@ def predict(
     from .cli.predictors import TiledPredictor, open_predictor
     from .engine.separate import separate_run
 
-    config, checkpoint = _trained(config, checkpoint)
     if not 0 <= score_thr <= 1:
         raise ValueError(f'score_thr={score_thr}: expected a number from 0 to 1')
     if batch_size < 1:
         raise ValueError(f'batch_size={batch_size}: expected at least 1')
     if tile is not None and tile < 32:
         raise ValueError(f'tile={tile}: expected at least 32 pixels')
-    pixels = list(_read_images(images))
+    if overlap is not None and not 0 <= overlap <= (tile or 0) // 2:
+        raise ValueError(f'overlap={overlap}: expected 0 to half of tile, which is {tile}')
+    config, checkpoint = _trained(config, checkpoint)
+    sources = list(_list_images(images))
+    found = []
     with separate_run():
-        args = _namespace(config, cfg_options)
-        predictor = open_predictor(load_config(args), find_checkpoint(checkpoint))
+        predictor = open_predictor(
+            load_config(_namespace(config, cfg_options)), find_checkpoint(checkpoint)
+        )
         if tile:
             side = tile // 4 if overlap is None else overlap
             predictor = TiledPredictor(predictor, tile, side, batch_size)
-        found = [
-            prediction
-            for first in range(0, len(pixels), batch_size)
-            for prediction in predictor.predict(pixels[first : first + batch_size])
-        ]
-    classes = tuple(predictor.classes)
-    pairs = zip(found, pixels, strict=True)
-    return [_arrays(one, classes, score_thr, image.shape[:2]) for one, image in pairs]
+        for first in range(0, len(sources), batch_size):
+            batch = [_read_image(source) for source in sources[first : first + batch_size]]
+            for image, one in zip(batch, predictor.predict(batch), strict=True):
+                found.append(_arrays(one, tuple(predictor.classes), score_thr, image.shape[:2]))
+    return found
+
+
+def _is_folder(config):
+    return isinstance(config, (str, Path)) and Path(config).is_dir()
 
 
 def _trained(config, checkpoint):
     """A config and a checkpoint; both are found in the work dir that is given for the config."""
+    from .cli.config import name_of
     from .cli.paths import trained_config
     from .cli.usage import UsageError
 
-    if isinstance(config, (str, Path)) and Path(config).is_dir():
+    if _is_folder(config):
         return trained_config(Path(config)), checkpoint or config
     if checkpoint is None:
-        raise UsageError(f'{config} needs a checkpoint beside it; only a work dir holds its own')
+        raise UsageError(
+            f'{name_of(config)} needs a checkpoint beside it; only a work dir holds its own'
+        )
     return config, checkpoint
 
 
@@ -217,7 +223,7 @@ def _namespace(config, cfg_options, **others):
 def _arguments(
     parser: 'argparse.ArgumentParser', function, positional, work_dir, data, cfg_options, options
 ):
-    """What the command line would give: the same checks of the same options.
+    """Parse as the command line does: the same checks of the same options.
 
     Raises:
         UsageError: an option is unknown, or its value not one of those expected.
@@ -232,11 +238,14 @@ def _arguments(
     words = []
     for name, value in options.items():
         flag = f'--{name.replace("_", "-")}'
+        if name == 'help':
+            refuse('unrecognized arguments: --help')
         if value is True:
             words.append(flag)
         elif value is not None and value is not False:
             words.append(f'{flag}={value}')
-    args = parser.parse_args([*words, '--', *map(str, positional)])
+    places = ['CONFIG', *map(str, positional[1:])]
+    args = parser.parse_args([*words, '--', *places])
     args.config = positional[0]
     args.work_dir = None if work_dir is None else str(work_dir)
     args.data = None if data is None else str(data)
@@ -244,23 +253,21 @@ def _arguments(
     return args
 
 
-def _read_images(images):
-    """Yield arrays (H, W, 3) of uint8 in RGB."""
+def _list_images(images):
+    """Yield each image, files of folders as paths, without reading any.
+
+    Raises:
+        UsageError: a path is not there, or something is no image.
+    """
     import numpy as np
 
     from .cli.infer import list_images
     from .cli.usage import UsageError
-    from .inspect.report.draw import read_image
 
     if isinstance(images, (str, Path)):
-        path = Path(images)
-        if not path.exists():
-            raise UsageError(f'image or folder not found: {path}')
-        for file in list_images(path)[0]:
-            pixels = read_image(file)
-            if pixels is None:
-                raise UsageError(f'{file}: cannot be read as an image')
-            yield pixels
+        if not Path(images).exists():
+            raise UsageError(f'image or folder not found: {images}')
+        yield from list_images(Path(images))[0]
     elif isinstance(images, np.ndarray):
         if images.ndim != 3 or images.shape[2] != 3 or images.dtype != np.uint8:
             raise UsageError(
@@ -268,15 +275,35 @@ def _read_images(images):
                 f'{images.dtype}'
             )
         yield images
-    elif hasattr(images, 'convert'):  # of PIL
-        yield np.asarray(images.convert('RGB'))
-    elif isinstance(images, Iterable):
+    elif hasattr(images, 'getexif'):  # of PIL
+        yield images
+    elif isinstance(images, Iterable) and not hasattr(images, 'shape'):
         for image in images:
-            yield from _read_images(image)
+            yield from _list_images(image)
     else:
         raise UsageError(
-            f'{type(images).__name__} is no image: expected a path, an array or a list'
+            f'{type(images).__name__} is no image: expected a path, an array of NumPy, an image of '
+            'PIL, or a list of these'
         )
+
+
+def _read_image(source):
+    """Return an image as an array (H, W, 3) of uint8 in RGB."""
+    import numpy as np
+
+    from .cli.usage import UsageError
+    from .inspect.report.draw import read_image
+
+    if isinstance(source, Path):
+        pixels = read_image(source)
+        if pixels is None:
+            raise UsageError(f'{source}: cannot be read as an image')
+        return pixels
+    if isinstance(source, np.ndarray):
+        return source
+    from PIL import ImageOps
+
+    return np.asarray(ImageOps.exif_transpose(source).convert('RGB'))
 
 
 def _arrays(found, classes, score_thr, size):

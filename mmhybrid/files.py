@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,21 +15,21 @@ def write_atomically(path: str | Path) -> Iterator[Path]:
     """Give the place of a draft, a file or a folder, that becomes ``path`` when the block ends.
 
     The folder of ``path`` is made. A draft of a block that raises is removed; one whose process was
-    killed keeps its name, which ends with ``.part``. Several processes may write the same path. A
-    folder takes the place of an empty one, or of none.
+    killed keeps its name, which ends with ``.part``. Several threads and processes, on several
+    machines too, may write the same path. A folder takes the place of an empty one, or of none.
 
     Raises:
         OSError: it cannot be written; the error names ``path``.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f'{path.name}.{os.getpid()}{PART}')
-    _remove(draft)  # of a process that was killed, whose number is this one's
+    # Numbers of processes may be equal on two machines that write into one folder.
+    draft = path.absolute().with_name(f'{path.absolute().name}.{uuid.uuid4().hex}{PART}')
     try:
         yield draft
         os.replace(draft, path)
     except OSError as error:
-        if error.filename not in (None, str(draft)):
+        if error.errno is None or error.filename not in (None, str(draft)):
             raise  # of something else in the block
         raise OSError(error.errno, error.strerror, str(path)) from error
     finally:

@@ -2,6 +2,8 @@
 
 import os
 import random
+import shutil
+import signal
 
 import cv2
 import numpy as np
@@ -13,6 +15,7 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 import mmhybrid
+from mmhybrid.cli.usage import single_numbers
 from mmhybrid.engine import read_checkpoint
 from mmhybrid.inspect.report.draw import read_image
 
@@ -129,6 +132,10 @@ def test_two_trainings_are_alike(job, data, tmp_path):  # noqa: F811
         (lambda: mmhybrid.predict('x.py', np.zeros((4, 4)), 'x.pth'), ['(4, 4)', 'float64']),
         (lambda: mmhybrid.predict('x.py', 'nowhere.jpg', 'x.pth'), ['nowhere.jpg']),
         (lambda: mmhybrid.predict('x.py', [3], 'x.pth'), ['int']),
+        (lambda: mmhybrid.predict('x.py', torch.zeros(3, 4, 4), 'x.pth'), ['Tensor', 'NumPy']),
+        (lambda: mmhybrid.predict('x.py', [], 'x.pth', overlap=8), ['overlap=8', 'tile']),
+        (lambda: mmhybrid.evaluate('x.py', 'x.pth', out='x.json'), ['evaluate()', 'x.json']),
+        (lambda: mmhybrid.train('x.py', help=True), ['train()', '--help']),
     ],
 )
 def test_mistakes(call, parts, tmp_path, monkeypatch):
@@ -137,3 +144,57 @@ def test_mistakes(call, parts, tmp_path, monkeypatch):
         call()
     for part in parts:
         assert part in str(error.value)
+
+
+def test_a_training_that_fails_leaves_nothing_behind(job, data, tmp_path, monkeypatch):  # noqa: F811
+    before = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)]
+
+    def fail(*args, **kwargs):
+        raise RuntimeError('no more')
+
+    monkeypatch.setattr('mmengine.optim.OptimWrapper.update_params', fail)
+    with pytest.raises(RuntimeError, match='no more'):
+        mmhybrid.train(job('mmpretrain')[0], data=data, work_dir=tmp_path)
+    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGUSR1)] == before
+    assert not list(tmp_path.glob('*.pth'))
+
+
+def test_checkpoints_are_of_this_training(job, data, tmp_path):  # noqa: F811
+    (tmp_path / 'epoch_9.pth').write_bytes(b'of another one')
+    options = {'default_hooks.checkpoint.interval': 5, 'default_hooks.checkpoint.save_last': False}
+    done = mmhybrid.train(
+        job('mmpretrain')[0], data=data, work_dir=tmp_path, cfg_options=options, seed=0
+    )
+    assert done.checkpoint is None and done.best is None
+
+
+def test_a_work_dir_that_was_moved(trained, tmp_path):
+    done, _ = trained('mmpretrain')
+    moved = shutil.copytree(done.work_dir, tmp_path / 'moved')
+    logs = set(done.work_dir.iterdir())
+    assert 'accuracy/top1' in mmhybrid.evaluate(moved)
+    assert set(done.work_dir.iterdir()) == logs
+    assert len(list(moved.iterdir())) > len(logs)
+
+
+def test_photographs_are_turned_as_files_are(trained, image, tmp_path):
+    done, _ = trained('mmseg')
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / 'turned.jpg'
+    Image.fromarray(read_image(image)).save(path, exif=exif)
+    found = mmhybrid.predict(done.work_dir, [path, Image.open(path)])
+    assert found[0].class_map.shape == SIZE[::-1]
+    np.testing.assert_array_equal(found[0].class_map, found[1].class_map)
+
+
+def test_messages_name_a_config_in_memory(job):  # noqa: F811
+    cfg = Config.fromfile(job('mmseg')[0])
+    with pytest.raises(ValueError, match='needs a checkpoint') as error:
+        mmhybrid.evaluate(cfg)
+    assert len(str(error.value)) < 300
+
+
+def test_metrics_that_are_no_single_number():
+    metrics = {'a': 1, 'b': torch.tensor([2.5]), 'c': [1, 2], 'd': np.eye(2), 'e': 'text'}
+    assert single_numbers(metrics) == {'a': 1.0, 'b': 2.5}

@@ -20,8 +20,8 @@ def check_config(config: Mapping[str, Any], vit: Any, argument: str = '{}') -> l
     """
     problems = []
 
-    def compare(name: str, ours: Any, advice: str) -> None:
-        value = config.get(name, ours)
+    def compare(name: str, ours: Any, advice: str, entries: Mapping[str, Any] = config) -> None:
+        value = entries.get(name, ours)
         if value != ours:
             problems.append(f'{name}={value!r} in the file, {ours!r} in the model: {advice}')
 
@@ -32,7 +32,9 @@ def check_config(config: Mapping[str, Any], vit: Any, argument: str = '{}') -> l
     setting = argument.format(f"norm_cfg=dict(type='LN', eps={eps})")
     compare('layer_norm_eps', arch.norm_cfg.get('eps', 1e-5), f'set {setting}')  # torch's own
     if vit.position == 'rope':
-        compare('rope_theta', ROPE_BASE, 'there is no argument for it')
+        rotary = config.get('rope_parameters')  # of transformers 5, at the top before
+        for entries in (config, rotary if isinstance(rotary, Mapping) else {}):
+            compare('rope_theta', ROPE_BASE, 'there is no argument for it', entries)
     # The gate of DINOv2 has an activation of its own, which its config does not name.
     if arch.ffn == 'mlp' or 'use_gated_mlp' in config:
         act = 'gelu' if arch.ffn == 'mlp' else 'silu'

@@ -1,21 +1,19 @@
 """From what a user writes (a path, an address, a name) to what the file holds, safely."""
 
-import contextlib
 import difflib
 import hashlib
-import os
 import pickle
 import re
 import urllib.error
 import urllib.parse
 import urllib.request
-import uuid
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..files import write_atomically
 from .errors import CheckpointError
 from .file_kinds import (
     TORCH_MAGIC,
@@ -150,29 +148,23 @@ def download(url: str, path: Path, *, sha256: str | None = None) -> None:
             put the file in by hand, and how to go on without it.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Not mkstemp: its files are for one user alone, and the cache may be shared.
-    partial = path.with_name(f'{path.name}.{uuid.uuid4().hex}.part')
     try:
-        with open(partial, 'xb') as file, urllib.request.urlopen(url, timeout=60) as response:
-            length = response.headers.get('Content-Length')
-            while block := response.read(1 << 20):
-                file.write(block)
-            if length is not None and file.tell() != int(length):
-                raise OSError(f'{file.tell()} of {length} bytes arrived')
-        if sha256 and not (actual := _hash(partial)).startswith(sha256):
-            raise CheckpointError(
-                f'{url} gives another file than it should: its SHA-256 is {actual}, expected '
-                f'{sha256}...; it was not kept. If it is right, give the path of a copy'
-            )
-        os.replace(partial, path)
+        with write_atomically(path) as draft:
+            with open(draft, 'wb') as file, urllib.request.urlopen(url, timeout=60) as response:
+                length = response.headers.get('Content-Length')
+                while block := response.read(1 << 20):
+                    file.write(block)
+                if length is not None and file.tell() != int(length):
+                    raise OSError(f'{file.tell()} of {length} bytes arrived')
+            if sha256 and not (actual := _hash(draft)).startswith(sha256):
+                raise CheckpointError(
+                    f'{url} gives another file than it should: its SHA-256 is {actual}, expected '
+                    f'{sha256}...; it was not kept. If it is right, give the path of a copy'
+                )
     except (OSError, ValueError) as error:  # URLError, timeouts and lost connections are OSError
         raise CheckpointError(
             f'could not download {url} ({error}). {_by_hand(url, path)}'
         ) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(partial)
 
 
 def read(path: Path, *, trust: bool = False) -> Any:

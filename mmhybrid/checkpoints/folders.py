@@ -52,7 +52,7 @@ def _parts(index: Path) -> list[Path]:
 
 def part_names(index: Path) -> list[str]:
     """List the files that an index names."""
-    parts = _read_json(index).get('weight_map')
+    parts = _read_object(index).get('weight_map')
     if not isinstance(parts, Mapping) or not parts:
         raise CheckpointError(f'{index} has no weight_map: it is not the index of weights in parts')
     names = sorted(set(map(str, parts.values())))
@@ -71,7 +71,7 @@ def join_parts(path: Path, parts: list[Mapping]) -> dict:
     joined = {key: value for part in parts for key, value in part.items()}
     (index,) = _first(path) if path.is_dir() else [path]
     if index.name.endswith(INDEX):
-        missing = [key for key in _read_json(index)['weight_map'] if key not in joined]
+        missing = [key for key in _read_object(index)['weight_map'] if key not in joined]
         if missing:
             raise CheckpointError(
                 f'{index} names {missing[0]} and {len(missing) - 1} more keys that are in none of '
@@ -87,14 +87,17 @@ def read_config(path: Path) -> dict:
         path: a folder, or a file in it.
 
     Returns:
-        Its content; {} if there is none, or if it is another program's.
+        Its content; {} if there is none, or if it is another program's, of which any may lie
+        beside a file of weights.
     """
-    config = (path if path.is_dir() else path.parent) / CONFIG
-    content = _read_json(config) if config.is_file() else {}
-    return content if 'model_type' in content else {}
+    try:
+        content = _read_object((path if path.is_dir() else path.parent) / CONFIG)
+    except CheckpointError:
+        return {}
+    return content if isinstance(content.get('model_type'), str) else {}
 
 
-def _read_json(path: Path) -> dict:
+def _read_object(path: Path) -> dict:
     try:
         content = json.loads(path.read_text(encoding='utf-8'))
     except (OSError, ValueError) as error:
@@ -109,8 +112,9 @@ def from_hub(address: str) -> Path:
 
     Args:
         address: 'hf://ORG/NAME', with '@REVISION' for another than the newest, and '/FILE' for one
-            file of it. The Hub's token and its offline mode (``HF_TOKEN``, ``HF_HUB_OFFLINE``)
-            count here too.
+            file of it. Of revisions with slashes those of the Hub's own are taken, 'refs/pr/3' and
+            'refs/convert/parquet'. The Hub's token and its offline mode (``HF_TOKEN``,
+            ``HF_HUB_OFFLINE``) count here too.
 
     Returns:
         The folder, or the file.
@@ -118,7 +122,8 @@ def from_hub(address: str) -> Path:
     Raises:
         CheckpointError: no such repository or file, no access, no network.
     """
-    match = re.fullmatch(r'hf://([\w.-]+/[\w.-]+)(?:@([^/]+))?(?:/(.+))?', address)
+    revision = r'refs/pr/\d+|refs/convert/\w+|(?!refs/)[^/]+'
+    match = re.fullmatch(rf'hf://([\w.-]+/[\w.-]+)(?:@({revision}))?(?:/(.+))?', address)
     if match is None:
         raise CheckpointError(f'{address} is no address of a repository: give hf://ORG/NAME')
     repository, revision, file = match.groups()

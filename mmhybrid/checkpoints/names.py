@@ -249,18 +249,24 @@ OFFICIAL_FILES |= _released(
     'cmt_tiny', 'cmt_xs', 'cmt_small', 'cmt_base',
 )  # fmt: skip
 
-# Repositories of the Hub beside those above; the first that matches counts.
+# Parts of the names of repositories of the Hub; the first that is in one counts.
 HUB_LICENCES = (
-    (r'(?i)hf://[^/]+/[^/]*eupe', EUPE_LICENCE),
-    (r'(?i)hf://[^/]+/[^/]*dinov3', DINOV3_LICENCE),
-    (r'(?i)hf://[^/]+/[^/]*vit-mae', MAE_LICENCE),
+    ('eupe', EUPE_LICENCE),
+    ('dinov3', DINOV3_LICENCE),
+    ('vit-mae', MAE_LICENCE),
 )
+# The name of a repository in both kinds of addresses, of mirrors too.
+HUB_NAME = re.compile(r'hf://[^/]+/([^/@]+)|https?://[^/]+/[^/]+/([^/]+)/resolve/')
 
 
 def find_licence(checkpoint: str) -> str:
     """Return what a user has to know of the licence of a name, an address or an official file."""
+    if '://' in checkpoint:
+        checkpoint = checkpoint.split('?')[0]  # files on request have signed addresses
+    file_name = re.split(r'[/\\]', checkpoint)[-1]
     for name, official in OFFICIAL_FILES.items():
-        file_name = re.split(r'[/\\]', checkpoint)[-1]
         if checkpoint in (name, official.url) or file_name == official.file_name:
             return official.publication.licence
-    return next((licence for pattern, licence in HUB_LICENCES if re.match(pattern, checkpoint)), '')
+    match = HUB_NAME.match(checkpoint)
+    repository = (match[1] or match[2]).lower() if match else ''
+    return next((licence for part, licence in HUB_LICENCES if part in repository), '')

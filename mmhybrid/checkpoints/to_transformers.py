@@ -1,16 +1,16 @@
 """Plain ViTs back in the form of Hugging Face's transformers: names of weights, and a config."""
 
 import json
+import math
 import re
-import tempfile
 from collections.abc import Mapping
-from math import isqrt
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..files import write_atomically
 from .errors import CheckpointError
 from .plain_vit import block_indexes
 from .report import listing
@@ -152,14 +152,11 @@ def write_transformers(folder: Path, weights: Mapping[str, Tensor], config: Mapp
 
     if folder.exists():
         raise FileExistsError(f'{folder} is there already; give a new folder')
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f'{folder.name}.') as temporary:
-        new = Path(temporary) / folder.name
-        new.mkdir()
+    with write_atomically(folder) as draft:
+        draft.mkdir()
         copies = {name: tensor.detach().clone() for name, tensor in weights.items()}
-        save_file(copies, new / 'model.safetensors', metadata={'format': 'pt'})
-        (new / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
-        new.rename(folder)
+        save_file(copies, draft / 'model.safetensors', metadata={'format': 'pt'})
+        (draft / 'config.json').write_text(json.dumps(config, indent=2) + '\n', encoding='utf-8')
 
 
 def _kind(state_dict: Mapping[str, Tensor]) -> str:
@@ -203,10 +200,10 @@ def _positions(weights: dict[str, Tensor], kind: str, patch: int) -> dict[str, A
     if kind == 'dinov3_vit':
         return dict(rope_theta=100.0)
     if kind == 'beit':
-        side = (isqrt(weights['blocks.0.relative_bias.table'].shape[0] - 3) + 1) // 2
+        side = (math.isqrt(weights['blocks.0.relative_bias.table'].shape[0] - 3) + 1) // 2
         return dict(image_size=side * patch, use_relative_position_bias=True)
     positions, tokens = weights['pos_embed'], 2 if kind == 'deit' else 1
-    side = isqrt(positions.shape[1])
+    side = math.isqrt(positions.shape[1])
     if side * side == positions.shape[1]:  # DeiT III: tokens have no positions
         zeros = positions.new_zeros(1, tokens, positions.shape[2])
         weights['pos_embed'] = torch.cat([zeros, positions], dim=1)
@@ -223,7 +220,8 @@ def _feed_forward(weights: dict[str, Tensor], kind: str) -> dict[str, Any]:
     if 'blocks.0.mlp.w3.weight' not in weights:
         hidden, width = weights['blocks.0.mlp.fc1.weight'].shape
         has_bias = 'blocks.0.mlp.fc1.bias' in weights
-        return dict(mlp_ratio=hidden / width, intermediate_size=hidden, mlp_bias=has_bias)
+        ratio = _ratio(hidden, width)
+        return dict(mlp_ratio=ratio, intermediate_size=hidden, mlp_bias=has_bias)
     width, hidden = weights['blocks.0.mlp.w3.weight'].shape
     if kind == 'dinov3_vit':
         for name in [name for name in weights if '.mlp.w12.' in name]:
@@ -237,7 +235,19 @@ def _feed_forward(weights: dict[str, Tensor], kind: str) -> dict[str, Any]:
             mlp_bias='blocks.0.mlp.w3.bias' in weights,
         )
     # DINOv2's hidden width is two thirds of this, rounded up to a multiple of 8.
-    return dict(mlp_ratio=hidden * 3 // 2 / width, use_swiglu_ffn=True)
+    if hidden % 8:
+        raise CheckpointError(
+            f"transformers' {CLASSES[kind]} rounds the width of its gates to multiples of 8, and "
+            f'these are {hidden} wide: it has no such model'
+        )
+    return dict(mlp_ratio=_ratio(hidden * 3 // 2, width), use_swiglu_ffn=True)
+
+
+def _ratio(hidden: int, width: int) -> float:
+    """Return the ratio of which ``int(width * ratio)``, as transformers computes, is hidden."""
+    ratio = hidden / width
+    # A quotient that was rounded down loses a unit there; the next number has all of it.
+    return ratio if int(width * ratio) == hidden else math.nextafter(ratio, math.inf)
 
 
 def _attention(
@@ -251,10 +261,8 @@ def _attention(
     for name in [name for name in weights if '.attn.qkv.' in name]:
         parts = zip(('query', 'key', 'value'), weights.pop(name).chunk(3), strict=True)
         for part, value in parts:
-            if part == 'key' and name.endswith('.bias'):
-                if not needs_key_bias:
-                    continue
-                value = torch.zeros_like(value) if mask_key_bias else value
+            if part == 'key' and name.endswith('.bias') and not needs_key_bias:
+                continue
             weights[name.replace('qkv', part)] = value
     if kind == 'dinov3_vit':
         return dict(query_bias=has_bias, key_bias=key_bias, value_bias=has_bias)

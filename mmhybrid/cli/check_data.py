@@ -41,8 +41,9 @@ def main(argv: list[str] | None = None) -> int:
     target = find_config(args.config, 'config or folder', folders=True)
     problems = Findings()
     if target.is_dir():
-        if args.cfg_options:
-            parser.error('--cfg-options: a folder is checked without a config')
+        if args.cfg_options or args.data:
+            given = '--data' if args.data else '--cfg-options'
+            parser.error(f'{given}: a folder is checked without a config')
         checks = checks_of_folder(target, problems)
     else:
         checks = checks_of_config(args, problems)
@@ -105,7 +106,9 @@ def checks_of_config(args: argparse.Namespace, problems: 'Findings') -> list[Cal
     except DataError as error:
         problems.error(str(error))
         root = (
-            args.cfg_options.get('data_root') or Config.fromfile(find_config(args.config)).data_root
+            args.data
+            or args.cfg_options.get('data_root')
+            or Config.fromfile(find_config(args.config)).data_root
         )
         return checks_of_folder(Path(root), problems) if Path(root).is_dir() else []
     init_default_scope(cfg.default_scope)
@@ -213,7 +216,7 @@ def checks_of_folder(root: Path, problems: 'Findings') -> list[Callable]:
             f'{root} holds {held or "nothing"}, which is none of the layouts of docs/data.md: '
             'expected annotations/instances_train.json, or images/train with annotations/train, or '
             'train with a folder for each class. Another layout is checked by a config that reads '
-            'it: python tools/check_data.py CONFIG'
+            'it: mmhybrid check CONFIG'
         )
     return checks
 

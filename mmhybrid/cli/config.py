@@ -97,12 +97,16 @@ def load_config(args: argparse.Namespace) -> 'Config':
 
 def _take_shortcuts(args, cfg, options):
     """Put --data and --weights among the options, where the config has keys for them."""
+    from ..data.fit import KINDS
+
     for name, key in (('data', 'data_root'), ('weights', 'weights')):
         value = getattr(args, name, None)
         if value is None:
             continue
         if key in options:
             raise UsageError(f'--{name} {value} and --cfg-options {key}={options[key]}: give one')
+        if name == 'weights' and KINDS.keys().isdisjoint(cfg):
+            continue  # a complete config: its backbone takes them
         if key in cfg:
             options[key] = str(value)
         elif name == 'data':
@@ -136,6 +140,13 @@ def backbone_of(cfg: 'Config', option: str, argument: str) -> Any:
             + ', '.join(name for name in parameters if name not in ('self', 'args', 'kwargs'))
         )
     return node.backbone
+
+
+def name_of(given: Any) -> str:
+    """Return what a config is called in messages: its path, if it is one in memory."""
+    from mmengine.config import Config
+
+    return given.filename or 'the config' if isinstance(given, Config) else str(given)
 
 
 def _open(given):

@@ -96,7 +96,8 @@ def main(argv: list[str] | None = None) -> list[Entry]:
             + ', '.join(sorted({entry.head for entry in entries} | {e.family for e in entries}))
         )
     if args.json:
-        print(json.dumps([asdict(entry) for entry in found], indent=2))
+        undescribed = [dict(name=name) for name in others]
+        print(json.dumps([*map(asdict, found), *undescribed], indent=2))
     else:
         if found:
             print(_table(found))

@@ -14,9 +14,7 @@ ViT, and its arch, which says what weights do not tell.
 
 import argparse
 import contextlib
-import os
 import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -116,19 +114,19 @@ def write(path: Path, state_dict: dict, metadata: dict) -> None:
     """Write in one step: the file is complete, or it is not there."""
     import torch
 
+    from ..files import write_atomically
+
     # Copies: a slice would drag its whole storage along, and safetensors refuses shared ones.
     state_dict = {name: tensor.detach().clone() for name, tensor in state_dict.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f'{path.name}.') as folder:
-        partial = Path(folder) / path.name
+    with write_atomically(path) as draft, open(draft, 'wb') as file:
         if path.suffix == '.safetensors':
             from safetensors.torch import save
 
             state_dict = {name: tensor.contiguous() for name, tensor in state_dict.items()}
-            partial.write_bytes(save(state_dict, metadata={'format': 'pt', **metadata}))
+            file.write(save(state_dict, metadata={'format': 'pt', **metadata}))
         else:
-            torch.save({'state_dict': state_dict, 'meta': metadata}, partial)
-        os.replace(partial, path)
+            # Into a file: torch.save would name what is in the archive by the draft.
+            torch.save({'state_dict': state_dict, 'meta': metadata}, file)
 
 
 def write_for_transformers(folder: Path, state_dict: dict, arch: str) -> None:

@@ -9,6 +9,7 @@ at the end.
 
 to8bit copies a folder, with images of 8 bits in the place of those that have 16 or 32: the hosts
 read no more. LOW becomes 0, HIGH 255; without --range the least and largest value of all images.
+Masks keep their numbers in a folder that is called masks, labels, annotations or alike.
 """
 
 import argparse
@@ -92,11 +93,12 @@ def _convert(args):
                 f'{result.objects - result.outlines} of {result.objects} objects have no outline, '
                 'so boxes can be trained on, masks cannot'
             )
-    option = '' if 'val' in result.counts else f' {kind}_folder.val_fraction=0.2'
+    option = ''
+    if 'val' not in result.counts:
+        option = f' --cfg-options {kind}_folder.val_fraction=0.2'
     print('next:')
-    print(f'  python tools/check_data.py {result.out}')
-    print(f'  python tools/train.py configs/{config}.py --cfg-options '
-          f'data_root={Path(result.out)}{option}')  # fmt: skip
+    print(f'  mmhybrid check {result.out}')
+    print(f'  mmhybrid train {config} --data {Path(result.out)}{option}')
 
 
 def _to_8bit(args):
@@ -105,4 +107,8 @@ def _to_8bit(args):
     made = write_8bit(args.folder, args.out, args.range and tuple(args.range))
     low, high = made.limits
     print(f'{made.images} images written with 8 bits, {made.others} other files copied: {args.out}')
+    if made.not_finite:
+        count, (first, *more) = sum(made.not_finite.values()), made.not_finite
+        others = f' and {len(more)} more' if more else ''
+        print(f'{count} values that are not finite became 0 (NaN, -inf) or 255: {first}{others}')
     print(f'{low:g} is 0 and {high:g} is 255; other images for the model: --range {low:g} {high:g}')

@@ -19,9 +19,9 @@ LAUNCHERS = dict(
     mpi=('OMPI_COMM_WORLD_RANK', 'OMPI_COMM_WORLD_SIZE', 'OMPI_COMM_WORLD_LOCAL_RANK'),
 )
 STARTS = dict(
-    pytorch='torchrun --nproc_per_node 8 tools/train.py CONFIG --launcher pytorch',
-    slurm='srun --ntasks 8 python tools/train.py CONFIG --launcher slurm',
-    mpi='mpirun -np 8 -x MASTER_ADDR=HOST python tools/train.py CONFIG --launcher mpi',
+    pytorch='torchrun --nproc_per_node 8 -m mmhybrid train CONFIG --launcher pytorch',
+    slurm='srun --ntasks 8 python -m mmhybrid train CONFIG --launcher slurm',
+    mpi='mpirun -np 8 -x MASTER_ADDR=HOST python -m mmhybrid train CONFIG --launcher mpi',
 )
 
 

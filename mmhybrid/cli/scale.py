@@ -3,7 +3,7 @@
 import argparse
 from typing import TYPE_CHECKING
 
-from .config import backbone_of
+from .config import backbone_of, name_of
 from .usage import UsageError
 
 if TYPE_CHECKING:
@@ -89,8 +89,8 @@ def apply_options(args: argparse.Namespace, cfg: 'Config') -> None:
         hooks = list(cfg.get('custom_hooks') or [])
         if any(hook.get('type') in ('EMAHook', 'ExpMomentumEMAHook') for hook in hooks):
             raise UsageError(
-                f'--ema: {args.config} has an EMAHook in custom_hooks already; change its momentum '
-                'there, or leave the option out'
+                f'--ema: {name_of(args.config)} has an EMAHook in custom_hooks already; change its '
+                'momentum there, or leave the option out'
             )
         cfg.custom_hooks = [*hooks, dict(type='EMAHook', momentum=args.ema)]
     if args.fsdp is not None:
@@ -131,7 +131,9 @@ def _shard(args, cfg):
 
 def _scale_lr(args, cfg):
     if 'base_batch_size' not in cfg.get('auto_scale_lr', {}):
-        raise UsageError(f'--auto-scale-lr: {args.config} has no auto_scale_lr.base_batch_size')
+        raise UsageError(
+            f'--auto-scale-lr: {name_of(args.config)} has no auto_scale_lr.base_batch_size'
+        )
     cfg.auto_scale_lr.enable = True
     # mmengine compares with the batch of one iteration; the step sees those of all accumulated.
     counts = cfg.optim_wrapper.get('accumulative_counts', 1)

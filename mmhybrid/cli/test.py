@@ -10,11 +10,11 @@ import json
 from pathlib import Path
 
 from .arguments import CHECKPOINT, add_launcher, argument_parser
-from .config import load_config, require
+from .config import load_config, name_of, require
 from .datasets import check_data, classes_of, compare_classes, leaf_datasets
 from .launch import build_runner, load_model
 from .paths import find_checkpoint
-from .usage import UsageError, print_results
+from .usage import UsageError, print_results, single_numbers
 
 QUERY_IOU = 0.7  # of two boxes of a class that heads of queries, which need no NMS, both keep
 UNTURNED = ('LoadAnnotations', 'LoadPanopticAnnotations')
@@ -39,22 +39,31 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
     parser = build_parser()
     args = parser.parse_args(argv)
+    check_args(parser, args)
+    return args
+
+
+def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> None:
+    """Let the parser end with an error where a value cannot be used."""
     if args.out and not args.out.endswith(('.pkl', '.pickle')):
         parser.error(f'--out {args.out}: expected a .pkl file')
-    return args
 
 
 def main(argv: list[str] | None = None) -> dict:
     """Evaluate, print the metrics and where all is, and return the metrics."""
     args = parse_args(argv)
     metrics, log_dir = evaluate(args)
-    print(json.dumps({key: round(float(value), 4) for key, value in metrics.items()}, indent=2))
+    plain = single_numbers(metrics)
+    print(json.dumps({name: round(value, 4) for name, value in plain.items()}, indent=2))
+    for name in metrics.keys() - plain.keys():  # of each class, or a matrix
+        print(f'{name}: {metrics[name]}')
+    report = log_dir.parent / 'report.html'
     print_results(
         {
             'log': log_dir,
             'predictions': args.out,
             'pictures': args.show_dir,
-            'report': log_dir.parent / 'report.html' if args.report else None,
+            'report': report if args.report and report.exists() else None,
         }
     )
     return metrics
@@ -64,13 +73,14 @@ def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
     """Evaluate; return the metrics and the folder of the log."""
     checkpoint = find_checkpoint(args.checkpoint)
     cfg = load_config(args)
-    require(cfg, args.config, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
+    name = name_of(args.config)
+    require(cfg, name, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
     cfg.load_from, cfg.resume = None, False
     check_data(cfg, ['test'])
     if args.show_dir:
         _write_pictures(cfg, str(Path(args.show_dir).absolute()))
     if args.tta:
-        _augment(cfg, args.config)
+        _augment(cfg, name)
 
     runner = build_runner(cfg)
     model = runner.model
@@ -111,8 +121,8 @@ def _augment(cfg, name):
     else:
         wrapper, pipeline = _tta_model(cfg), None
     cfg.model = dict(wrapper, module=cfg.model)
-    (dataset,) = leaf_datasets(cfg.test_dataloader.dataset)
-    dataset.pipeline = pipeline or flipped_too(dataset.pipeline)
+    for dataset in leaf_datasets(cfg.test_dataloader.dataset):
+        dataset.pipeline = pipeline or flipped_too(dataset.pipeline)
 
 
 def _tta_model(cfg):
@@ -123,7 +133,7 @@ def _tta_model(cfg):
     from ..engine import tta  # noqa: F401, registers DetectorTTA
 
     test_cfg = cfg.model.get('test_cfg') or {}
-    if test_cfg.get('panoptic_on'):
+    if test_cfg.get('panoptic_on', 'panoptic_fusion_head' in cfg.model):
         raise UsageError(
             '--tta: segments of panoptic predictions have no scores by which views could be '
             'joined; leave it out'
@@ -133,7 +143,7 @@ def _tta_model(cfg):
     return dict(
         type='mmhybrid.DetectorTTA',
         iou_threshold=nms['iou_threshold'],
-        max_per_img=final.get('max_per_img', 100),
+        max_per_img=final.get('max_per_img', final.get('max_per_image', 100)),
     )
 
 

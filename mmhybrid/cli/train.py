@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_launcher, argument_parser
-from .config import check_count, load_config, require
+from .config import check_count, load_config, name_of, require
 from .datasets import check_data, classes_of, compare_classes
 from .launch import build_runner
-from .paths import best_checkpoint, find_checkpoint
+from .paths import find_checkpoint
 from .scale import add_options, apply_options, compile_backbone
-from .usage import UsageError, print_results, reading
+from .usage import UsageError, print_results, reading, single_numbers
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -99,7 +99,7 @@ def main(argv: list[str] | None = None, hooks: Sequence = ()) -> 'Runner':
 
 @dataclass
 class Training:
-    """What a training has left: files, and the metrics of its last evaluation."""
+    """A finished training: its files, and the metrics of its last evaluation."""
 
     runner: 'Runner'
     work_dir: Path
@@ -121,7 +121,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     )
 
     cfg = load_config(args)
-    with reading(args.config):
+    with reading(name_of(args.config)):
         _apply(args, cfg)
         apply_options(args, cfg)
     if args.resume == 'auto':
@@ -179,11 +179,17 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     return Training(
         runner=runner,
         work_dir=work_dir,
-        checkpoint=latest_checkpoint(work_dir),
-        best=best_checkpoint(work_dir),
+        checkpoint=_saved(runner, work_dir, 'last_ckpt'),
+        best=_saved(runner, work_dir, 'best_ckpt'),
         report=report if args.report and report.exists() else None,
         metrics=metrics,
     )
+
+
+def _saved(runner, work_dir, key):
+    """A checkpoint of this training, whose work dir may hold those of others; None without one."""
+    path = work_dir / Path(runner.message_hub.runtime_info.get(key, '.')).name
+    return path if path.is_file() else None
 
 
 def _keep_metrics(metrics):
@@ -193,7 +199,7 @@ def _keep_metrics(metrics):
     class KeepMetrics(Hook):
         def after_val_epoch(self, runner, metrics=None):
             kept.clear()
-            kept.update({key: float(value) for key, value in (metrics or {}).items()})
+            kept.update(single_numbers(metrics or {}))
 
     kept = metrics
     return KeepMetrics()
@@ -211,7 +217,9 @@ def _save_config_later(runner):
 
 
 def _apply(args, cfg):
-    require(cfg, args.config, ['train_dataloader', 'train_cfg', 'optim_wrapper'], 'trained')
+    require(
+        cfg, name_of(args.config), ['train_dataloader', 'train_cfg', 'optim_wrapper'], 'trained'
+    )
     if cfg.train_dataloader.get('batch_size') is not None:
         check_count('train_dataloader.batch_size', cfg.train_dataloader.batch_size)
     for key in ('max_epochs', 'max_iters'):

@@ -66,6 +66,17 @@ def explain(error: BaseException) -> str:
     return f'{type(error).__name__}: {message}{where}'
 
 
+def single_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """Return the metrics that are one number; others are of each class, or a matrix."""
+    import numpy as np
+
+    return {
+        name: float(np.asarray(value).item())
+        for name, value in metrics.items()
+        if np.size(value) == 1 and np.asarray(value).dtype.kind in 'iufb'
+    }
+
+
 def print_results(places: Mapping) -> None:
     """Print where the results of a run are: a line each, without those that are None."""
     from mmengine.dist import is_main_process

@@ -1,5 +1,6 @@
 """Images of more than 8 bits a value: how the hosts read them, and copies of 8 bits."""
 
+import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,14 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+from ..files import write_atomically
 from .coco import DataError
 from .findings import Findings
-from .formats.colours import MASK_FOLDER
+from .formats.colours import MASK_ENDING, MASK_FOLDER
 from .header import Header, read_header
 from .listing import IMAGE_SUFFIXES, walk
 
 TRIED = 8  # images that are decoded to see how they are read
 DARK = 64  # of 255: what is read as less than this has lost most of its values
+IMAGE_FOLDER = re.compile(r'(.*[_-])?(images?|imgs?|JPEGImages|photos?)', re.IGNORECASE)
+FEW = 256  # values in a map of classes or of objects; a photograph of 16 bits holds thousands
+FLAT = 0.75  # of the neighbours in such a map are equal; noise alone makes fewer so in a photograph
 
 
 def report_depth(findings: Findings, headers: dict[Path, Header]) -> None:
@@ -34,7 +39,7 @@ def report_depth(findings: Findings, headers: dict[Path, Header]) -> None:
     for path in [paths[len(paths) * i // TRIED] for i in range(TRIED)] if paths[TRIED:] else paths:
         whole, read = (_read(path, flag) for flag in (cv2.IMREAD_UNCHANGED, cv2.IMREAD_COLOR))
         if whole is not None:
-            values += [np.nanmin(whole), np.nanmax(whole)]
+            values += _ends(whole)
         seen.append(-1 if read is None else int(read.max()))
     text = f'{len(deep)} of {len(headers)} images have {kind} values'
     if values:
@@ -79,26 +84,32 @@ class Copies:
         images: how many were written anew.
         others: how many files were copied as they are.
         limits: the values that became 0 and 255.
+        not_finite: how many values of each image are NaN, which became 0, or infinite, which were
+            clipped; without the images that have none.
     """
 
     images: int
     others: int
     limits: tuple[float, float]
+    not_finite: dict[Path, int]
 
 
 def write_8bit(root: Path, out: Path, limits: tuple[float, float] | None = None) -> Copies:
     """Copy a folder, with images of 8 bits in the place of those that have more.
 
     Masks, in a folder that is named so, and all other files are copied as they are. Names stay, so
-    annotations fit the copies.
+    annotations fit the copies. ``out`` is there when all is written, or not at all.
 
     Args:
         root: the folder.
         out: a new one.
-        limits: values that become 0 and 255; None: the least and the largest of all images.
+        limits: values that become 0 and 255; None: the least and the largest finite value of all
+            images.
 
     Raises:
-        DataError: ``out`` is there, or no image has more than 8 bits, or one cannot be read.
+        DataError: ``out`` is there, or no image has more than 8 bits, or one cannot be read, or,
+            without ``limits``, looks like a mask in a folder that is named neither as masks nor as
+            images are.
     """
     import cv2
 
@@ -114,25 +125,68 @@ def write_8bit(root: Path, out: Path, limits: tuple[float, float] | None = None)
         path for path in files if path.name.lower().endswith(IMAGE_SUFFIXES)
         and not any(MASK_FOLDER.fullmatch(part) for part in path.relative_to(root).parts[:-1])
     ]  # fmt: skip
-    deep = [path for path, header in headers_of(images).items() if header.bits > 8]
+    deep = {path for path, header in headers_of(images).items() if header.bits > 8}
     if not deep:
         raise DataError(f'no image in {root} has more than 8 bits: it can be used as it is')
-    if limits is None:
-        ends = [(np.nanmin(pixels), np.nanmax(pixels)) for pixels in map(_whole, deep)]
-        limits = float(min(low for low, _ in ends)), float(max(high for _, high in ends))
-    low, high = limits
+    low, high = _limits_of(root, sorted(deep)) if limits is None else limits
     if not low < high:
         raise DataError(f'values from {low:g} to {high:g}: expected two that differ, least first')
-    for path in files:
-        target = out / path.relative_to(root)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        if path not in deep:
-            shutil.copy2(path, target)
-            continue
-        scaled = np.nan_to_num((_whole(path).astype(np.float64) - low) / (high - low))
-        pixels = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
-        target.write_bytes(cv2.imencode(path.suffix, pixels)[1].tobytes())
-    return Copies(len(deep), len(files) - len(deep), limits)
+    made = Copies(len(deep), len(files) - len(deep), (low, high), {})
+    with write_atomically(out) as draft:
+        for path in files:
+            target = draft / path.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if path not in deep:
+                shutil.copy2(path, target)
+                continue
+            pixels = _whole(path)
+            if odd := int(pixels.size - np.isfinite(pixels).sum()):
+                made.not_finite[path] = odd
+            scaled = (pixels.astype(np.float64) - low) / (high - low)
+            scaled = np.nan_to_num(scaled, nan=0, posinf=1, neginf=0).clip(0, 1)
+            data = cv2.imencode(path.suffix, np.round(scaled * 255).astype(np.uint8))[1]
+            target.write_bytes(data.tobytes())
+    return made
+
+
+def _limits_of(root, paths):
+    """The least and the largest finite value of images; DataError where some look like masks."""
+    ends, maps = [], []
+    for path in paths:
+        pixels = _whole(path)
+        ends += _ends(pixels)
+        parts = path.relative_to(root).parts[:-1]
+        named = any(map(IMAGE_FOLDER.fullmatch, parts)) and not MASK_ENDING.search(path.stem)
+        if not named and _looks_like_map(pixels):
+            maps.append(path)
+    if not ends:
+        raise DataError(f'no finite value in {len(paths)} images of more than 8 bits in {root}')
+    low, high = float(min(ends)), float(max(ends))
+    if maps:
+        folders = list(dict.fromkeys(str(path.parent) for path in maps))
+        where = ', '.join(folders[:3]) + ', ...' * (len(folders) > 3)
+        raise DataError(
+            f'{len(maps)} of {len(paths)} images of more than 8 bits look like masks, whose '
+            f'numbers would be changed: they hold few values, as {maps[0]} does ({where}). Put '
+            f'masks in a folder called masks; if they are images: --range {low:g} {high:g}'
+        )
+    return low, high
+
+
+def _looks_like_map(pixels):
+    """Return True for areas of few whole numbers, which number classes or objects."""
+    if pixels.dtype.kind == 'f' and not (np.isfinite(pixels) & (pixels == np.rint(pixels))).all():
+        return False
+    equal = [np.diff(pixels, axis=axis) == 0 for axis in (0, 1)]
+    if any(same.size and same.mean() < FLAT for same in equal):
+        return False
+    return 1 < len(np.unique(pixels)) <= FEW  # one value alone is a black frame
+
+
+def _ends(pixels):
+    """The least and the largest finite value, or nothing if there are none."""
+    finite = pixels[np.isfinite(pixels)]
+    return [finite.min(), finite.max()] if finite.size else []
 
 
 def _whole(path):

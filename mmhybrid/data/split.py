@@ -82,7 +82,7 @@ def split_coco(annotations: Path, fraction: float, seed: int, work_dir: Path) ->
         rows = [(row['image_id'], row) for row in content['annotations']]
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(
-            f'{annotations} is no COCO file: tools/check_data.py says what is missing'
+            f'{annotations} is no COCO file: mmhybrid check says what is missing'
         ) from error
     chosen = saved_choice(list(images.values()), fraction, seed, work_dir)
     paths = {}

@@ -142,6 +142,6 @@ def _read_meta(text: str | bytes | None, path: Path) -> dict:
     if not text:
         raise ExportError(
             f'{path} was not written by mmhybrid: it has no metadata of that name; export the '
-            'model with tools/export.py'
+            'model with mmhybrid export'
         )
     return json.loads(text)

@@ -222,7 +222,7 @@ class TrainLoader(DataLoader):
                     'training data that cannot be loaded: '
                     + '; '.join(delivery.problems)
                     + '. Mend or remove it, or train without such samples: '
-                    'tools/train.py --broken-images skip'
+                    'mmhybrid train --broken-images skip'
                 )
             for problem in delivery.problems:
                 if problem not in self.reported:

@@ -22,10 +22,11 @@ class EarlyStopHook(EarlyStoppingHook):
         monitor: the metric, as ``'coco/bbox_mAP'``, ``'mIoU'`` or ``'accuracy/top1'``.
         patience: evaluations without a gain until the training stops.
         min_delta: a smaller difference is no gain.
-        kwargs: the other arguments of mmengine's hook.
+        kwargs: the other arguments of mmengine's hook; ``rule`` is ``'greater'`` but for losses.
     """
 
     def __init__(self, monitor: str, patience: int = 5, min_delta: float = 1e-4, **kwargs: Any):
+        kwargs.setdefault('rule', 'less' if 'loss' in monitor else 'greater')
         super().__init__(monitor, patience=patience, min_delta=min_delta, **kwargs)
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:

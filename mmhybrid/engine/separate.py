@@ -5,6 +5,8 @@ import logging
 import multiprocessing
 import os
 import random
+import signal
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,14 +16,15 @@ import torch
 from mmengine.utils import ManagerMixin
 
 VARIABLES = ('OMP_NUM_THREADS', 'MKL_NUM_THREADS')  # that mmengine sets for worker processes
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # the last two save a training
 
 
 @contextlib.contextmanager
 def separate_run() -> Iterator[None]:
     """Put back what a run of mmengine changes in its process, when the block ends.
 
-    These are its named instances (the scope, loggers, message hubs, visualizers), the random number
-    generators, the settings of threads and processes, and those of deterministic algorithms.
+    These are its named instances (the scope, loggers, message hubs, visualizers), random number
+    generators, signal handlers, and settings of threads, processes and deterministic algorithms.
     """
     instances = {kind: dict(kind._instance_dict) for kind in _managers()}
     python, numpy = random.getstate(), np.random.get_state()
@@ -30,11 +33,15 @@ def separate_run() -> Iterator[None]:
     cudnn = torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic
     deterministic = torch.are_deterministic_algorithms_enabled()
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
     with torch.random.fork_rng():
         try:
             yield
         finally:
             _restore(instances)
+            if threading.current_thread() is threading.main_thread():
+                for number, handler in handlers.items():
+                    signal.signal(number, handler)
             random.setstate(python)
             np.random.set_state(numpy)
             for name, value in variables.items():

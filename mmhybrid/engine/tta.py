@@ -20,7 +20,7 @@ class DetectorTTA(BaseTTAModel):
 
     Args:
         iou_threshold: of two boxes of a class that are both kept.
-        max_per_img: objects that are kept.
+        max_per_img: objects that are kept; all if it is negative.
         kwargs: those of mmengine's wrapper: ``module``, the detector.
     """
 
@@ -48,7 +48,7 @@ class DetectorTTA(BaseTTAModel):
         merged = InstanceData.cat([_unflipped(view) for view in views])
         keep = batched_nms(merged.bboxes, merged.scores, merged.labels, self.iou_threshold)
         sample = views[0]
-        sample.pred_instances = merged[keep[: self.max_per_img]]
+        sample.pred_instances = merged[keep if self.max_per_img < 0 else keep[: self.max_per_img]]
         return sample
 
 

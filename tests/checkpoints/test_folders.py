@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mmhybrid.checkpoints import CheckpointError, load_pretrained, locate, read
+from mmhybrid.checkpoints.folders import read_config
 from tests.checkpoints.published import build_vit, deit, same_state
 
 safetensors = pytest.importorskip('safetensors.torch')
@@ -64,6 +65,33 @@ def refuse(checkpoint, *facts, **options):
     for fact in facts:
         assert fact in str(error.value)
     assert same_state(model, before)
+
+
+@pytest.mark.parametrize(
+    'content',
+    [
+        b'[1, 2]',
+        b'// of an editor\n{"model_type": "vit"}',
+        b'{"name": "another program", "num_attention_heads": 7}',
+        b'{"model_type": 3, "num_attention_heads": 7}',
+        b'{"architecture": "vit_tiny_patch16_224", "num_classes": 1000}',
+        b'\xff\xfe',
+        b'',
+    ],
+)
+def test_a_config_of_another_program_is_not_read(content, tmp_path):
+    torch.save(deit(), tmp_path / 'deit.pth')
+    (tmp_path / 'config.json').write_bytes(content)
+    loaded(tmp_path / 'deit.pth')
+    assert read_config(tmp_path) == {}
+
+
+def test_the_config_of_transformers_says_nothing_of_other_weights(tmp_path):
+    torch.save(deit(), tmp_path / 'deit.pth')
+    config = {'model_type': 'vit', 'num_attention_heads': 7}
+    (tmp_path / 'config.json').write_text(json.dumps(config))
+    assert read_config(tmp_path / 'deit.pth') == config
+    loaded(tmp_path / 'deit.pth')
 
 
 def test_a_missing_part_is_named(tmp_path):
@@ -155,12 +183,32 @@ class TestHub:
         loaded('hf://org/vit@v1.0/weights/vit.pth')
         assert ('org/vit', 'weights/vit.pth', 'v1.0', False) in self.asked
 
+    @pytest.mark.parametrize('revision', ['refs/pr/3', 'refs/convert/parquet', 'main'])
+    def test_revisions_with_slashes(self, revision):
+        save_whole(self.remote / 'org/vit', deit())
+        save_whole(self.remote / 'org/vit/weights', deit(), 'vit.pth')
+        loaded(f'hf://org/vit@{revision}')
+        assert ('org/vit', 'model.safetensors', revision, False) in self.asked
+        loaded(f'hf://org/vit@{revision}/weights/vit.pth')
+        assert ('org/vit', 'weights/vit.pth', revision, False) in self.asked
+
     def test_no_weights(self):
         save_whole(self.remote / 'org/vit', deit(), 'other.pth')
         refuse('hf://org/vit', 'hf://org/vit', 'model.safetensors')
         refuse('hf://org/vit/another.pth', 'another.pth')
 
-    @pytest.mark.parametrize('address', ['hf://', 'hf://vit', 'hf://org/', 'hf://org/vit@'])
+    @pytest.mark.parametrize(
+        'address',
+        [
+            'hf://',
+            'hf://vit',
+            'hf://org/',
+            'hf://org/vit@',
+            'hf://org/vit@refs/pr',
+            'hf://org/vit@refs/pr/x',
+            'hf://org/vit@refs/heads/main',
+        ],
+    )
     def test_addresses_that_are_none(self, address):
         refuse(address, address, 'hf://ORG/NAME')
         assert not self.asked

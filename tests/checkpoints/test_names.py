@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from mmhybrid.checkpoints import OFFICIAL_FILES, CheckpointError, load, load_pretrained, locate
-from mmhybrid.checkpoints.names import find_licence
+from mmhybrid.checkpoints.names import HUB, find_licence
 from tests.checkpoints.published import build_vit, deit
 
 DINOV3 = [name for name in OFFICIAL_FILES if 'dinov3' in name and 'eupe' not in name]
@@ -54,6 +54,12 @@ def test_a_file_on_request_names_one_without():
         (OFFICIAL_FILES['vit_base_patch16_dinov3.lvd1689m'].url, 'DINOv3 License'),
         ('/data/dinov3_vits16_pretrain_lvd1689m-08c60483.pth', 'DINOv3 License'),
         ('hf://facebook/dinov3-vits16-pretrain-lvd1689m', 'DINOv3 License'),
+        ('hf://facebook/dinov3-vitb16-pretrain-lvd1689m@refs/pr/1/model.safetensors', 'DINOv3'),
+        (f'{HUB}facebook/dinov3-vits16-pretrain-lvd1689m/resolve/main/model.safetensors', 'DINOv3'),
+        (f'{HUB}facebook/DINOv3-ViTS16/resolve/1a2b3c/weights/a.pth?download=true', 'DINOv3'),
+        (f'{HUB}timm/vit_tiny_patch16_dinov3_qkvb.eupe_lvd1689m/resolve/v2/a.bin', 'Noncommercial'),
+        (f'{HUB}facebook/vit-mae-base/resolve/main/pytorch_model.bin', 'no commercial use'),
+        (f'https://a.org/{OFFICIAL_FILES["dinov3_vits16"].file_name}?Policy=a/b&c=d', 'DINOv3'),
         ('hf://timm/vit_base_patch16_dinov3_qkvb.eupe_lvd1689m', 'Noncommercial'),
         ('hf://facebook/vit-mae-base', 'no commercial use'),
         ('mae_pretrain_vit_base', 'no commercial use'),
@@ -63,7 +69,17 @@ def test_licences_that_bind(checkpoint, words):
     assert words in find_licence(checkpoint)
 
 
-@pytest.mark.parametrize('checkpoint', ['dinov2_vits14', '/data/dinov3/my.pth', 'hf://google/vit'])
+@pytest.mark.parametrize(
+    'checkpoint',
+    [
+        'dinov2_vits14',
+        '/data/dinov3/my.pth',
+        'hf://google/vit',
+        'hf://google/vit/dinov3.pth',
+        f'{HUB}facebook/dinov2-small/resolve/main/model.safetensors',
+        'https://a.org/dinov3/mine/my.pth',
+    ],
+)
 def test_others_are_not_given_a_licence(checkpoint):
     assert not find_licence(checkpoint)
 

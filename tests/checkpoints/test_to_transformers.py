@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmhybrid.checkpoints import CheckpointError, load_pretrained
-from mmhybrid.checkpoints.to_transformers import to_transformers, write_transformers
+from mmhybrid.checkpoints.to_transformers import _ratio, to_transformers, write_transformers
 from mmhybrid.models.backbones import ViT
 from tests.models.drawn import draw_parameters
 
@@ -128,6 +128,40 @@ def test_deit3_has_no_positions_of_tokens(tmp_path):
     with torch.no_grad():
         (expected,) = model(image)
     assert (patches(peer, model, image) - expected).abs().max() < 1e-5 * expected.std()
+
+
+def test_a_hidden_width_that_a_quotient_loses(tmp_path):
+    arch = dict(embed_dims=224, depth=1, num_heads=4, mlp_ratio=2.1786)
+    model = ViT(**OURS | dict(arch=arch, layer_scale=1.0))
+    assert model.blocks[0].mlp.fc1.out_features == 488  # int(224 * (488 / 224)) is 487
+    weights, config = to_transformers(model.state_dict(), num_heads=4, norm_eps=1e-6)
+    write_transformers(tmp_path / 'out', weights, config)
+    peer = transformers.AutoModel.from_pretrained(tmp_path / 'out')
+    assert peer.encoder.layer[0].mlp.fc1.out_features == 488
+
+
+def test_gates_that_transformers_would_round():
+    state_dict = ViT(**OURS | dict(layer_scale=1.0) | SWIGLU).state_dict()
+    for i in range(2):
+        for name in ('w12.weight', 'w12.bias'):
+            value = state_dict[f'blocks.{i}.mlp.{name}']
+            state_dict[f'blocks.{i}.mlp.{name}'] = value[: len(value) - 4]
+        value = state_dict[f'blocks.{i}.mlp.w3.weight']
+        state_dict[f'blocks.{i}.mlp.w3.weight'] = value[:, :-2]
+    with pytest.raises(CheckpointError, match='multiples of 8'):
+        to_transformers(state_dict, num_heads=3, norm_eps=1e-6)
+
+
+@pytest.mark.parametrize('width', [7, 48, 192, 224, 384, 1000])
+def test_ratios_give_the_hidden_width(width):
+    hidden = range(1, 9 * width)
+    assert [int(width * _ratio(value, width)) for value in hidden] == list(hidden)
+
+
+def test_a_folder_is_whole_or_not_there(tmp_path):
+    with pytest.raises(TypeError):
+        write_transformers(tmp_path / 'new/out', {'a': torch.ones(2)}, {'no JSON': object()})
+    assert not list((tmp_path / 'new').iterdir())
 
 
 def test_a_folder_that_is_there_stays(tmp_path):

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, load_pretrained
+from mmhybrid.checkpoints.config_json import check_config
 from mmhybrid.models.backbones import CvT, ViT, ViTAdapter
 
 transformers = pytest.importorskip('transformers')
@@ -300,6 +301,22 @@ def test_rotary_base_and_activation_of_gates(tmp_path):
         path.write_text(json.dumps(config | {field: value}))
         with pytest.raises(CheckpointError, match=field):
             load_pretrained(model, tmp_path, parts={'vit': ''})
+
+
+@pytest.mark.parametrize(
+    ('config', 'differs'),
+    [
+        (dict(rope_theta=10000.0), True),
+        (dict(rope_parameters=dict(rope_theta=10000.0, rope_type='default')), True),
+        (dict(rope_parameters=dict(rope_theta=10000.0), rope_theta=100.0), True),
+        (dict(rope_parameters=dict(rope_theta=100.0, rope_type='default')), False),
+        (dict(rope_parameters=None), False),
+        ({}, False),
+    ],
+)
+def test_the_rotary_base_in_both_places(config, differs):
+    problems = check_config(config, ViT(**OURS | DINOV3 | dict(norm_cfg=dict(type='LN', eps=1e-6))))
+    assert ['rope_theta=10000.0' in problem for problem in problems] == [True] * differs
 
 
 def test_positions_of_a_grid_that_is_no_square(tmp_path):

@@ -75,6 +75,24 @@ def test_boxes_between_0_and_1(look, root):
         look('retinanet_cmt_ti_custom', f'data_root={root}')
 
 
+def test_boxes_in_other_files_than_those_of_coco(root):
+    arguments = [str(CONFIGS / 'retinanet_cmt_ti_custom.py'), '--cfg-options', f'data_root={root}']
+    cfg = load_config(argument_parser('').parse_args(arguments))
+    given = cfg.train_dataloader.dataset
+    # A line of JSON for each image, in a file with the same suffix.
+    (root / 'lines.json').write_text('{"filename": "a.jpg", "height": 64, "width": 96}\n' * 2)
+    cfg.train_dataloader.dataset = dict(given, type='ODVGDataset', ann_file='lines.json')
+    check_data(cfg, ['train'])
+    # A kind of CocoDataset, whatever its file is called.
+    count = change(root, 'train', lambda i, row: row.update(iscrowd=1))
+    (root / 'annotations/instances_train.json').rename(root / 'annotations/train.txt')
+    cfg.train_dataloader.dataset = dict(
+        given, type='Objects365V2Dataset', ann_file='annotations/train.txt'
+    )
+    with pytest.raises(ValueError, match=f'train: none of {count} boxes is trained on'):
+        check_data(cfg, ['train'])
+
+
 def draw_classes(root, suffixes):
     for split in ('train', 'val'):
         for name in ('aster', 'rose'):
@@ -167,14 +185,14 @@ def test_masks_of_black_and_white(look, tool, masks, capsys):
     assert tool('check_data').main([str(root)]) == 1
     assert 'the masks hold 0 and 255 alone' in capsys.readouterr().out
     # Any of the masks may be the one that holds the other class.
-    Image.fromarray(SQUARE).save(root / 'annotations/train/train5.png')
+    Image.fromarray(SQUARE).save(root / 'annotations/train/train10.png')
     assert look(name, option, 'classes=background,crack', splits=['train']) == ''
     # What the message names makes a folder that trains.
     (root / 'table.txt').write_text('background 0 0 0\ncrack 255 255 255\n')
-    Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train5.png')
+    Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train10.png')
     out = root.parent / 'out'
-    assert tool('data').main(['convert', str(root), str(out), '--format', 'colours',
-                              '--colours', str(root / 'table.txt')]) == 0  # fmt: skip
+    table = str(root / 'table.txt')
+    tool('data').main(['convert', str(root), str(out), '--format', 'colours', '--colours', table])
     assert look(name, f'data_root={out}') == ''
     found = np.asarray(Image.open(out / 'annotations/val/val3.png'))
     assert np.array_equal(found, SQUARE)
@@ -225,7 +243,7 @@ def test_images_of_16_bits(look, tool, root, capsys):
     for split in ('train', 'val'):
         file = root / f'annotations/instances_{split}.json'
         file.write_text(file.read_text().replace('.jpg', '.png'))
-    assert tool('data').main(['to8bit', str(root), f'{root}-8']) == 0
+    tool('data').main(['to8bit', str(root), f'{root}-8'])
     out = capsys.readouterr().out
     assert '6 images written with 8 bits' in out and 'other images for the model: --range' in out
     assert look(name, f'data_root={root}-8') == ''

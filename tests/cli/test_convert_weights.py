@@ -1,3 +1,4 @@
+import errno
 import os
 from pathlib import Path
 
@@ -38,6 +39,34 @@ def test_converted_files_fill_the_same_model(tmp_path, form, suffix, capsys):
     report = load_pretrained(model, written, parts={'vit': ''})
     assert published.same_state(model, expected.state_dict())
     assert not report.converted
+
+
+def test_a_file_does_not_depend_on_its_name(tmp_path):
+    given = tmp_path / 'given.pth'
+    torch.save(published.deit(), given)
+    written = [tmp_path / name for name in ('one.pth', 'two.pth')]
+    for path in written:
+        assert main([str(given), str(path)]) == 0
+    assert written[0].read_bytes() == written[1].read_bytes()
+    assert sorted(tmp_path.iterdir()) == [given, *written]
+
+
+@pytest.mark.parametrize('name', ['out.pth', 'out.safetensors'])
+def test_a_full_disk_keeps_the_file_of_before(name, tmp_path, monkeypatch, capsys):
+    given, written = tmp_path / 'given.pth', tmp_path / name
+    torch.save(published.deit(), given)
+    written.write_text('of before')
+
+    def full(content, *target, **_):
+        for file in target:
+            file.write(b'half')
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    monkeypatch.setattr('torch.save', full)
+    monkeypatch.setattr('safetensors.torch.save', full)
+    assert main([str(given), str(written)]) == 1
+    assert capsys.readouterr().err.endswith(f"No space left on device: '{written}'\n")
+    assert written.read_text() == 'of before' and len(list(tmp_path.iterdir())) == 2
 
 
 def test_show_writes_nothing(tmp_path, capsys):

@@ -84,7 +84,7 @@ def test_an_epoch_cut_in_every_place(train, job, tmp_path):
     code, _ = train([*arguments, '--resume'], in_the_midst_of_writing)
     assert code == -signal.SIGKILL
     draft, kept = names(tmp_path / 'cut')
-    assert re.fullmatch(r'epoch_1\.pth\.\d+\.part', draft) and kept == 'stopped_iter_2.pth'
+    assert re.fullmatch(r'epoch_1\.pth\.\w+\.part', draft) and kept == 'stopped_iter_2.pth'
     # Killed in the next epoch.
     code, _ = train([*arguments, '--resume'], at_iteration(6, send(signal.SIGKILL)))
     assert code == -signal.SIGKILL

@@ -6,6 +6,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
 from mmengine.registry import MODELS, init_default_scope
@@ -34,6 +35,8 @@ def small_config(head):
     cfg = Config.fromfile(CONFIGS / PAIRS[head, 'cmt'])
     cfg.merge_from_dict({f'model.{key}': value for key, value in NARROW.get(head, {}).items()})
     cfg.model.backbone.pop('init_cfg', None)
+    if 'score_thr' in (cfg.model.get('test_cfg') or {}):
+        cfg.model.test_cfg.score_thr = 0.0
     for step in cfg.test_dataloader.dataset.pipeline:
         if step['type'] in ('Resize', 'ResizeEdge'):
             step['scale'] = 64 if step['type'] == 'ResizeEdge' else (128, 64)
@@ -83,7 +86,14 @@ def test_every_head(head, image):
     flips[1]['prob'] = 0.0  # two views that are the same: the result is that of one
     same = predict(wrapper, pipeline, image)
     if 'pred_instances' in same:
-        return  # NMS may join what the head itself kept
+        found, kept = alone.pred_instances, same.pred_instances
+        assert len(found) and len(kept)
+        # Of equal views one survives; NMS may join what a head of queries had kept.
+        assert len(kept) <= len(found)
+        for box, score in zip(kept.bboxes, kept.scores, strict=True):
+            near = (found.bboxes - box).abs().amax(dim=1) < 1e-3
+            assert (found.scores[near] - score).abs().min() < 1e-5
+        return
     for one, other in zip(arrays(same), arrays(alone), strict=True):
         torch.testing.assert_close(one, other)
 
@@ -150,3 +160,23 @@ def test_flipping_twice_changes_nothing():
     flipped = flip_boxes(boxes, width=20)
     assert flipped.tolist() == [[9, 2, 19, 5], [0, 0, 20, 10]]
     assert torch.equal(flip_boxes(flip_boxes(boxes, 20, 10), 20, 10), boxes)
+
+
+def test_every_part_of_a_joined_data_set(image):
+    cfg = small_config('upernet')
+    part = cfg.test_dataloader.dataset
+    cfg.test_dataloader.dataset = dict(type='ConcatDataset', datasets=[part, copy.deepcopy(part)])
+    _augment(cfg, 'upernet')
+    for one in cfg.test_dataloader.dataset.datasets:
+        assert one.pipeline[-1]['type'] == 'TestTimeAug'
+
+
+@pytest.mark.parametrize(('most', 'kept'), [(1, 1), (-1, 2)])
+def test_the_most_objects(most, kept, tmp_path):
+    model = DetectorTTA(iou_threshold=0.5, max_per_img=most, module=Finder())
+    boxes = torch.tensor([[0.0, 0, 5, 5], [20, 20, 30, 30]])
+    found = InstanceData(bboxes=boxes, scores=torch.tensor([0.5, 0.9]), labels=torch.zeros(2))
+    sample = DetDataSample(metainfo=dict(ori_shape=(40, 40), turned=None), pred_instances=found)
+    (joined,) = model.merge_preds([[sample]])
+    assert len(joined.pred_instances) == kept
+    assert joined.pred_instances.scores[0] == 0.9

@@ -1,10 +1,13 @@
 """Images of more than 8 bits: their headers, what the hosts make of them, copies of 8 bits."""
 
+import errno
+
 import cv2
 import numpy as np
 import pytest
 from PIL import Image
 
+from mmhybrid.cli.data import main
 from mmhybrid.data.coco import DataError
 from mmhybrid.data.depth import headers_of, report_depth, write_8bit
 from mmhybrid.data.findings import Findings
@@ -112,3 +115,72 @@ def test_copies_of_8_bits(tmp_path):
         with pytest.raises(DataError, match=message):
             write_8bit(*arguments)
     assert not (tmp_path / 'x').exists()
+
+
+@pytest.mark.parametrize('value', [np.inf, -np.inf, np.nan])
+def test_a_value_that_is_not_finite_leaves_the_others_as_they_are(value, tmp_path, capsys):
+    root, out = tmp_path / 'in', tmp_path / 'out'
+    root.mkdir()
+    pixels = RAMP.astype(np.float32)
+    pixels[3, 20] = value
+    draw(root / 'a.tif', pixels)
+    draw(root / 'b.tif', np.full((30, 40), np.nan, np.float32))
+    draw(root / 'c.tif', RAMP.astype(np.float32))
+    findings = Findings()
+    report_depth(findings, headers_of([root / 'a.tif', root / 'b.tif']))
+    assert 'floating-point values of 0 to 1, which' in findings.lines()[0]
+    main(['to8bit', str(root), str(out)])
+    assert f'1201 values that are not finite became 0 (NaN, -inf) or 255: {root / "a.tif"} and 1 ' \
+           'more\n0 is 0 and 1 is 255' in capsys.readouterr().out  # fmt: skip
+    expected = np.round(RAMP * 255)
+    assert np.array_equal(cv2.imread(str(out / 'c.tif'), cv2.IMREAD_GRAYSCALE), expected)
+    expected[3, 20] = 255 if value == np.inf else 0
+    assert np.array_equal(cv2.imread(str(out / 'a.tif'), cv2.IMREAD_GRAYSCALE), expected)
+    for name in ('a.tif', 'c.tif'):
+        (root / name).unlink()
+    with pytest.raises(DataError, match='no finite value in 1 images'):
+        write_8bit(root, tmp_path / 'none')
+
+
+def test_masks_in_a_folder_of_another_name_are_refused(tmp_path):
+    root = tmp_path / 'in'
+    rng = np.random.default_rng(0)
+    dark = rng.integers(0, 200, (30, 40)).astype(np.uint16)  # few values, but no areas
+    mask = np.kron(rng.integers(0, 30, (6, 8)), np.ones((5, 5))).astype(np.uint16)
+    for name in ('camera/a.png', 'camera/b.png', 'segmentation/a.png', 'segmentation/b.tif'):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        draw(root / name, dark if name.startswith('camera') else mask)
+    draw(root / 'camera/black.png', np.zeros((30, 40), np.uint16))
+    with pytest.raises(DataError, match=f'2 of 5 images of more than 8 bits look like masks.* as '
+                       f'{root}/segmentation/a.png does .{root}/segmentation.. Put masks in a '
+                       'folder called masks; if they are images: --range 0 199$'):  # fmt: skip
+        write_8bit(root, tmp_path / 'out')
+    assert not (tmp_path / 'out').exists()
+    assert write_8bit(root, tmp_path / 'range', (0, 199)).images == 5
+    draw(root / 'segmentation/b.tif', mask.astype(np.float32))
+    with pytest.raises(DataError, match='2 of 5 images'):
+        write_8bit(root, tmp_path / 'out')
+    (root / 'segmentation').rename(root / 'images')
+    assert write_8bit(root, tmp_path / 'images').images == 5
+    (root / 'images/b.tif').rename(root / 'images/b_mask.tif')
+    with pytest.raises(DataError, match='1 of 5 images'):
+        write_8bit(root, tmp_path / 'out')
+    (root / 'images').rename(root / 'masks')
+    made = write_8bit(root, tmp_path / 'masks')
+    assert (made.images, made.others) == (3, 2)
+
+
+def test_nothing_is_left_of_copies_that_failed(tmp_path, monkeypatch):
+    def fail(source, target):
+        assert list(target.parent.glob('a.png'))  # the first is written
+        raise OSError(errno.ENOSPC, 'No space left on device')
+
+    root = tmp_path / 'in'
+    root.mkdir()
+    draw(root / 'a.png', (RAMP * 400).astype(np.uint16))
+    (root / 'b.txt').write_text('a\n')
+    monkeypatch.setattr('mmhybrid.data.depth.shutil.copy2', fail)
+    with pytest.raises(OSError, match='No space') as raised:
+        write_8bit(root, tmp_path / 'out')
+    assert raised.value.filename == str(tmp_path / 'out')
+    assert [path.name for path in tmp_path.iterdir()] == ['in']

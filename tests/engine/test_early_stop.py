@@ -45,3 +45,8 @@ def test_the_count_goes_on_in_a_resumed_training():
 def test_a_metric_that_is_not_there():
     with pytest.raises(TrainingError, match='mIou.*mIoU'):
         evaluations(EarlyStopHook('mIou'), [1])
+
+
+@pytest.mark.parametrize(('metric', 'rule'), [('lvis/bbox_AP', 'greater'), ('val_loss', 'less')])
+def test_more_is_better_but_for_losses(metric, rule):
+    assert EarlyStopHook(metric).rule == rule

@@ -12,7 +12,7 @@ from ..listing import is_image, walk
 from .lists import read_list
 
 AS_NUMBERS = (
-    'write the numbers of the classes, as "mmhybrid.cli.data convert --format colours" does '
+    'write the numbers of the classes, as "mmhybrid data convert --format colours" does '
     '(docs/formats.md)'
 )
 

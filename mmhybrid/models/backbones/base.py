@@ -50,8 +50,8 @@ class Backbone(BaseModule):
         frozen_stages: how many stages are frozen; -1 none, 0 the stem alone.
         norm_eval: keep batch norms in evaluation mode while training.
         with_cp: recompute activations of the parts that :meth:`run` runs in the backward pass, to
-            save memory: True all of them; ``'light'`` those of norms, activations and sums, and
-            keep the results of products, convolutions and attention: gradients then flow once.
+            save memory: True all of them; ``'light'`` all but results of products, attention and
+            convolutions that are not depth-wise, which serve one backward pass.
         init_cfg: ``dict(type='Pretrained', checkpoint=...)`` loads published weights strictly, see
             :func:`mmhybrid.checkpoints.load_pretrained`; else as in mmengine.
     """
