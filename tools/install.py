@@ -48,6 +48,7 @@ from mmhybrid.stacks import (  # noqa: E402
 MINE = '{}.{}'.format(*sys.version_info)
 FIRST = ('torch', 'torchvision', 'numpy')  # a step of their own: they take longest
 COMPILED = REQUIREMENTS / 'compiled.txt'
+PROJECT = ROOT / 'pyproject.toml'  # names the program that the environment gets
 FINDER = ROOT / 'mmhybrid' / 'ops' / 'finder.py'  # the environment holds a copy of its text
 LINT = REQUIREMENTS / 'lint.txt'
 TESTS = REQUIREMENTS / 'tests.txt'
@@ -110,8 +111,8 @@ class Environment:
         return [REQUIREMENTS / f'tests-{self.stack}.txt', TESTS, LINT]
 
     def key(self) -> str:
-        """Hash what the stamp depends on: requirements, Python, operators and their finder."""
-        files = [REQUIREMENTS / f'{self.stack}.txt', *self.tests, FINDER]
+        """Hash what the stamp depends on: requirements, Python, the package, operators' finder."""
+        files = [REQUIREMENTS / f'{self.stack}.txt', *self.tests, FINDER, PROJECT]
         files += [COMPILED] if self.compiled else []
         text = [self.python_version, *(f'{file.name}\n{file.read_text("utf-8")}' for file in files)]
         return hashlib.sha256('\n'.join(text).encode()).hexdigest()
