@@ -217,7 +217,7 @@ def read(path: Path, *, trust: bool = False) -> Any:
         raise CheckpointError(_damaged(path, head, zipped, error)) from error
 
 
-_TRUST = 'If you trust its author, convert it once: python tools/convert_weights.py --trust'
+_TRUST = 'If you trust its author, convert it once: mmhybrid convert --trust'
 
 
 def _damaged(path, head, zipped, error=None):

@@ -506,7 +506,7 @@ def _open_entry(checkpoint, entry):
     if _holds_arrays(checkpoint):
         message = (
             'its weights are arrays of NumPy in a pickle, which takes running code: convert the '
-            'file once, if you trust its author: python tools/convert_weights.py --trust FILE OUT'
+            'file once, if you trust its author: mmhybrid convert --trust FILE OUT.pth'
         )
     elif holders := [repr(name) for name, value in entries if _holds_tensors(value)]:
         message += f'. Tensors are in {", ".join(holders)}: give {holders[0]} as the option entry'

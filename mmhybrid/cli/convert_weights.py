@@ -1,8 +1,8 @@
 """Write a published checkpoint in mmhybrid's form, or show what it is.
 
-    python tools/convert_weights.py IN OUT
-    python tools/convert_weights.py IN --show
-    python tools/convert_weights.py IN OUT --to transformers --arch dinov2_s
+    mmhybrid convert IN OUT
+    mmhybrid convert IN --show
+    mmhybrid convert IN OUT --to transformers --arch dinov2_s
 
 IN is a path, an address or an official name such as dinov2_vits14; OUT ends in .pth or
 .safetensors. Nothing is resized: a backbone does that when it loads OUT. A checkpoint whose pickle

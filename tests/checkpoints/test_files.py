@@ -187,7 +187,7 @@ def test_pickle_that_needs_code_is_refused_and_not_run(tmp_path, options):
     before = published.copy_state(model)
     message = refused(load_pretrained, model, path, parts={'vit': ''})
     assert 'without running code from it' in message and 'it needs posix.system' in message
-    assert f'tools/convert_weights.py --trust {path}' in message
+    assert f'mmhybrid convert --trust {path} OUT.pth' in message
     assert published.same_state(model, before)
     assert not marker.exists()
     read(path, trust=True)
