@@ -131,9 +131,12 @@ class Source:
 
     @property
     def is_coco(self) -> bool:
-        """True for boxes in COCO format."""
-        json = self.listed is not None and self.listed.suffix == '.json'
-        return self.scope == 'mmdet' and json and 'Panoptic' not in self.kind
+        """True for boxes in COCO format, as ``CocoDataset`` and its kinds of boxes read them."""
+        if self.scope != 'mmdet' or self.listed is None:
+            return False
+        from mmdet.datasets import CocoDataset, CocoPanopticDataset
+
+        return issubclass(self.host, CocoDataset) and not issubclass(self.host, CocoPanopticDataset)
 
     @property
     def with_masks(self) -> bool:
