@@ -2,12 +2,12 @@
 
 import contextlib
 import inspect
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
 from ..data.listing import folder_names
+from .launch import rank_of, start_processes
 from .usage import UsageError, reading
 
 if TYPE_CHECKING:
@@ -16,13 +16,54 @@ if TYPE_CHECKING:
 SOFTMAX_HEADS = ('ClsHead', 'LinearClsHead', 'StackedLinearClsHead', 'VisionTransformerClsHead')
 
 
-@reading('the config')
-def check_data(cfg: 'Config', splits: Sequence[str]) -> None:
-    """Files and class names of the data sets of ``splits`` (train, val, test).
+def check_data(cfg: 'Config', splits: Sequence[str], *, contents: bool = True) -> None:
+    """Check the data sets of ``splits`` (train, val, test): files, class names, contents.
+
+    Of several processes each checks that the files are there, the first alone reads them. Then they
+    join, and all raise what one has found.
+
+    Args:
+        cfg: the config.
+        splits: train, val, test.
+        contents: False leaves out annotations and images, as of a training that goes on.
 
     Raises:
         UsageError, DataError: the first thing missing or not matching.
     """
+    from mmengine.dist import all_gather_object, is_distributed
+
+    own, texts = None, []
+    try:
+        _check(cfg, splits, contents, rank_of(cfg) == 0)
+    except Exception as error:  # any: the others would wait for this process
+        own = error
+    before = is_distributed()
+    try:
+        start_processes(cfg)
+        texts = all_gather_object(None if own is None else str(own))
+    except Exception:
+        if own is None:  # else that is the error to be told
+            raise
+    found = {rank: text for rank, text in enumerate(texts) if text is not None}
+    if found and is_distributed() and not before:
+        _leave()
+    if own is not None:
+        raise own
+    for rank, text in found.items():
+        raise UsageError(text if rank == 0 else f'process {rank}: {text}')
+
+
+def _leave():
+    """Part from the other processes: one that ends while another is connected may abort."""
+    import torch
+
+    with contextlib.suppress(RuntimeError):  # of one that has ended already
+        torch.distributed.barrier()
+    torch.distributed.destroy_process_group()
+
+
+@reading('the config')
+def _check(cfg, splits, contents, is_first):
     from mmengine.registry import DATASETS, DefaultScope, init_default_scope
 
     from ..data.coco import check_class_names
@@ -58,6 +99,8 @@ def check_data(cfg: 'Config', splits: Sequence[str]) -> None:
             for folder in prefix.values():
                 if folder and not Path(root, folder).is_dir():
                     raise UsageError(f'image folder of {split} not found: {Path(root, folder)}')
+            if not is_first:
+                continue
             if dataset['type'].split('.')[-1] == 'CocoDataset':
                 classes = (dataset.get('metainfo') or {}).get('classes')
                 if classes is None:
@@ -68,7 +111,10 @@ def check_data(cfg: 'Config', splits: Sequence[str]) -> None:
                 check_class_names(classes, path)
                 _check_class_count(cfg.model, classes)
             with contextlib.suppress(UnknownDataset):  # of which building it tells more
-                _look(split, Source(dataset, cfg.default_scope))
+                source = Source(dataset, cfg.default_scope)
+                _compare_names(split, source)
+                if contents:
+                    _look(split, source)
 
 
 class UnknownDataset(UsageError):
@@ -221,6 +267,8 @@ def compare_classes(
     Raises:
         UsageError: they differ, or for fine-tuning are the same in another order.
     """
+    from mmengine.dist import is_main_process
+
     trained = {key.lower(): value for key, value in (meta or {}).items()}.get('classes')
     if not are_names(trained) or classes is None or list(trained) == list(classes):
         return
@@ -231,7 +279,7 @@ def compare_classes(
             f'for another{both}\nGive data with the classes in the order of the checkpoint'
         )
     if fine_tuning:
-        if int(os.environ.get('RANK', 0)) == 0:
+        if is_main_process():
             print(
                 f'{path} was trained on other classes, and its head learns those of the data{both}'
             )
@@ -247,10 +295,20 @@ def are_names(classes: Any) -> TypeGuard[Sequence[str]]:
     return isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
 
 
-def _check_class_file(split, source):
-    """Compare the names in classes.txt with those that the masks are evaluated by."""
+def _compare_names(split, source):
+    """Compare the names of a folder, or in its classes.txt, with those of the config."""
+    from ..data.check.classes import report_names
+    from ..data.findings import Findings
     from ..data.fit import read_class_file
 
+    if source.scope == 'mmpretrain' and not source.kind.startswith('CIFAR'):
+        folder, listed = source.class_folder
+        if listed is None and folder.is_dir():
+            findings = Findings()
+            report_names(findings, folder, source.folder_names)
+            _say(split, findings)
+    if source.scope != 'mmseg' or split != 'test':
+        return
     found, given = read_class_file(source.root), source.classes
     if found and are_names(given) and list(given) != found:
         raise UsageError(
@@ -282,8 +340,6 @@ def _look(split, source):
             min_size=source.filtered('min_size'),
         )
     elif source.scope == 'mmseg':
-        if split == 'test':
-            _check_class_file(split, source)
         findings = before.look_at_masks(
             *source.mask_folders, *source.mask_options, evaluated=not source.trains
         )
@@ -299,9 +355,8 @@ def _look(split, source):
 
 def _say(split, findings):
     errors, warnings = findings.messages('error'), findings.messages('warning')
-    if int(os.environ.get('RANK', 0)) == 0:
-        for line in warnings:
-            print(f'{split}: {line}')
+    for line in warnings:
+        print(f'{split}: {line}')
     if errors:
         raise UsageError(f'{split}: ' + f'\n{split}: '.join(errors))
 

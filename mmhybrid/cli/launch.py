@@ -66,14 +66,12 @@ def build_runner(cfg: 'Config') -> 'Runner':
     It does not save the config: an evaluation, or a training that does not begin, would leave
     another one beside that of the checkpoints, or in its place.
     """
-    from mmengine.device import get_device
     from mmengine.dist import is_distributed
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    if cfg.launcher != 'none' and get_device() == 'cpu' and not is_distributed():
-        _start_processes(cfg)  # mmengine's own start would set a GPU
+    start_processes(cfg)
     if cfg.get('visualizer'):
         # Under a fixed name a second run in this process would log into the first one's folder.
         cfg.visualizer.pop('name', None)
@@ -89,8 +87,29 @@ def build_runner(cfg: 'Config') -> 'Runner':
     return runner
 
 
-def _start_processes(cfg):
-    """Join the other processes, on CPUs."""
+def rank_of(cfg: 'Config') -> int:
+    """The number of this process, as its launcher gave it; 0 of one that runs alone."""
+    launcher = cfg.get('launcher', 'none')
+    return 0 if launcher == 'none' else int(os.environ[LAUNCHERS[launcher][0]])
+
+
+def start_processes(cfg: 'Config') -> None:
+    """Join the other processes that the launcher started, if there are any and it is not done."""
+    from mmengine.device import get_device
+    from mmengine.dist import init_dist, is_distributed
+    from mmengine.utils.dl_utils import set_multi_processing
+
+    if cfg.get('launcher', 'none') == 'none' or is_distributed():
+        return
+    if get_device() == 'cpu':
+        _start_on_cpus(cfg)  # mmengine's own start would set a GPU
+        return
+    environment = cfg.get('env_cfg', {})  # as mmengine's runner does it, in its order
+    set_multi_processing(**environment.get('mp_cfg', {}), distributed=True)
+    init_dist(cfg.launcher, **environment.get('dist_cfg', {}))
+
+
+def _start_on_cpus(cfg):
     import subprocess
     from datetime import timedelta
 

@@ -136,7 +136,8 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     cfg.resume = bool(args.resume and cfg.load_from)
     if cfg.resume:
         _take_seed(args, cfg)
-    check_data(cfg, ['train'] if args.no_validate else ['train', 'val'])
+    splits = ['train'] if args.no_validate else ['train', 'val']
+    check_data(cfg, splits, contents=not cfg.resume)  # which the first start has read
 
     runner = build_runner(cfg)
     if cfg.resume:  # a checkpoint of another model ends here

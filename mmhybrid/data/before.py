@@ -60,8 +60,9 @@ def _look_at_images(findings, content, root):
     """Depth of the images of a COCO file, and their size beside that which is annotated."""
     rows = content.get('images')
     rows = [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+    rows = some(rows, HEADERS)
     rows = {path: row for row in rows if (path := inside(root, row.get('file_name')))}
-    headers = headers_of(some(list(rows), HEADERS))
+    headers = headers_of(list(rows))
     report_depth(findings, headers)
     for path, header in headers.items():
         size = rows[path].get('width'), rows[path].get('height')

@@ -1,7 +1,11 @@
 """What would train on nothing, or on something else, is said before the first step."""
 
 import json
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -408,6 +412,41 @@ def test_masks_of_other_classes_than_the_config(tool, masks, tmp_path):
     (root / 'classes.txt').write_text('crack\nbackground\n')
     with pytest.raises(ValueError, match='(?s)classes.txt are not those of the config.*file:   cr'):
         check_data(cfg, ['test'])
+
+
+# ---------------------------------------------------------------------------- several processes
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='two processes want two GPUs here')
+@pytest.mark.parametrize('missing', ['', '1'])
+def test_one_of_two_processes_reads_and_both_raise(root, missing):
+    change(root, 'train', lambda i, row: row.update(iscrowd=1))
+    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
+    command += [Path(__file__).with_name('looking.py'), CONFIGS / 'retinanet_cmt_ti_custom.py']
+    command += ['--cfg-options', f'data_root={root}']
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, env=os.environ | {'MISSING': missing}
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    lines = [line for line in done.stdout.splitlines() if line.startswith('process ')]
+    assert [line for line in lines if line.endswith('reads')] == ['process 0 reads']
+    raised = sorted(line for line in lines if 'raises UsageError: ' in line)
+    assert [line.split()[1] for line in raised] == ['0', '1']
+    assert 'train: none of ' in raised[0]
+    assert ('data root of train not found: nowhere' if missing else 'train: none of') in raised[1]
+
+
+def test_a_training_that_goes_on_does_not_read_again(job, tool, tmp_path, monkeypatch):
+    config, options = job('mmdet')
+    seen = []
+    monkeypatch.setattr('mmhybrid.data.before.look_at_coco', lambda *_, **__: seen.append(1))
+    arguments = [config, '--no-validate', '--resume', '--work-dir', 'work', *options]
+    tool('train').main(arguments)
+    assert seen == [1]  # there was nothing yet to go on from
+    tool('train').main([*arguments, 'train_cfg.max_epochs=2'])
+    assert seen == [1] and (tmp_path / 'work/epoch_2.pth').exists()
+    with pytest.raises(ValueError, match='class names do not match'):
+        tool('train').main([*arguments, "train_dataloader.dataset.metainfo.classes=['x']"])
 
 
 # ---------------------------------------------------------------------------- smaller things

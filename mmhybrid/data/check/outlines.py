@@ -104,9 +104,11 @@ def bounds_of(outline: object, size: Sequence[float]) -> tuple[float, float, flo
     if isinstance(outline, list):
         parts = [numbers_of(polygon) for polygon in outline]
         parts = [part for part in parts if part is not None and len(part) >= 6]
-        xs = [x for part in parts for x in part[::2]]
-        ys = [y for part in parts for y in part[1::2]]
-        return (min(xs), min(ys), max(xs), max(ys)) if parts else None
+        if not parts:
+            return None
+        left, right = (end(end(part[::2]) for part in parts) for end in (min, max))
+        top, bottom = (end(end(part[1::2]) for part in parts) for end in (min, max))
+        return left, top, right, bottom
     if not isinstance(outline, dict) or outline.get('size') != [size[1], size[0]]:
         return None
     runs, height = runs_of(outline.get('counts')), int(size[1])
