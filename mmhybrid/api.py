@@ -203,6 +203,9 @@ def _trained(config, checkpoint):
     from .cli.paths import trained_config
     from .cli.usage import UsageError
 
+    if isinstance(config, (str, Path)) and Path(config).parent.name and checkpoint is None:
+        if not Path(config).exists():
+            raise UsageError(f'work dir not found: {config}')
     if _is_folder(config):
         return trained_config(Path(config)), checkpoint or config
     if checkpoint is None:
@@ -269,7 +272,7 @@ def _list_images(images):
             raise UsageError(f'image or folder not found: {images}')
         yield from list_images(Path(images))[0]
     elif isinstance(images, np.ndarray):
-        if images.ndim != 3 or images.shape[2] != 3 or images.dtype != np.uint8:
+        if images.ndim != 3 or images.shape[2] != 3 or not images.size or images.dtype != np.uint8:
             raise UsageError(
                 f'an image is an array (H, W, 3) of uint8 in RGB; this one is {images.shape} of '
                 f'{images.dtype}'

@@ -1,6 +1,6 @@
 """Measure the costs of a model, part by part, and how a config would train it.
 
-    python tools/analyze.py NAME [--checkpoint FILE] [--size H W] [--depth N] [--out DIR]
+    mmhybrid analyze NAME [--checkpoint FILE] [--size H W] [--depth N] [--out DIR]
 
 NAME is a config file, a name of `mmhybrid.list_backbones()`, perhaps with arguments
 (`vitcomer_s,freeze=vit`), `timm:` and a name of timm, or a backbone class of a host library

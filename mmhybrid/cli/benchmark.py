@@ -1,6 +1,6 @@
 """Time, memory and cost of backbones and whole models, side by side.
 
-    python tools/benchmark.py timm:vit_small_patch16_224 vitcomer_s --size 512 512
+    mmhybrid benchmark timm:vit_small_patch16_224 vitcomer_s --size 512 512
 
 A NAME is one of `mmhybrid.list_backbones()`, perhaps with arguments (`vitcomer_s,freeze=vit`),
 `timm:` and a name of timm, or a config file, whose whole model is measured; `NAME@FOLDER` is the

@@ -1,7 +1,7 @@
 """Check a data folder before training, and print what is in it and what is wrong.
 
-    python tools/check_data.py CONFIG [--cfg-options data_root=PATH ...]
-    python tools/check_data.py FOLDER
+    mmhybrid check CONFIG [--cfg-options data_root=PATH ...]
+    mmhybrid check FOLDER
 
 With a config, its data sets are checked, with its class names. A folder is checked for what
 docs/data.md describes: COCO files, images with masks, a folder a class. Every image is read, or

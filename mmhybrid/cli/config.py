@@ -75,6 +75,8 @@ def load_config(args: argparse.Namespace) -> 'Config':
         backbone_of(cfg, '--weights', 'init_cfg').init_cfg = dict(
             type='Pretrained', checkpoint=str(args.weights)
         )
+    if getattr(args, 'weights', None):
+        _check_weights(str(args.weights))
     if 'max_iters' in cfg and not KINDS.keys().isdisjoint(cfg):
         check_count('max_iters', cfg.max_iters)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
@@ -114,6 +116,15 @@ def _take_shortcuts(args, cfg, options):
                 f'--data {value}: the config has no data_root; give the folder of each data set, '
                 'as --cfg-options train_dataloader.dataset.data_root=DIR'
             )
+
+
+def _check_weights(given):
+    """Raise CheckpointError for what is neither an address, nor a name, nor a file."""
+    from ..checkpoints.files import locate
+    from ..checkpoints.names import OFFICIAL_FILES
+
+    if ':' not in given and given not in OFFICIAL_FILES:
+        locate(given)  # a file: nothing is downloaded
 
 
 def backbone_of(cfg: 'Config', option: str, argument: str) -> Any:
@@ -180,7 +191,9 @@ def _check_options(cfg, options, path):
 
     from ..data.fit import KINDS
 
-    known = set(cfg) | set(inspect.signature(Runner.__init__).parameters) | RUNNER_OPTIONS
+    live = {*inspect.signature(Runner.__init__).parameters, *RUNNER_OPTIONS}
+    live |= {'data_root', *FITTED, *KINDS}
+    known = set(cfg) | live
     for key in options:
         head = key.split('.')[0]
         if head not in known:
@@ -188,6 +201,12 @@ def _check_options(cfg, options, path):
             raise UsageError(
                 f'--cfg-options {key}=...: the config has no {head!r}'
                 + (f', but {near[0]!r}' if near else f'; it has {", ".join(sorted(cfg))}')
+            )
+        places = [] if '.' in key or key in live else _places(cfg, key)
+        if places:
+            raise UsageError(
+                f'--cfg-options {key}=...: nothing reads {key} when the config is read; change '
+                + ', '.join(f'{place}=...' for place in places)
             )
         if key in FITTED and KINDS.keys().isdisjoint(cfg):
             place = FITTED[key] or 'every place where it stands'
@@ -201,6 +220,17 @@ def _check_options(cfg, options, path):
                 f'--cfg-options {key}={options[key]}: it has several entries, expected one of them '
                 f'as {key}.NAME=...: {", ".join(cfg[key])}'
             )
+
+
+def _places(node, name, place=''):
+    """Where a config holds a plain value of a name, below its top."""
+    found = []
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        if isinstance(value, (dict, list, tuple)):
+            found += _places(value, name, f'{place}{key}.')
+        elif key == name and place:
+            found.append(f'{place}{key}')
+    return found
 
 
 def _move_data(cfg, new):

@@ -93,7 +93,7 @@ def main(argv: list[str] | None = None) -> list[Entry]:
     if not found and not others:
         raise UsageError(
             f'none of {len(entries)} configs has {" and ".join(args.words)}; a word may be of: '
-            + ', '.join(sorted({entry.head for entry in entries} | {e.family for e in entries}))
+            + '; '.join(sorted({entry.head for entry in entries} | {e.family for e in entries}))
         )
     if args.json:
         undescribed = [dict(name=name) for name in others]
@@ -101,7 +101,7 @@ def main(argv: list[str] | None = None) -> list[Entry]:
     else:
         if found:
             print(_table(found))
-        print(f'{len(found)} of {len(entries)} configs')
+        print(f'{len(found)} of {len(entries)} recipes')
         if others:
             print(f'demos, and those for your own data: {", ".join(others)}')
     return found

@@ -83,7 +83,7 @@ def _check(cfg, splits, contents, is_first):
                 hint = (
                     'draw it with: python -m mmhybrid.data.demo ' + root
                     if Path(root).name == 'demo'
-                    else 'give its place with --cfg-options ' + _data_options(cfg, root)
+                    else f'give its place with {_data_options(cfg, root)}'
                 )
                 raise UsageError(f'data root of {split} not found: {root}; {hint}')
             annotations = dataset.get('ann_file')
@@ -365,7 +365,7 @@ def _data_options(cfg, root):
     """The options that move a data root."""
     moved = str(cfg.get('data_root') or '').rstrip('/')
     if moved and (root.rstrip('/') == moved or root.startswith(moved + '/')):
-        return 'data_root=PATH'
+        return '--data PATH'
     places = []
 
     def walk(node, place):
@@ -380,7 +380,7 @@ def _data_options(cfg, root):
 
     for split in ('train', 'val', 'test'):
         walk(cfg.get(f'{split}_dataloader'), f'{split}_dataloader')
-    return ' '.join(places)
+    return f'--cfg-options {" ".join(places)}'
 
 
 def _scope(name):

@@ -1,6 +1,6 @@
 """The whole demo: draw images, train Mask R-CNN with ViT-CoMer-T on them, evaluate, draw results.
 
-    python tools/demo.py [--work-dir DIR] [--data DIR] [--epochs N]
+    mmhybrid demo [--work-dir DIR] [--data DIR] [--epochs N]
 
 After each epoch there are an AP and pictures to look at. A second run redoes only what is needed:
 it goes on with an interrupted training, and does not repeat a finished one while the config and

@@ -1,12 +1,12 @@
 """Export a model to ONNX or torch.export, and keep the file only if it agrees with the model.
 
-    python tools/export.py NAME [CHECKPOINT] OUT      a backbone; arguments: cmt_s,pretrain_size=256
-    python tools/export.py CONFIG [CHECKPOINT] OUT    the whole model of a config
+    mmhybrid export NAME [CHECKPOINT] OUT      a backbone; arguments: cmt_s,pretrain_size=256
+    mmhybrid export CONFIG [CHECKPOINT] OUT    the whole model of a config
 
 OUT ends in .onnx (standard operators only) or .pt2 (torch.export). Batch and size are free unless
 --fixed-size is given. A segmentor gives logits of the image's size, a classifier logits, a
 single-stage detector the raw outputs of its head; a two-stage detector becomes three files: OUT
-(maps and RPN), and OUT's name with .box and .mask before the suffix. tools/test.py runs such files
+(maps and RPN), and OUT's name with .box and .mask before the suffix. mmhybrid test runs such files
 in the place of a checkpoint.
 
 Each file is run back (ONNX by onnxruntime) on several sizes and batches and compared with the
@@ -22,7 +22,7 @@ from typing import Any
 from .arguments import KeyValues
 from .config import load_config
 from .models import build_named, split_name
-from .paths import find, is_config
+from .paths import find_checkpoint, is_config
 from .usage import UsageError
 
 
@@ -95,7 +95,7 @@ def main(argv: list[str] | None = None) -> list:
     args = parse_args(argv)
     check_format(args.out)
     if args.checkpoint:
-        args.checkpoint = find(args.checkpoint, 'checkpoint')
+        args.checkpoint = find_checkpoint(args.checkpoint)
     graphs = config_graphs(args) if is_config(args.model) else [backbone_graph(args)]
     if not args.checkpoint:
         print('no checkpoint given: weights as initialised')

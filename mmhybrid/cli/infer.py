@@ -1,6 +1,6 @@
 """Run a trained detector, segmentor or classifier on images, folders, videos or a camera.
 
-    python tools/infer.py CONFIG CHECKPOINT SOURCE [--out-dir DIR] [--score-thr S] [--batch-size N]
+    mmhybrid infer CONFIG CHECKPOINT SOURCE [--out-dir DIR] [--score-thr S] [--batch-size N]
                           [--tile SIDE [--overlap PIXELS]] [--coco-ids ANNOTATIONS.json]
 
 SOURCE is an image, a folder (read recursively), a video file, or `camera:0`, which runs until

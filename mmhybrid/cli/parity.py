@@ -1,6 +1,6 @@
 """Compare mmhybrid's backbones with reference runs of the original implementations.
 
-    python tools/parity.py SPEC.json...
+    mmhybrid parity SPEC.json...
 
 Each SPEC.json (with its .npz beside it) names the original code and its constructor's arguments.
 The backbone is built from them, its weights are drawn and loaded as a published checkpoint would
@@ -10,6 +10,8 @@ further from the reference than allowed.
 
 import argparse
 from pathlib import Path
+
+from .paths import find
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -26,6 +28,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--report', action='store_true', help='print the load reports too')
     args = parser.parse_args(argv)
 
+    for path in args.specs:
+        find(path, 'reference run')
     failed = [path for path in args.specs if not check(path, args)]
     if failed:
         print(f'{len(failed)} of {len(args.specs)} differ: {", ".join(failed)}')

@@ -1,10 +1,10 @@
 """Evaluate the checkpoint of a work dir and write a report: one HTML file, with pictures.
 
-    python tools/report.py WORK_DIR [--checkpoint FILE] [--out FILE.html] [--examples N]
+    mmhybrid report WORK_DIR [--checkpoint FILE] [--out FILE.html] [--examples N]
                            [--score-thr S] [--cfg-options KEY=VALUE ...]
 
 The config is the one that the training left in WORK_DIR, the checkpoint its best one, else its
-newest. `tools/train.py --report` and `tools/test.py --report` write the same page at their end.
+newest. `mmhybrid train --report` and `mmhybrid test --report` write the same page at their end.
 """
 
 import argparse

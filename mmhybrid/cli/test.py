@@ -1,7 +1,7 @@
 """Evaluate a trained detector, segmentor or classifier with the config's metrics.
 
-python tools/test.py CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl] [--show-dir DIR]
-                     [--tta] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
+mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl] [--show-dir DIR]
+              [--tta] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """Train a detector, segmentor or classifier: the config's default_scope decides.
 
-    python tools/train.py CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp [fp16|bf16]]
+    mmhybrid train CONFIG [--work-dir DIR] [--resume [CHECKPOINT]] [--amp [fp16|bf16]]
                           [--cfg-options KEY=VALUE ...] [--launcher pytorch]
 
 Without a GPU it runs on the CPU. Stopped or killed, it goes on with --resume, as if nothing had
@@ -241,10 +241,25 @@ def _apply(args, cfg):
 
 
 def _stop_early(args, cfg):
+    from mmengine.registry import METRICS, DefaultScope
+
     if args.patience < 1:
         raise UsageError(f'--patience {args.patience}: expected at least 1 evaluation')
     if args.no_validate or not cfg.get('val_evaluator'):
         raise UsageError('--early-stop looks at evaluations, and this training has none')
+    given = (
+        cfg.val_evaluator if isinstance(cfg.val_evaluator, (list, tuple)) else [cfg.val_evaluator]
+    )
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        prefixes = [
+            one.get('prefix') or getattr(METRICS.get(one['type']), 'default_prefix', None)
+            for one in given
+        ]
+    if all(prefixes) and not args.early_stop.startswith(tuple(f'{it}/' for it in prefixes)):
+        raise UsageError(
+            f'--early-stop {args.early_stop}: the evaluation gives metrics that begin with '
+            + ' or '.join(f'{prefix}/' for prefix in prefixes)
+        )
     hook = dict(type='mmhybrid.EarlyStopHook', monitor=args.early_stop, patience=args.patience)
     cfg.custom_hooks = [*(cfg.get('custom_hooks') or []), hook]
 

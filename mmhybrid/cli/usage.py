@@ -1,6 +1,7 @@
 """The end of every command: a user's mistake is a message; files are written whole or not."""
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,9 @@ def run(main: Callable) -> None:
         sys.exit(f'error: {explain_import_error(error)}')
     except (UsageError, DataError, CheckpointError, ExportError, TrainingError) as error:
         sys.exit(f'error: {error}')
+    except BrokenPipeError:  # of `| head`, which has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
     except OSError as error:  # a full disk, a file in the place of a folder, no permission
         if not error.filename or not error.strerror:
             sys.exit(f'error: {error}')
@@ -81,7 +85,14 @@ def print_results(places: Mapping) -> None:
     """Print where the results of a run are: a line each, without those that are None."""
     from mmengine.dist import is_main_process
 
-    there = {name: place for name, place in places.items() if place is not None}
+    here = Path.cwd()
+    there = {
+        name: place.relative_to(here)
+        if isinstance(place, Path) and place.is_relative_to(here)
+        else place
+        for name, place in places.items()
+        if place is not None
+    }
     if not there or not is_main_process():
         return
     width = max(map(len, there))

@@ -1,6 +1,6 @@
 """Pictures of what backbones see in an image: yours, and any other beside it.
 
-    python tools/visualize.py NAME... --image FILE... [--weights FILE...] [--out DIR]
+    mmhybrid visualize NAME... --image FILE... [--weights FILE...] [--out DIR]
                               [--show features,attention,...] [--at X Y] [--size H W]
 
 A NAME is a config file, a name of `mmhybrid.list_backbones()`, perhaps with arguments

@@ -46,9 +46,7 @@ def fit_to_folder(cfg: Config, validates: bool = True) -> None:
             _check_options(key, parts)
             root = Path(cfg.data_root)
             if not root.is_dir():
-                raise DataError(
-                    f'data root not found: {root}; give it with --cfg-options data_root=PATH'
-                )
+                raise DataError(f'data root not found: {root}; give its place with --data PATH')
             try:
                 lists = _split(cfg, key, root, parts)
                 there = (root / parts[PARTS[key][1]]).exists()

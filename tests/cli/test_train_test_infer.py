@@ -91,6 +91,10 @@ def test_data_weights_and_what_is_printed(tool, job, data, tmp_path, capsys):
         (['--data', 'x', '--cfg-options', 'data_root=y'], ['--data x', 'data_root=y']),
         (['--early-stop', 'mIoU', '--no-validate'], ['--early-stop']),
         (['--early-stop', 'mIoU', '--patience', '0'], ['--patience 0']),
+        (
+            ['--weights', 'deit_tiny_patch16_225'],
+            ['deit_tiny_patch16_225', 'deit_tiny_patch16_224'],
+        ),
     ],
 )
 def test_options_that_do_not_go_together(given, parts, tool, job):
@@ -102,3 +106,15 @@ def test_options_that_do_not_go_together(given, parts, tool, job):
         )
     for part in parts:
         assert part in str(error.value)
+
+
+def test_early_stopping_knows_the_metrics_of_the_config(tool, job, tmp_path):
+    config, options = job('mmdet')
+    with pytest.raises(ValueError, match='mIoU.*begin with coco/'):
+        tool('train').main([config, '--early-stop', 'mIoU', *options])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_name_that_only_the_config_reads(tool):
+    with pytest.raises(ValueError, match='nothing reads max_epochs.*train_cfg.max_epochs='):
+        tool('train').main(['demo_maskrcnn_vitcomer_t', '--cfg-options', 'max_epochs=1'])
