@@ -32,7 +32,8 @@ def check_data(cfg: 'Config', splits: Sequence[str], *, contents: bool = True) -
     """
     from mmengine.dist import all_gather_object, is_distributed
 
-    own, texts = None, []
+    own: Exception | None = None
+    texts: list[str | None] = []
     try:
         _check(cfg, splits, contents, rank_of(cfg) == 0)
     except Exception as error:  # any: the others would wait for this process

@@ -436,6 +436,25 @@ def test_one_of_two_processes_reads_and_both_raise(root, missing):
     assert ('data root of train not found: nowhere' if missing else 'train: none of') in raised[1]
 
 
+def test_processes_with_gpus_join_as_those_of_the_runner(monkeypatch):
+    from mmengine.config import Config
+
+    from mmhybrid.cli.launch import start_processes
+
+    calls = []
+    monkeypatch.setattr('mmengine.device.get_device', lambda: 'cuda')
+    for place in ('dist.init_dist', 'utils.dl_utils.set_multi_processing'):
+        monkeypatch.setattr(f'mmengine.{place}', lambda *a, **k: calls.append((a, k)))
+    environment = dict(mp_cfg=dict(mp_start_method='fork'), dist_cfg=dict(backend='nccl'))
+    start_processes(Config(dict(launcher='none', env_cfg=environment)))
+    assert calls == []
+    start_processes(Config(dict(launcher='slurm', env_cfg=environment)))
+    assert calls == [
+        ((), dict(mp_start_method='fork', distributed=True)),
+        (('slurm',), dict(backend='nccl')),
+    ]
+
+
 def test_a_training_that_goes_on_does_not_read_again(job, tool, tmp_path, monkeypatch):
     config, options = job('mmdet')
     seen = []

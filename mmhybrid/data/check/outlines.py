@@ -106,8 +106,8 @@ def bounds_of(outline: object, size: Sequence[float]) -> tuple[float, float, flo
         parts = [part for part in parts if part is not None and len(part) >= 6]
         if not parts:
             return None
-        left, right = (end(end(part[::2]) for part in parts) for end in (min, max))
-        top, bottom = (end(end(part[1::2]) for part in parts) for end in (min, max))
+        left, right = min(min(p[::2]) for p in parts), max(max(p[::2]) for p in parts)
+        top, bottom = min(min(p[1::2]) for p in parts), max(max(p[1::2]) for p in parts)
         return left, top, right, bottom
     if not isinstance(outline, dict) or outline.get('size') != [size[1], size[0]]:
         return None
