@@ -40,7 +40,8 @@ def build_backbone(name: str, **overrides: Any) -> 'Backbone':
 
     Args:
         name: one of :func:`list_backbones`, such as ``'vitcomer_s'``.
-        overrides: constructor arguments of the backbone's class, such as ``drop_path_rate=0.2``.
+        overrides: constructor arguments of the backbone's class, such as ``drop_path_rate=0.2``;
+            ``arch=dict(...)`` replaces the architecture of that name.
 
     Returns:
         A module: ``(N, C, H, W)`` image to a tuple of maps, ``(N, C_i, H / s_i, W / s_i)`` rounded

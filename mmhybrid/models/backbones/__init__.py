@@ -41,6 +41,6 @@ def build_backbone(name: str, **overrides: Any) -> Backbone:
     if name not in names:
         raise ValueError(f'no backbone {name!r}; there are {", ".join(sorted(names))}')
     backbone, arch = names[name]
-    model = backbone(arch, **overrides)
+    model = backbone(**{'arch': arch, **overrides})
     model.init_weights()
     return model

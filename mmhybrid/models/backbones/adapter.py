@@ -99,6 +99,7 @@ class Adapter(Backbone):
     """
 
     arch_type = AdapterArch
+    wrapped = {'vit': ViT}
     stages: Any  # ModuleList of what build_stages returns: torch gives its items no type
     upsample: Any  # None where the map of stride 4 does not come out
 

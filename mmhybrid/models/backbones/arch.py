@@ -28,7 +28,8 @@ class Arch:
     A subclass is a frozen dataclass. A field made by :func:`option` is also an argument of the
     backbone, which appears in its signature and its documentation; any other field is set in
     ``arch`` alone. ``__post_init__`` checks what concerns the record alone, after this class has
-    checked that fields annotated as ``Literal`` hold one of its values.
+    checked that fields annotated as ``Literal`` hold one of its values, and has replaced equal
+    sides of a ``..._size`` that is one number by it.
 
     Raises:
         ValueError: a value that its field does not take.
@@ -37,6 +38,10 @@ class Arch:
     def __post_init__(self) -> None:
         for name, annotation in get_type_hints(type(self)).items():
             choices, values = _choices(annotation), getattr(self, name)
+            if annotation is int and name.endswith('_size') and isinstance(values, (list, tuple)):
+                if not values or any(side != values[0] for side in values):
+                    raise ValueError(f'{name}={values}: expected one side, they are squares here')
+                self._set(**{name: values[0]})
             for value in values if isinstance(values, (list, tuple)) else [values]:
                 if choices and value not in choices:
                     *others, last = map(repr, choices)

@@ -5,7 +5,6 @@ import inspect
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -17,6 +16,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmhybrid.checkpoints import load_pretrained, pretrained_options
 from mmhybrid.signatures import complete_doc, complete_signature
+from mmhybrid.unknown_arguments import explain_unknown
 
 from ..kernels import first_rows, is_known, pad_to_multiple, recompute
 from ..layers import fuse_norms
@@ -71,6 +71,9 @@ class Backbone(BaseModule):
     pretrained_parts: ClassVar[Mapping[str, str]]
     """For each kind of checkpoint that fits, the prefix of the parameters it fills."""
 
+    wrapped: ClassVar[Mapping[str, type['Backbone']]] = {}
+    """Backbones that it wraps, by the argument that takes theirs."""
+
     embeddings: ClassVar[tuple[str, ...]] = ()
     """Beginnings of the names of stem, embeddings and positions, see :meth:`get_layer_depth`."""
 
@@ -101,7 +104,10 @@ class Backbone(BaseModule):
         init_cfg: dict | list | None = None,
         **options: Any,
     ):
-        self._refuse_unknown(options)
+        taken = self.arch_type.options()
+        if unknown := {name: it for name, it in options.items() if name not in taken}:
+            explained = explain_unknown(type(self), arch, unknown)
+            raise TypeError(f'{type(self).__name__} has no argument {explained}')
         super().__init__(init_cfg)
         self.arch = self.resolve_arch(arch, **options)
         self.in_channels = in_channels
@@ -114,17 +120,6 @@ class Backbone(BaseModule):
             raise ValueError(f"with_cp={with_cp!r}: expected False, True or 'light'")
         self.with_cp = with_cp
         self.is_fused = False
-
-    def _refuse_unknown(self, options: Mapping[str, Any]) -> None:
-        for name in options:
-            if name not in self.arch_type.options():
-                known = list(inspect.signature(type(self)).parameters)
-                guess = get_close_matches(name, known, n=1)
-                hint = f'; did you mean {guess[0]!r}?' if guess else '.'
-                raise TypeError(
-                    f'{type(self).__name__} has no argument {name!r}{hint} '
-                    f'It takes {", ".join(known)}.'
-                )
 
     @classmethod
     def resolve_arch(cls, arch: str | Mapping, **options: Any) -> Arch:
@@ -150,11 +145,8 @@ class Backbone(BaseModule):
                 )
             settings = dict(cls.arch_settings[name])
         known = [it.name for it in fields(cls.arch_type)]
-        unknown = [key for key in settings if key not in known]
-        if unknown:
-            raise ValueError(
-                f'arch of {cls.__name__} has no {unknown[0]!r}; it may have {", ".join(known)}'
-            )
+        if unknown := {name: it for name, it in settings.items() if name not in known}:
+            raise ValueError(f'arch of {cls.__name__} has no {explain_unknown(cls, arch, unknown)}')
         settings.update({key: value for key, value in options.items() if value is not None})
         missing = [name for name in cls.arch_type.required() if name not in settings]
         if missing:
