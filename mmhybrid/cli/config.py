@@ -225,7 +225,7 @@ def _check_options(cfg, options, path):
 def _places(node, name, place=''):
     """Where a config holds a plain value of a name, below its top."""
     found = []
-    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+    for key, value in enumerate(node) if isinstance(node, (list, tuple)) else node.items():
         if isinstance(value, (dict, list, tuple)):
             found += _places(value, name, f'{place}{key}.')
         elif key == name and place:

@@ -241,20 +241,19 @@ def _apply(args, cfg):
 
 
 def _stop_early(args, cfg):
-    from mmengine.registry import METRICS, DefaultScope
+    from mmengine.registry import METRICS
 
     if args.patience < 1:
         raise UsageError(f'--patience {args.patience}: expected at least 1 evaluation')
     if args.no_validate or not cfg.get('val_evaluator'):
         raise UsageError('--early-stop looks at evaluations, and this training has none')
-    given = (
-        cfg.val_evaluator if isinstance(cfg.val_evaluator, (list, tuple)) else [cfg.val_evaluator]
-    )
-    with DefaultScope.overwrite_default_scope(cfg.default_scope):
-        prefixes = [
-            one.get('prefix') or getattr(METRICS.get(one['type']), 'default_prefix', None)
-            for one in given
-        ]
+    given = cfg.val_evaluator
+    given = given if isinstance(given, (list, tuple)) else [given]
+    types = [f'{cfg.default_scope}.{one["type"]}' for one in given]
+    prefixes = [
+        one.get('prefix') or getattr(METRICS.get(kind), 'default_prefix', None)
+        for one, kind in zip(given, types, strict=True)
+    ]
     if all(prefixes) and not args.early_stop.startswith(tuple(f'{it}/' for it in prefixes)):
         raise UsageError(
             f'--early-stop {args.early_stop}: the evaluation gives metrics that begin with '

@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 
+from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.engine import read_checkpoint
 
 
@@ -70,8 +71,8 @@ def test_data_weights_and_what_is_printed(tool, job, data, tmp_path, capsys):
     out = capsys.readouterr().out
     _, _, block = out.rpartition('\nresults\n')
     printed = dict(line.split(maxsplit=1) for line in block.splitlines())
-    assert printed['checkpoint'] == str(work_dir / 'epoch_1.pth')
-    assert 'accuracy/top1 ' in printed['metrics'] and printed['log'].startswith(str(work_dir))
+    assert printed['checkpoint'] == 'first/epoch_1.pth'  # from where the user is
+    assert 'accuracy/top1 ' in printed['metrics'] and printed['log'].startswith('first/')
 
     state = read_checkpoint(work_dir / 'epoch_1.pth')['state_dict']
     vit = {k.removeprefix('backbone.'): v for k, v in state.items() if k.startswith('backbone.')}
@@ -91,10 +92,6 @@ def test_data_weights_and_what_is_printed(tool, job, data, tmp_path, capsys):
         (['--data', 'x', '--cfg-options', 'data_root=y'], ['--data x', 'data_root=y']),
         (['--early-stop', 'mIoU', '--no-validate'], ['--early-stop']),
         (['--early-stop', 'mIoU', '--patience', '0'], ['--patience 0']),
-        (
-            ['--weights', 'deit_tiny_patch16_225'],
-            ['deit_tiny_patch16_225', 'deit_tiny_patch16_224'],
-        ),
     ],
 )
 def test_options_that_do_not_go_together(given, parts, tool, job):
@@ -118,3 +115,10 @@ def test_early_stopping_knows_the_metrics_of_the_config(tool, job, tmp_path):
 def test_a_name_that_only_the_config_reads(tool):
     with pytest.raises(ValueError, match='nothing reads max_epochs.*train_cfg.max_epochs='):
         tool('train').main(['demo_maskrcnn_vitcomer_t', '--cfg-options', 'max_epochs=1'])
+
+
+def test_weights_of_no_name_end_before_anything_is_built(tool, job, tmp_path):
+    config, options = job('mmseg')
+    with pytest.raises(CheckpointError, match='deit_tiny_patch16_225.*deit_tiny_patch16_224'):
+        tool('train').main([config, *options, '--weights', 'deit_tiny_patch16_225'])
+    assert not list(tmp_path.iterdir())
