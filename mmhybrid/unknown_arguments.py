@@ -186,7 +186,7 @@ def _resolve(backbone: type[Any], arch: Any, given: Mapping[str, Any]) -> str | 
     Of several names it is the one that differs least from ``arch`` in other settings.
     """
     records = {name: backbone.resolve_arch(name) for name in backbone.arch_settings}
-    name = arch.removeprefix(f'{backbone.family}_') if isinstance(arch, str) else None
+    name = arch.removeprefix(f'{backbone.family}_') if isinstance(arch, str) else ''
     if name in records:
         is_whole = given.keys() >= set(backbone.arch_type.required())
         base = vars(records[name])

@@ -39,7 +39,7 @@ def build_backbone(name: str, **overrides: Any) -> Backbone:
     """See :func:`mmhybrid.build_backbone`."""
     names = _names()
     if name not in names:
-        raise ValueError(f'no backbone {name!r}; there are {", ".join(sorted(names))}')
+        raise ValueError(f'no backbone {name!r:.99}; there are {", ".join(sorted(names))}')
     backbone, arch = names[name]
     model = backbone(**{'arch': arch, **overrides})
     model.init_weights()

@@ -58,8 +58,8 @@ class AdapterArch(ViTSize):
         if not isinstance(windows, int) and 0 < len(windows) < self.depth:
             if self.depth % len(windows):
                 raise ValueError(
-                    f'the {len(windows)} windows {tuple(windows)} (a pattern that is repeated) do '
-                    f'not divide {self.depth} blocks; set windows=0, or one for each block'
+                    f'the {len(windows)} windows {tuple(windows)!r:.200} (a repeated pattern) '
+                    f'do not divide {self.depth} blocks; set windows=0, or one for each block'
                 )
             self._set(windows=tuple(windows) * (self.depth // len(windows)))
 
@@ -117,7 +117,7 @@ class Adapter(Backbone):
     ):
         super().__init__(arch, out_indices=out_indices, **options)
         if freeze not in (None, 'vit'):
-            raise ValueError(f"freeze={freeze!r}: expected None or 'vit'")
+            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit'")
         self.frozen_part = freeze
         self.vit = wrap_vit(self, vit or {}, drop_path_rate)
         self.groups = self.arch.groups
@@ -239,8 +239,8 @@ def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
     for name in ('out_indices', 'final_norm'):
         if overrides.get(name):
             raise ValueError(
-                f'{name}={overrides[name]!r} in vit=dict(...): {type(adapter).__name__} takes the '
-                "ViT's tokens, not its maps; leave it out"
+                f'{name}={overrides[name]!r:.200} in vit=dict(...): {type(adapter).__name__} takes '
+                "the ViT's tokens, not its maps; leave it out"
             )
     vit = ViT(**{**settings, **overrides})
     if vit.patch_size != 16:
@@ -270,13 +270,13 @@ def group_blocks(
         step = depth // 4
         groups = [(first, first + step - 1) for first in range(0, depth, step)]
     if not all(groups):
-        raise ValueError(f'interaction_indexes={list(groups)} have an empty stage')
+        raise ValueError(f'interaction_indexes={list(groups)!r:.200} have an empty stage')
     groups = tuple((group[0], group[-1]) for group in groups)
     covered = [block for first, last in groups for block in range(first, last + 1)]
     if covered != list(range(depth)):
         raise ValueError(
-            f'interaction_indexes={list(groups)} do not cover the {depth} blocks of the ViT one '
-            f'after another; expected first and last blocks such as '
+            f'interaction_indexes={list(groups)!r:.200} do not cover the {depth} blocks of the '
+            f'ViT one after another; expected first and last blocks such as '
             f'[(0, {depth // 2 - 1}), ({depth // 2}, {depth - 1})]'
         )
     return groups

@@ -40,12 +40,12 @@ class Arch:
             choices, values = _choices(annotation), getattr(self, name)
             if annotation is int and name.endswith('_size') and isinstance(values, (list, tuple)):
                 if not values or any(side != values[0] for side in values):
-                    raise ValueError(f'{name}={values}: expected one side, they are squares here')
+                    raise ValueError(f'{name}={values!r:.200}: expected one side, of a square')
                 self._set(**{name: values[0]})
             for value in values if isinstance(values, (list, tuple)) else [values]:
                 if choices and value not in choices:
-                    *others, last = map(repr, choices)
-                    raise ValueError(f'{name}={value!r}: expected {", ".join(others)} or {last}')
+                    *rest, last = map(repr, choices)
+                    raise ValueError(f'{name}={value!r:.99}: expected {", ".join(rest)} or {last}')
 
     @classmethod
     def options(cls) -> dict[str, Field]:
@@ -78,7 +78,7 @@ def per_stage(name: str, value: Any, count: int, unit: str = 'stage') -> tuple:
         return (value,) * count
     if len(value) != count:
         raise ValueError(
-            f'{name} has {len(value)} entries for {count} {unit}s: {tuple(value)}; give one '
+            f'{name} has {len(value)} entries for {count} {unit}s: {tuple(value)!r:.200}; give one '
             f'a {unit}, or a single value'
         )
     return tuple(value)

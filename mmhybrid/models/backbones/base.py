@@ -117,7 +117,7 @@ class Backbone(BaseModule):
         self.frozen_stages = frozen_stages
         self.norm_eval = norm_eval
         if with_cp not in (False, True, 'light'):
-            raise ValueError(f"with_cp={with_cp!r}: expected False, True or 'light'")
+            raise ValueError(f"with_cp={with_cp!r:.200}: expected False, True or 'light'")
         self.with_cp = with_cp
         self.is_fused = False
 
@@ -140,7 +140,7 @@ class Backbone(BaseModule):
             name = str(arch).removeprefix(f'{cls.family}_')
             if name not in cls.arch_settings:
                 raise ValueError(
-                    f'{cls.__name__} has no arch {arch!r}; use one of '
+                    f'{cls.__name__} has no arch {arch!r:.200}; use one of '
                     f'{", ".join(map(repr, cls.arch_settings))}, or a dict'
                 )
             settings = dict(cls.arch_settings[name])
@@ -150,7 +150,9 @@ class Backbone(BaseModule):
         settings.update({key: value for key, value in options.items() if value is not None})
         missing = [name for name in cls.arch_type.required() if name not in settings]
         if missing:
-            raise ValueError(f'arch of {cls.__name__} needs {", ".join(missing)}; got {arch}')
+            raise ValueError(
+                f'arch of {cls.__name__} needs {", ".join(missing)}; got {arch!r:.200}'
+            )
         return cls.arch_type(**copy.deepcopy(settings))
 
     def resolve_indices(self, count: int) -> tuple[int, ...]:
@@ -161,8 +163,8 @@ class Backbone(BaseModule):
         are_distinct = len(set(indices)) == len(indices)
         if not (indices and are_distinct and 0 <= indices[0] <= indices[-1] < count):
             raise ValueError(
-                f'out_indices={self.out_indices} of {type(self).__name__}: expected distinct '
-                f'levels between 0 and {count - 1}'
+                f'out_indices={self.out_indices!r:.200} of {type(self).__name__}: expected '
+                f'distinct levels between 0 and {count - 1}'
             )
         return indices
 

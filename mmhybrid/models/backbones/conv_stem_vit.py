@@ -114,14 +114,14 @@ class ConvStemViTArch(ViTSize):
         counts = {len(self.stem_channels), len(kernels), len(self.stem_strides)}
         if len(counts) > 1:
             raise ValueError(
-                f'stem_channels={self.stem_channels}, stem_kernels={kernels} and '
-                f'stem_strides={self.stem_strides} differ in length; give each convolution one of '
-                'each'
+                f'stem_channels={self.stem_channels!r:.99}, stem_kernels={kernels!r:.99} and '
+                f'stem_strides={self.stem_strides!r:.99} differ in length; give each convolution '
+                'one of each'
             )
         if self.patch_size % prod(self.stem_strides):
             raise ValueError(
-                f'stem_strides={self.stem_strides} multiply to {prod(self.stem_strides)}, which '
-                f'does not divide patch_size={self.patch_size}'
+                f'stem_strides={self.stem_strides!r:.99} multiply to {prod(self.stem_strides)}, '
+                f'which does not divide patch_size={self.patch_size}'
             )
         for kernel, stride in zip(kernels, self.stem_strides, strict=True):
             if kernel != stride and (kernel < stride or kernel % 2 == 0):

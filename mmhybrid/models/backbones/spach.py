@@ -192,7 +192,7 @@ class SPACHArch(Arch):
         kinds = {kind for stage in self.stages for kind, _ in stage}
         if not kinds <= set(MIXINGS):
             raise ValueError(
-                f'stages={self.stages}: expected for each stage pairs of a mixing, one of '
+                f'stages={self.stages!r:.200}: expected for each stage pairs of a mixing, one of '
                 f'{MIXINGS}, and a number of blocks'
             )
         if self.stem == 'conv' and self.patch_size % 2:

@@ -30,13 +30,13 @@ def build_norm(cfg: dict, channels: int) -> nn.Module:
         norm = BATCH_NORMS[kind](channels, **arguments)
     elif kind == 'GN':
         if 'num_groups' not in arguments:
-            raise ValueError(f'GN needs num_groups, got norm_cfg={cfg}; add num_groups=32')
+            raise ValueError(f'GN needs num_groups, got norm_cfg={cfg!r:.200}; add num_groups=32')
         norm = nn.GroupNorm(num_channels=channels, **arguments)
     elif kind == 'LN':
         norm = nn.LayerNorm(channels, **arguments)
     elif kind == 'LN2d':
         norm = LayerNorm2d(channels, **arguments)
     else:
-        raise ValueError(f'unknown norm type {kind!r} in norm_cfg={cfg}; use one of {KNOWN}')
+        raise ValueError(f'unknown norm type {kind!r:.99} in norm_cfg; use one of {KNOWN}')
     norm.requires_grad_(requires_grad)
     return norm

@@ -33,7 +33,7 @@ class PairBias(nn.Module):
     ):
         super().__init__()
         if resize not in ('separable', 'flat'):
-            raise ValueError(f"bias_resize={resize!r}: expected 'separable' or 'flat'")
+            raise ValueError(f"bias_resize={resize!r:.200}: expected 'separable' or 'flat'")
         self.query_grid, self.key_grid = query_grid, key_grid
         self.resize = resize
         queries, keys = query_grid[0] * query_grid[1], key_grid[0] * key_grid[1]

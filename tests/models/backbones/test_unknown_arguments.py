@@ -229,3 +229,16 @@ def test_sides_of_squares():
     for sides in ((16, 14), ()):
         with pytest.raises(ValueError, match=r'patch_size=\(.*\): expected one side'):
             ViT('t', patch_size=sides)
+
+
+@pytest.mark.parametrize('backbone', BACKBONES)
+@pytest.mark.parametrize('value', ['y' * 9999, list(range(1, 9999)), {'z' * 999: [1] * 999}])
+def test_messages_about_values_are_short(backbone, value):
+    arch = next(iter(backbone.arch_settings.values()))
+    for name in ('arch', 'out_indices', 'with_cp', *backbone.arch_type.options()):
+        if name in ('patch_size', 'pretrain_size', 'layer_scale') and not isinstance(value, list):
+            continue  # torch's and Python's own errors about types
+        try:
+            backbone(**{'arch': arch, name: value})
+        except (ValueError, TypeError) as error:
+            assert len(str(error)) <= 800, name
