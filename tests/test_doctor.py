@@ -71,7 +71,14 @@ def call_doctor(python, tmp_path):
             (folder / 'METADATA').write_text(f'Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n')
         (tmp_path / 'mmhybrid').mkdir(exist_ok=True)
         (tmp_path / 'mmhybrid' / 'ops').mkdir(exist_ok=True)
-        own = ('doctor.py', 'remedies.py', 'stacks.py', 'ops/__init__.py', 'ops/finder.py')
+        own = (
+            'api.py',
+            'doctor.py',
+            'remedies.py',
+            'stacks.py',
+            'ops/__init__.py',
+            'ops/finder.py',
+        )
         for file in ('__init__.py', *own):
             (tmp_path / 'mmhybrid' / file).unlink(missing_ok=True)
             (tmp_path / 'mmhybrid' / file).symlink_to(ROOT / 'mmhybrid' / file)

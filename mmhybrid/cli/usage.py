@@ -74,10 +74,12 @@ def single_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     """Return the metrics that are one number; others are of each class, or a matrix."""
     import numpy as np
 
+    # A tensor may lie on a device.
+    arrays = {k: np.asarray(v.cpu() if hasattr(v, 'cpu') else v) for k, v in metrics.items()}
     return {
-        name: float(np.asarray(value).item())
-        for name, value in metrics.items()
-        if np.size(value) == 1 and np.asarray(value).dtype.kind in 'iufb'
+        name: float(array.item())
+        for name, array in arrays.items()
+        if array.size == 1 and array.dtype.kind in 'iufb'
     }
 
 

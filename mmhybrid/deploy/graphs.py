@@ -161,8 +161,8 @@ class Segmentor(nn.Module):
         self.head = head[-1] if isinstance(head, nn.ModuleList) else head
         if self.head is not head:
             raise ExportError('cascaded segmentors cannot be exported; export the backbone alone')
-        self.corners = bool(head.align_corners)
         _check_takes_maps(head)
+        self.corners = bool(head.align_corners)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         maps = self.backbone(image)

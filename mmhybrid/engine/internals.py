@@ -24,6 +24,7 @@ INTERNALS = (
     Internal('config_files.py', 'Config._get_cfg_path', '`mmhybrid::NAME` in a `_base_`'),
     Internal('engine/batches.py', '_infinite_indices', 'tells endless samplers'),
     Internal('engine/checkpoint.py', 'runner._resume', 'is a training resumed? Said nowhere else'),
+    Internal('engine/checkpoint.py', 'runner._load_from', 'the file that weights were taken from'),
     Internal('engine/early_stop.py', 'runner._resume', 'as above'),
     Internal('engine/preemption.py', '_swap_ema_parameters', 'a stop while averages are evaluated'),
     Internal('engine/resume.py', 'runner._randomness_cfg', 'do processes differ in their seeds?'),

@@ -13,10 +13,11 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
+from mmhybrid import config_path
 from mmhybrid.cli.test import _augment, flipped_too
 from mmhybrid.cli.usage import UsageError
 from mmhybrid.engine.tta import DetectorTTA, flip_boxes
-from tests.configs.test_one_step import CONFIGS, NARROW, PAIRS
+from tests.configs.test_one_step import NARROW, PAIRS
 
 HEADS = sorted({head for head, _ in PAIRS} - {'mask2former_panoptic'})
 SIZE = (48, 80)
@@ -32,7 +33,7 @@ def image(tmp_path_factory):
 
 def small_config(head):
     """The config of a head with its smallest CMT, narrow, on images as small as those of a test."""
-    cfg = Config.fromfile(CONFIGS / PAIRS[head, 'cmt'])
+    cfg = Config.fromfile(config_path(PAIRS[head, 'cmt']))
     cfg.merge_from_dict({f'model.{key}': value for key, value in NARROW.get(head, {}).items()})
     cfg.model.backbone.pop('init_cfg', None)
     if 'score_thr' in (cfg.model.get('test_cfg') or {}):
@@ -99,7 +100,7 @@ def test_every_head(head, image):
 
 
 def test_panoptic_says_why_not():
-    cfg = Config.fromfile(CONFIGS / PAIRS['mask2former_panoptic', 'cmt'])
+    cfg = Config.fromfile(config_path(PAIRS['mask2former_panoptic', 'cmt']))
     with pytest.raises(UsageError, match='panoptic'):
         _augment(cfg, 'x')
 

@@ -476,7 +476,10 @@ def test_the_command(tmp_path, capsys):
     root = yolo(tmp_path / 'in')
     main(['convert', str(root), str(tmp_path / 'out')])
     printed = capsys.readouterr().out
-    assert 'train: 2 images, 2 objects' in printed and 'configs/retinanet_cmt_ti_custom' in printed
+    assert (
+        'train: 2 images, 2 objects' in printed
+        and 'mmhybrid train retinanet_cmt_ti_custom' in printed
+    )
     assert '2 of 3 objects have no outline' in printed and 'left out' in printed
     with pytest.raises(FileExistsError, match='give a folder that is new'):
         main(['convert', str(root), str(tmp_path / 'out')])

@@ -89,7 +89,7 @@ def count_voc(
         path = inside(root / 'Annotations', f'{stem}.xml')
         try:
             objects = ElementTree.parse(path).getroot().findall('object') if path else []
-        except (OSError, ElementTree.ParseError):
+        except (OSError, ValueError, ElementTree.ParseError):  # a name may hold a null
             continue
         here = set()
         for one in objects:

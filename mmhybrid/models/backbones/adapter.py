@@ -200,7 +200,7 @@ class Adapter(Backbone):
         for level, stride in zip(self.levels, self.out_strides, strict=True):
             out = maps[level - 1] if level else self.upsample(maps[0])
             if not level:
-                out += self.cnn.projections[0](stem)
+                out = out + self.cnn.projections[0](stem)
             if self.vit_features != 'none':
                 (feature,) = split_levels(features[level], [grid])
                 out = out + resize_map(feature, tuple(out.shape[2:]))
