@@ -163,6 +163,8 @@ def predict(
         ValueError: an image cannot be read, or an argument is out of range.
         CheckpointError, ExportError: the file is bad, or of another model.
     """
+    from argparse import Namespace
+
     from .cli.config import load_config
     from .cli.paths import find_checkpoint
     from .cli.predictors import TiledPredictor, open_predictor
@@ -180,9 +182,8 @@ def predict(
     sources = list(_list_images(images))
     found = []
     with separate_run():
-        predictor = open_predictor(
-            load_config(_namespace(config, cfg_options)), find_checkpoint(checkpoint)
-        )
+        args = Namespace(config=config, cfg_options=dict(cfg_options or {}), work_dir=None)
+        predictor = open_predictor(load_config(args), find_checkpoint(checkpoint))
         if tile:
             side = tile // 4 if overlap is None else overlap
             predictor = TiledPredictor(predictor, tile, side, batch_size)
@@ -213,14 +214,6 @@ def _trained(config, checkpoint):
             f'{name_of(config)} needs a checkpoint beside it; only a work dir holds its own'
         )
     return config, checkpoint
-
-
-def _namespace(config, cfg_options, **others):
-    import argparse
-
-    return argparse.Namespace(
-        config=config, cfg_options=dict(cfg_options or {}), work_dir=None, **others
-    )
 
 
 def _arguments(

@@ -21,7 +21,7 @@ from .usage import UsageError, reading
 if TYPE_CHECKING:
     from mmengine.config import Config
 
-# What mmengine's runner reads from a config, beside its own arguments.
+# Keys of a config that mmengine's runner reads, beside its own arguments.
 RUNNER_OPTIONS = {
     'auto_scale_lr',
     'find_unused_parameters',

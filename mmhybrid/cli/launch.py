@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from mmengine.runner import Runner
     from torch import nn
 
-# What each launcher tells a process about itself: rank, number of processes, rank on its machine.
+# Variables by which a launcher tells a process its rank, the number of processes, and its rank on
+# its machine.
 LAUNCHERS = dict(
     pytorch=('RANK', 'WORLD_SIZE', 'LOCAL_RANK'),
     slurm=('SLURM_PROCID', 'SLURM_NTASKS', 'SLURM_LOCALID'),

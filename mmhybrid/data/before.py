@@ -1,7 +1,7 @@
 """A look at data before the first step of a training or an evaluation.
 
-What would train on nothing, or on something else than was annotated, is refused or said. Images are
-read by their headers. ``tools/check_data.py`` reads everything, with the same functions.
+A training refuses or names all that would teach it nothing, or something else than was annotated.
+Images are read by their headers. ``tools/check_data.py`` reads everything, with the same functions.
 """
 
 import contextlib

@@ -45,7 +45,7 @@ class Findings:
         return sum(1 for of, _ in self.groups if of == level)
 
     def messages(self, level: str) -> list[str]:
-        """What was found of a level, a line for each kind."""
+        """Return the findings of a level, a line for each kind."""
         lines = []
         for (of, text), (count, *examples) in self.groups.items():
             if of != level:
@@ -119,7 +119,7 @@ def is_whole(value: object) -> bool:
 
 def numbers_of(values: Any) -> list[float] | None:
     """Finite floats of a list, or None."""
-    try:  # nearly all of a file of millions, four times as fast
+    try:  # nearly all lists of a file of millions, 2.4 times as fast
         if set(map(type, values)) <= {int, float} and math.isfinite(sum(values)):
             return list(map(float, values))
     except (TypeError, OverflowError):

@@ -1,4 +1,4 @@
-"""What would train on nothing, or on something else, is said before the first step."""
+"""A look at the data before the first step: it finds all that would teach nothing, or wrongly."""
 
 import json
 import os
@@ -192,7 +192,7 @@ def test_masks_of_black_and_white(look, tool, masks, capsys):
     # Any of the masks may be the one that holds the other class.
     Image.fromarray(SQUARE).save(root / 'annotations/train/train10.png')
     assert look(name, option, 'classes=background,crack', splits=['train']) == ''
-    # What the message names makes a folder that trains.
+    # The line of the message makes a folder that trains.
     (root / 'table.txt').write_text('background 0 0 0\ncrack 255 255 255\n')
     Image.fromarray(SQUARE * 255).save(root / 'annotations/train/train10.png')
     out = root.parent / 'out'
@@ -357,7 +357,7 @@ def test_a_checkpoint_of_other_classes(scope, job, tool, model_of, tmp_path, cap
     path = trained(tmp_path, others, model)
     with pytest.raises(ValueError, match='other classes than the data has\n  checkpoint: x, '):
         tool('train').main([config, '--resume', path, *options, *work])
-    # What is predicted has the names of the checkpoint.
+    # Predictions have the names of the checkpoint.
     picture = tmp_path / 'a.png'
     Image.new('RGB', (96, 64)).save(picture)
     capsys.readouterr()

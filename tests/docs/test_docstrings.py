@@ -1,4 +1,4 @@
-"""What is public in the package has types, and a docstring unless its base describes it."""
+"""All that is public in the package has types, and a docstring unless its base has one."""
 
 import ast
 import re

@@ -82,7 +82,7 @@ def count_voc(
 ) -> Objects:
     """Count the objects that MMDetection's ``XMLDataset`` trains on, or that are evaluated.
 
-    What cannot be read is passed over; the arguments are those of ``check_voc``.
+    Files that cannot be read are passed over; the arguments are those of ``check_voc``.
     """
     found = Objects()
     for stem in read_list(list_file, Findings()):
