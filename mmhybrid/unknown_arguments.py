@@ -83,6 +83,7 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 ABSENT = {
     'there is no dropout in it': 'drop_rate attn_drop_rate pos_drop_rate proj_drop_rate attn_drop '
     'patch_drop_rate proj_drop DROP_RATE ATTN_DROP_RATE',
+    'LoRA is for a plain ViT and its adapters': 'lora',
     'it has no classifier': 'num_classes global_pool fc_norm pool_include_prefix use_fc_norm '
     'representation_size head_init_scale',
     'it takes images of any size': 'img_size image_size dynamic_img_size dynamic_img_pad',

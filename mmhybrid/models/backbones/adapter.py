@@ -92,6 +92,7 @@ class Adapter(Backbone):
         with_cp: recompute ViT blocks, pyramid and parts of the stages, see :class:`Backbone`.
         freeze: ``'vit'`` freezes the whole ViT.
         frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
+        lora: trains LoRA in the place of the ViT's weights, see :class:`ViT`.
         init_cfg: see :class:`Backbone`; takes weights of a ViT or of the whole adapter.
 
     Raises:
@@ -113,12 +114,13 @@ class Adapter(Backbone):
         norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
         freeze: Literal['vit'] | None = None,
+        lora: dict | None = None,
         **options: Any,
     ):
         super().__init__(arch, out_indices=out_indices, **options)
-        if freeze not in (None, 'vit'):
-            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit'")
-        self.frozen_part = freeze
+        if freeze not in (None, 'vit') or (freeze and lora):
+            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit', with lora None")
+        self.frozen_part, self.lora = freeze, lora
         self.vit = wrap_vit(self, vit or {}, drop_path_rate)
         self.groups = self.arch.groups
         self.vit_features = self.arch.vit_features
@@ -221,7 +223,7 @@ def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
     """Build the ViT that an adapter wraps: patch size 16, no class token, LayerScale from 1.0.
 
     Args:
-        adapter: its ``arch``, ``in_channels``, ``with_cp`` and ``frozen_stages`` are the ViT's too.
+        adapter: its ``arch``, ``in_channels``, ``with_cp``, ``frozen_stages``, ``lora`` are passed.
         overrides: the caller's arguments of :class:`ViT`, which replace these.
         drop_path_rate: of the last block.
     """
@@ -235,6 +237,7 @@ def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
         drop_path_rate=drop_path_rate,
         with_cp=adapter.with_cp,
         frozen_stages=adapter.frozen_stages,
+        lora=adapter.lora,
     )
     for name in ('out_indices', 'final_norm'):
         if overrides.get(name):
