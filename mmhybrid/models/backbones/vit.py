@@ -183,7 +183,8 @@ class ViT(Backbone):
 
     Args:
         arch: name of an architecture, or a dict. ``'t' 's' 'b' 'l' 'g'`` are DeiT, AugReg and MAE;
-            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others are as their weights need.
+            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others are as their weights need,
+            ``'rope_t' 'rope_tplus'`` those of :class:`STA`.
         out_indices: the blocks whose output comes out; negative ones count from the last.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
             At the border they are padded as in the adapters' originals, see :class:`Attention`.
@@ -217,6 +218,8 @@ class ViT(Backbone):
         **{f'dinov3_{size}plus': SIZES[size] | DINOV3_PLUS for size in 'sl'},
         'dinov3_hplus': dict(embed_dims=1280, depth=32, num_heads=20) | DINOV3_PLUS,
         'dinov3_7b': DINOV3_7B,
+        'rope_t': SIZES['t'] | dict(position='rope'),
+        'rope_tplus': dict(embed_dims=256, depth=12, num_heads=4, position='rope'),
     }
     pretrained_parts = {'vit': ''}
     embeddings = ('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')
