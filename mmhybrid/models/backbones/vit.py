@@ -191,6 +191,7 @@ class ViT(Backbone):
         final_norm: normalise the tokens of each output.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
+        freeze: ``'vit'`` freezes all of it: it stays in evaluation mode, and keeps no graph.
         frozen_stages: -1 nothing, 0 the patch embedding and positions, i also the first i blocks.
         lora: ``dict(r=8)`` trains LoRA, not the weights, see :class:`~mmhybrid.lora.LoRA`.
         norm_eval: no effect, there is no batch norm; every backbone has it.
@@ -232,12 +233,16 @@ class ViT(Backbone):
         windows: int | Sequence[int | None] = 0,
         final_norm: bool = False,
         drop_path_rate: float = 0.0,
+        freeze: Literal['vit'] | None = None,
         lora: dict | None = None,
         **options: Any,
     ):
         super().__init__(arch, out_indices=out_indices, **options)
         arch = self.arch
         self.check_frozen_stages(arch.depth, 'blocks')
+        if freeze not in (None, 'vit') or (freeze and lora):
+            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit', with lora None")
+        self.is_frozen = freeze == 'vit'
         dims, self.patch_size = arch.embed_dims, arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
         self.position, self.position_grid = arch.position, arch.position_grid
@@ -333,6 +338,8 @@ class ViT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        if self.is_frozen:
+            return [self]
         frozen: list[nn.Module | nn.Parameter] = list(self.blocks[self.levels[-1] + 1 :])
         if self.frozen_stages >= 0:
             tokens = (self.cls_token, self.dist_token, self.register_tokens, self.pos_embed)
