@@ -86,6 +86,7 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 ABSENT = {
     'there is no dropout in it': 'drop_rate attn_drop_rate pos_drop_rate proj_drop_rate attn_drop '
     'patch_drop_rate proj_drop DROP_RATE ATTN_DROP_RATE',
+    'LoRA is for a plain ViT and its adapters': 'lora',
     'it has no classifier': 'num_classes global_pool fc_norm pool_include_prefix use_fc_norm '
     'representation_size head_init_scale',
     'arch says which ViT it wraps, or vit=dict(arch=...)': 'name embed_dim num_heads',

@@ -87,6 +87,7 @@ class Adapter(Backbone):
         with_cp: recompute ViT blocks and the parts beside them, see :class:`Backbone`.
         freeze: ``'vit'`` freezes the whole ViT.
         frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
+        lora: trains LoRA in the place of the ViT's weights, see :class:`ViT`.
         init_cfg: see :class:`Backbone`; takes weights of a ViT or of the whole adapter.
     """
 
@@ -103,11 +104,12 @@ class Adapter(Backbone):
         norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
         freeze: Literal['vit'] | None = None,
+        lora: dict | None = None,
         **options: Any,
     ):
         super().__init__(arch, out_indices=out_indices, **options)
-        if freeze not in (None, 'vit'):
-            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit'")
+        if freeze not in (None, 'vit') or (freeze and lora):
+            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit', with lora None")
         self.frozen_part = freeze
         self.levels = self.resolve_indices(4)
         self.out_strides = tuple(4 * 2**level for level in self.levels)
@@ -125,6 +127,7 @@ class Adapter(Backbone):
             drop_path_rate=drop_path_rate,
             with_cp=self.with_cp,
             frozen_stages=self.frozen_stages,
+            lora=lora,
         )
         self.vit = ViT(**{**common, **self.vit_arguments(vit)})
         if self.vit.patch_size != 16:
