@@ -114,9 +114,7 @@ def test_the_rest_is_found_again(weights, tmp_path):
     load_trained(model, path)
     assert same(model, trained)
     other = Model(write_weights(tmp_path / 'other.pth', seed=2))
-    with pytest.raises(
-        CheckpointError, match=r'over the weights of .*vit\.pth \(.*other\.pth holds'
-    ):
+    with pytest.raises(CheckpointError, match=r'over the weights .*vit\.pth \(.*other\.pth holds'):
         load_trained(other, path)
     with pytest.raises(CheckpointError, match=r'unexpected: .*lora_A.*config it was trained with'):
         load_trained(Model(moved, lora=None), path)
