@@ -24,7 +24,7 @@ from .datasets import check_data, classes_of, compare_classes
 from .launch import build_runner
 from .paths import find_checkpoint
 from .scale import add_options, apply_options, compile_backbone
-from .usage import UsageError, print_results, reading, single_numbers
+from .usage import UsageError, from_here, print_results, reading, single_numbers
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -160,7 +160,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     _check_agreement(cfg)
     if args.compile:
         compile_backbone(runner, args.compile)
-    _save_config_later(runner)
+    _begin_later(runner)
     metrics: dict[str, Any] = {}
     for hook in (*hooks, _keep_metrics(metrics)):
         runner.register_hook(hook, priority='VERY_LOW')
@@ -214,15 +214,27 @@ def _keep_metrics(metrics):
     return KeepMetrics()
 
 
-def _save_config_later(runner):
-    """When all is built and loaded: a training that cannot begin leaves no config behind."""
+def _begin_later(runner):
+    """Save the config and say in a few lines what trains, when all is built and loaded.
+
+    A training that cannot begin leaves no config behind.
+    """
     from mmengine.hooks import Hook
 
-    class SaveConfig(Hook):
+    from ..engine.console import summarise
+
+    class Begin(Hook):
         def before_train(self, runner):
             runner.dump_config()
+            name = Path(runner.cfg.filename or f'{runner.timestamp}.py').name
+            for line in summarise(runner):
+                runner.logger.info(line)
+            runner.logger.info(
+                f'config: {from_here(Path(runner.work_dir, name))}; versions, hooks and options of '
+                f'each parameter: the log in {from_here(Path(runner.log_dir))}'
+            )
 
-    runner.register_hook(SaveConfig(), priority='VERY_HIGH')
+    runner.register_hook(Begin(), priority='VERY_HIGH')
 
 
 def _apply(args, cfg):

@@ -183,13 +183,15 @@ class ViT(Backbone):
 
     Args:
         arch: name of an architecture, or a dict. ``'t' 's' 'b' 'l' 'g'`` are DeiT, AugReg and MAE;
-            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others are as their weights need.
+            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others are as their weights need,
+            ``'rope_t' 'rope_tplus'`` those of :class:`STA`.
         out_indices: the blocks whose output comes out; negative ones count from the last.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
             At the border they are padded as in the adapters' originals, see :class:`Attention`.
         final_norm: normalise the tokens of each output.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
+        freeze: ``'vit'`` freezes all of it: it stays in evaluation mode, and keeps no graph.
         frozen_stages: -1 nothing, 0 the patch embedding and positions, i also the first i blocks.
         lora: ``dict(r=8)`` trains LoRA, not the weights, see :class:`~mmhybrid.lora.LoRA`.
         norm_eval: no effect, there is no batch norm; every backbone has it.
@@ -217,6 +219,8 @@ class ViT(Backbone):
         **{f'dinov3_{size}plus': SIZES[size] | DINOV3_PLUS for size in 'sl'},
         'dinov3_hplus': dict(embed_dims=1280, depth=32, num_heads=20) | DINOV3_PLUS,
         'dinov3_7b': DINOV3_7B,
+        'rope_t': SIZES['t'] | dict(position='rope'),
+        'rope_tplus': dict(embed_dims=256, depth=12, num_heads=4, position='rope'),
     }
     pretrained_parts = {'vit': ''}
     embeddings = ('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')
@@ -229,12 +233,16 @@ class ViT(Backbone):
         windows: int | Sequence[int | None] = 0,
         final_norm: bool = False,
         drop_path_rate: float = 0.0,
+        freeze: Literal['vit'] | None = None,
         lora: dict | None = None,
         **options: Any,
     ):
         super().__init__(arch, out_indices=out_indices, **options)
         arch = self.arch
         self.check_frozen_stages(arch.depth, 'blocks')
+        if freeze not in (None, 'vit') or (freeze and lora):
+            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit', with lora None")
+        self.is_frozen = freeze == 'vit'
         dims, self.patch_size = arch.embed_dims, arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
         self.position, self.position_grid = arch.position, arch.position_grid
@@ -330,6 +338,8 @@ class ViT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        if self.is_frozen:
+            return [self]
         frozen: list[nn.Module | nn.Parameter] = list(self.blocks[self.levels[-1] + 1 :])
         if self.frozen_stages >= 0:
             tokens = (self.cls_token, self.dist_token, self.register_tokens, self.pos_embed)
