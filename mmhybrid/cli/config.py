@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import TRACKERS
+from .keys import check_nested
 from .launch import check_launcher
 from .paths import ROOT, find_config
 from .usage import UsageError, reading
@@ -55,8 +56,10 @@ def load_config(args: argparse.Namespace) -> 'Config':
     """
     from ..config_files import enable_scope
     from ..data.fit import KINDS, fit_to_folder
+    from ..engine.console import hush_debug_prints
 
     enable_scope()
+    hush_debug_prints()
     cfg, path = _open(args.config)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:
@@ -67,6 +70,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     options = dict(args.cfg_options)
     _take_shortcuts(args, cfg, options)
     _check_options(cfg, options, path)
+    check_nested(cfg, options, scope)
     if 'data_root' in cfg:
         _move_data(cfg, options.get('data_root', cfg.data_root))
         options.pop('data_root', None)

@@ -10,7 +10,7 @@ from mmhybrid.registry import MODELS
 
 from ..kernels import Shapes, reference_points
 from ..layers import ConvFFN, DropPath, MSDeformAttention, build_norm
-from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
+from .adapter import SEGMENTATION, WIDE, PyramidAdapter, PyramidArch
 from .arch import option
 from .vit import SIZES
 
@@ -81,7 +81,7 @@ class Stage(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTAdapterArch(AdapterArch):
+class ViTAdapterArch(PyramidArch):
     """Architecture of a :class:`ViTAdapter`."""
 
     injectors: bool = option('inject into the ViT; a frozen one without keeps no graph', True)
@@ -105,7 +105,7 @@ DETECTION: dict[str, dict[str, Any]] = {
 
 
 @MODELS.register_module()
-class ViTAdapter(Adapter):
+class ViTAdapter(PyramidAdapter):
     """ViT-Adapter: a plain ViT, and a pyramid that injects edges and extracts features.
 
     Vision Transformer Adapter for Dense Predictions, arXiv 2205.08534, ``czczup/ViT-Adapter``. Both
