@@ -1,10 +1,9 @@
-# STA around the same ViT, as wide as its maps: see upernet_vitcomer_s_small_custom.py.
-_base_ = './upernet_vitcomer_s_small_custom.py'
+# STA around DINOv2's ViT-S, its maps as wide, in the study of small data; README.md.
+_base_ = '../../_base_/small_data.py'
 
+_vit = dict(arch='dinov2_s', patch_size=16, pretrain_size=592, class_token=True)
 model = dict(
     backbone=dict(
-        type='mmhybrid.STA',
-        arch=dict(_delete_=True, vit='dinov2_s', stem_channels=32),
-        out_indices=[0, 1, 2, 3],
+        type='mmhybrid.STA', arch=dict(vit='dinov2_s'), vit=_vit, out_indices=[0, 1, 2, 3]
     ),
 )
