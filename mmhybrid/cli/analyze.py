@@ -377,9 +377,11 @@ def load_report(looked: 'Looked', checkpoint: str | Path | None) -> str | None:
         return str(load_pretrained(backbone, checkpoint, parts=parts))
 
     from ..engine import load_trained
+    from .datasets import classes_of, trained_classes
 
     path = find(checkpoint, 'checkpoint')
     meta = load_trained(looked.model, path)
+    trained_classes(path, meta.get('dataset_meta'), classes_of(looked.cfg, 'test'))
     known = [f'{key} {meta[key]}' for key in ('epoch', 'iter', 'time', 'mmengine_version')
              if meta.get(key) is not None]  # fmt: skip
     count = len(looked.model.state_dict())

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import argument_parser
 from .config import load_config
-from .datasets import Source, leaf_datasets
+from .datasets import Source, leaf_datasets, report_hidden
 from .paths import find_config
 from .usage import UsageError
 
@@ -126,9 +126,20 @@ def checks_of_config(args: argparse.Namespace, problems: 'Findings') -> list[Cal
 
 def check_of_dataset(split: str, dataset: Mapping, scope: str) -> Callable:
     """The check for a data set of a config, a function of a ``Reading``."""
+    source = Source(dataset, scope)
+    check = _check_of_source(split, source, scope)
+
+    def run(reading):
+        report = check(reading)
+        report_hidden(report.findings, source)
+        return report
+
+    return run
+
+
+def _check_of_source(split, source, scope):
     from ..data import check
 
-    source = Source(dataset, scope)
     listed, classes = source.listed, source.classes
     if source.kind.startswith('CIFAR'):
         raise UsageError(f'{source.kind} is checked when it is read: its files have known sums')
@@ -239,6 +250,8 @@ def print_split(split: 'Split') -> None:
     print(f'{split.name}: {split.source}')
     total = sum(split.counts.values())
     text = f'{split.images} images'
+    if split.sampled is not None:
+        text += f', of which {split.sampled} were read'
     if split.unit != 'images':
         text += f', {total} {split.unit}'
     if split.left_out:
@@ -248,7 +261,7 @@ def print_split(split: 'Split') -> None:
         text += f', {size[0]}x{size[1]}'
         if others:
             widths, heights = zip(*split.sizes, strict=True)
-            text += f' ({count} of them; {min(widths)}x{min(heights)} to '
+            text += f' ({count} images; {min(widths)}x{min(heights)} to '
             text += f'{max(widths)}x{max(heights)})'
     print(f'  {text}')
     ranked = split.counts.most_common()

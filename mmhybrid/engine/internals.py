@@ -21,11 +21,14 @@ INTERNALS = (
     Internal(
         'cli/launch.py', 'Runner.dump_config', 'an evaluation must not replace a saved config'
     ),
+    Internal('cli/launch.py', 'Runner.build_logger', 'details go to the log file alone'),
     Internal('config_files.py', 'Config._get_cfg_path', '`mmhybrid::NAME` in a `_base_`'),
     Internal('engine/batches.py', '_infinite_indices', 'tells endless samplers'),
     Internal('engine/checkpoint.py', 'runner._resume', 'is a training resumed? Said nowhere else'),
     Internal('engine/checkpoint.py', 'runner._load_from', 'the file that weights were taken from'),
+    Internal('engine/console.py', 'print_log', 'prints whatever level a message has'),
     Internal('engine/early_stop.py', 'runner._resume', 'as above'),
+    Internal('engine/lora.py', 'runner._load_from', 'as above'),
     Internal('engine/preemption.py', '_swap_ema_parameters', 'a stop while averages are evaluated'),
     Internal('engine/resume.py', 'runner._randomness_cfg', 'do processes differ in their seeds?'),
     Internal('engine/resume.py', 'runner._resume', 'as above'),

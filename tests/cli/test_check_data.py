@@ -43,6 +43,9 @@ def test_a_config(check, data, tmp_path, capsys):
     assert 'not in the file: sun' in out and 'gear' in out
     config = str(CONFIGS / 'upernet_vitcomer_t_custom.py')
     assert check([config, *options, 'classes=7', '--sample', '1']) == 0
+    out = capsys.readouterr().out
+    assert '4 images, of which 1 were read, 6144 pixels, 96x64' in out
+    assert 'without pixels' not in out  # those of the others are not known
     assert check([config, *options, 'classes=2']) == 1
     assert 'which is no class' in capsys.readouterr().out
 

@@ -237,6 +237,39 @@ def test_coco_of_cvat_keeps_painted_masks(tmp_path):
     assert '1 objects marked iscrowd or ignore' in lines(result)
 
 
+def test_panoptic_coco_gives_its_things(tmp_path):
+    root = tmp_path / 'in'
+    picture(root / 'val2017/a.jpg')
+    numbers = np.zeros(SIZE[::-1], int)
+    numbers[2:8, 3:9] = 1 + 256 * 7
+    numbers[10:12, 20:30] = 2
+    numbers[15:] = 65536
+    colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
+    mask = root / 'annotations/panoptic_val2017/a.png'
+    mask.parent.mkdir(parents=True)
+    Image.fromarray(colours.astype(np.uint8)).save(mask)
+    segments = [
+        dict(id=1 + 256 * 7, category_id=1), dict(id=2, category_id=1, iscrowd=1),
+        dict(id=65536, category_id=9), dict(id=77, category_id=1),
+    ]  # fmt: skip
+    rows = [dict(image_id=1, file_name='a.png', segments_info=segments),
+            dict(image_id=1, file_name='../../b.png', segments_info=segments)]  # fmt: skip
+    categories = [dict(id=1, name='car', isthing=1), dict(id=9, name='road', isthing=0)]
+    file = coco([(1, 'a.jpg')], categories, rows)
+    write(root / 'annotations/panoptic_val2017.json', file)
+    result = convert(root, tmp_path / 'out')
+    (car, crowd), made = content(tmp_path / 'out', 'val')
+    assert [row['name'] for row in made['categories']] == ['car']
+    assert car[:3] == ('a.jpg', 'car', [3, 2, 6, 6])
+    assert (coco_masks.decode(car[3]['segmentation']) == (numbers == 1 + 256 * 7)).all()
+    assert car[3]['iscrowd'] == 0 and crowd[3]['iscrowd'] == 1
+    found = lines(result)
+    assert 'error' not in found  # the folder was written
+    assert '1 segments of stuff, which are no objects, left out' in found
+    assert 'objects of no area, left out: [0.0, 0.0, 0.0, 0.0] in segment 77 of a.jpg' in found
+    assert 'masks whose name leads out of their folder' in found
+
+
 def test_coco_by_the_names_of_files(tmp_path):
     root = tmp_path / 'in'
     for split in ('train', 'val'):

@@ -7,8 +7,8 @@ RARE = 0.01  # of the largest class: a class with less is called rare
 
 def check_balance(split: Split, training: bool) -> None:
     """Classes that do not occur, and in training those that are rare; added to the findings."""
-    if not split.counts:
-        return
+    if not split.counts or (split.unit == 'pixels' and split.sampled is not None):
+        return  # classes of the other images are not known
     largest = max(split.counts.values())
     for label, count in split.counts.items():
         if count == 0:

@@ -168,7 +168,7 @@ def to_numbers(path: Path, masks: ColourMasks) -> np.ndarray:
         elif name not in NONE:
             numbers[i] = classes.index(name)
     if unknown:
-        masks.findings.error(
+        masks.findings.warning(
             'masks with colours that the table does not name, which become 255',
             f'{path} ({len(unknown)}: {", ".join(unknown[:3])})',
         )

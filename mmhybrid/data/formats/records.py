@@ -134,9 +134,9 @@ class ImageIndex:
 def read_sizes(paths: Sequence[Path], findings: Findings) -> dict[Path, tuple[int, int]]:
     """(width, height) of the images that can be read, turned by their EXIF entry as hosts do."""
     sizes = {}
-    for path, found in Reading().each('', list(dict.fromkeys(paths)), try_to_read):
+    for path, found in Reading().each(None, list(dict.fromkeys(paths)), try_to_read):
         if isinstance(found, str):
-            findings.error(f'{found}, left out', path)
+            findings.warning(f'{found}, left out', path)
         else:
             sizes[path] = found['size']
     return sizes
@@ -152,7 +152,7 @@ def has_size(
     known = [side for side in stated if isinstance(side, (int, float)) and side > 0]
     if len(known) < 2 or tuple(known) == size:
         return True
-    findings.error(
+    findings.warning(
         'images of another size than annotated, left out',
         f'{where} has {by(size)}, annotated {by(known)}',
     )
@@ -185,7 +185,7 @@ def make_instance(
     area = None
     if isinstance(outline, dict):
         if list(outline.get('size', ())) != [height, width]:
-            findings.error('masks of another size than their image, left out', where)
+            findings.warning('masks of another size than their image, left out', where)
             return None
         counts: Any = outline.get('counts')
         try:
@@ -198,14 +198,14 @@ def make_instance(
         except (TypeError, ValueError, KeyError):
             area = None
         if area is None:
-            findings.error('run lengths that do not fill the image, left out', where)
+            findings.warning('run lengths that do not fill the image, left out', where)
             return None
         box = coco_masks.toBbox(code).tolist() if box is None else box
     elif outline:
         parts = []
         for part in outline:
             if len(part) < 6 or len(part) % 2 or not np.isfinite(part).all():
-                findings.error('outlines that are not three points or more, left out', where)
+                findings.warning('outlines that are not three points or more, left out', where)
                 continue
             points = np.asarray(part, float).reshape(-1, 2)  # (2 N) -> (N, 2)
             parts.append(points.clip(0, size).ravel().round(3).tolist())
@@ -221,7 +221,7 @@ def make_instance(
     else:
         outline = None
     if box is None or len(box) != 4 or not np.isfinite(box).all():
-        findings.error('boxes that are not four numbers, left out', f'{box} in {where}')
+        findings.warning('boxes that are not four numbers, left out', f'{box} in {where}')
         return None
     x, y, w, h = map(float, box)
     left, top = min(max(x, 0), width), min(max(y, 0), height)
@@ -231,7 +231,7 @@ def make_instance(
         findings.warning('objects of no area, left out', text)
         return None
     if right <= left or bottom <= top:
-        findings.error('objects outside their image, left out', f'{text} of {by(size)}')
+        findings.warning('objects outside their image, left out', f'{text} of {by(size)}')
         return None
     if min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
         findings.warning('boxes that reach out of their image, cut at its border', text)

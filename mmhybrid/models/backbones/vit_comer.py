@@ -11,7 +11,7 @@ from mmhybrid.registry import MODELS
 
 from ..kernels import Shapes, join_levels, reference_points, resize_map, split_levels
 from ..layers import ConvFFN, DropPath, Linear, MSDeformAttention, build_norm, fold_into_previous
-from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
+from .adapter import SEGMENTATION, WIDE, PyramidAdapter, PyramidArch
 from .arch import option, per_stage
 from .vit import SIZES
 
@@ -165,7 +165,7 @@ class Stage(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTCoMerArch(AdapterArch):
+class ViTCoMerArch(PyramidArch):
     """Architecture of a :class:`ViTCoMer`."""
 
     mrfp_ratio: float = option('hidden width of MRFP over ``embed_dims``', 0.5)
@@ -215,7 +215,7 @@ class ViTCoMerArch(AdapterArch):
 
 
 @MODELS.register_module()
-class ViTCoMer(Adapter):
+class ViTCoMer(PyramidAdapter):
     """ViT-CoMer: a plain ViT and a convolutional pyramid that inform each other.
 
     ViT-CoMer: Vision Transformer with Convolutional Multi-scale Feature Interaction for Dense
