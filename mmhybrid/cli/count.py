@@ -110,9 +110,10 @@ def compile_mode(
             super().__init__()
             self.model = task.model
 
-        def forward(self, image: torch.Tensor) -> Any:
+        def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, ...]:
             with autocast:
-                return self.model(image)
+                outs = self.model(image)
+            return tuple(outs) if isinstance(outs, (tuple, list)) else (outs,)
 
     with imagined_gpu(card), torch.set_grad_enabled(mode == 'train'):
         task, autocast = prepare(model, args)

@@ -7,6 +7,7 @@ need changes here.
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -69,6 +70,8 @@ def _stopped(card: Card) -> Iterator[None]:
         warp_size=32,
     )
 
+    by_torch = SimpleNamespace(**properties._asdict(), minor=minor, name=card.title)
+
     def stop(graph: Any) -> None:
         graph.init_wrapper_code()
         graph._update_scheduler()
@@ -79,7 +82,7 @@ def _stopped(card: Card) -> Iterator[None]:
         mock.patch.object(GraphLowering, 'compile_to_module', stop),
         mock.patch.object(DeviceProperties, 'create', lambda device: properties),
         mock.patch.object(scheduler, 'has_triton', lambda: True),
-        mock.patch('torch.cuda.get_device_properties', lambda *args: properties),
+        mock.patch('torch.cuda.get_device_properties', lambda *args: by_torch),
         mock.patch('torch.cuda.current_device', lambda: 0),
     ):
         yield
