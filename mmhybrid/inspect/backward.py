@@ -66,6 +66,7 @@ def _run(roots: list, wanted: dict[tuple, Tensor | None]) -> None:
             to those of the leaves.
     """
     waiting = _dependencies([edge.node for edge, _ in roots])
+    needed = _above(waiting, {node for node, _ in wanted}) if wanted else None
     buffers: dict[Any, dict[int, Tensor]] = {}
     ready: list[tuple[int, int, Any]] = []
     owners: dict[Any, list] = {}  # a function in Python goes with the nodes that lead to it
@@ -102,7 +103,8 @@ def _run(roots: list, wanted: dict[tuple, Tensor | None]) -> None:
                 if (node, place) in wanted:
                     wanted[node, place] = grad
             below = node.next_functions
-            grads = _call(node, held, bool(wanted)) if held else [None] * len(below)
+            is_needed = held and (needed is None or node in needed)
+            grads = _call(node, held) if is_needed else [None] * len(below)
             held = grad = None
             for i, (next_node, place) in enumerate(below):
                 if next_node is None:
@@ -131,12 +133,26 @@ def _dependencies(roots: list) -> dict[Any, int]:
     return counts
 
 
-def _call(node: Any, held: dict[int, Tensor], keeps_leaves: bool) -> list[Tensor | None]:
+def _above(nodes: dict[Any, int], below: set) -> set:
+    """Return the nodes that lead to some of those below."""
+    parents: dict[Any, list] = {}
+    for node in nodes:
+        for next_node, _ in node.next_functions:
+            parents.setdefault(next_node, []).append(node)
+    found: set = set()
+    stack = list(below)
+    while stack:
+        new = set(parents.get(stack.pop(), [])) - found
+        found |= new
+        stack.extend(new)
+    return found
+
+
+def _call(node: Any, held: dict[int, Tensor]) -> list[Tensor | None]:
     """Return the gradients of a node's inputs."""
     if hasattr(node, 'variable'):  # of a leaf
-        if not keeps_leaves:
-            leaf, grad = node.variable, held[0].detach()
-            leaf.grad = grad if leaf.grad is None else leaf.grad + grad
+        leaf, grad = node.variable, held[0].detach()
+        leaf.grad = grad if leaf.grad is None else leaf.grad + grad
         return []
     grads = [held.get(place) for place in range(len(node._input_metadata))]
     held.clear()

@@ -34,6 +34,7 @@ def count_compiled(model: nn.Module, image: Tensor, card: Card) -> list[Launch]:
         image: fake, too.
     """
     from torch._inductor.compile_fx import compile_fx, compile_fx_inner
+    from torch._inductor.virtualized import V
 
     launches: list[Launch] = []
 
@@ -42,7 +43,8 @@ def count_compiled(model: nn.Module, image: Tensor, card: Card) -> list[Launch]:
         try:
             compile_fx_inner(gm, inputs, **options)
         except _Scheduled as done:
-            launches.extend(_kernels(done.graph))
+            with V.set_graph_handler(done.graph):
+                launches.extend(_kernels(done.graph))
         return forward
 
     with _stopped(card):
@@ -53,7 +55,7 @@ def count_compiled(model: nn.Module, image: Tensor, card: Card) -> list[Launch]:
 @contextlib.contextmanager
 def _stopped(card: Card) -> Iterator[None]:
     """Let the compiler end where the kernels are scheduled, and tell it of the card."""
-    from torch._inductor import config, scheduler
+    from torch._inductor import compile_fx, config, scheduler
     from torch._inductor.graph import GraphLowering
     from torch._inductor.runtime.hints import DeviceProperties
 
@@ -79,9 +81,11 @@ def _stopped(card: Card) -> Iterator[None]:
 
     with (
         config.patch(compile_threads=1, force_disable_caches=True),
+        torch._functorch.config.patch(force_non_lazy_backward_lowering=True),
         mock.patch.object(GraphLowering, 'compile_to_module', stop),
         mock.patch.object(DeviceProperties, 'create', lambda device: properties),
         mock.patch.object(scheduler, 'has_triton', lambda: True),
+        mock.patch.object(compile_fx, '_check_triton_bf16_support', lambda graph: None),
         mock.patch('torch.cuda.get_device_properties', lambda *args: by_torch),
         mock.patch('torch.cuda.current_device', lambda: 0),
     ):
@@ -95,17 +99,26 @@ def _kernels(graph: Any) -> Iterator[Launch]:
     for node in graph.scheduler.nodes:
         if isinstance(node, NopKernelSchedulerNode) or isinstance(node.node, ir.MultiOutput):
             continue
-        is_extern = isinstance(node, ExternKernelSchedulerNode)
-        origin = node.node.get_origin_node() if is_extern else None
         name, macs, dtype = 'triton', 0, None
-        if origin is not None:
-            value = tree_map(
-                lambda arg: arg.meta.get('val') if isinstance(arg, torch.fx.Node) else arg,
-                (origin.args, origin.kwargs),
+        if isinstance(node, ExternKernelSchedulerNode):
+            origins = [node.node.get_origin_node(), *node.node.get_origins()]
+            name, macs, dtype = max(
+                (_call(origin) for origin in origins if origin is not None),
+                key=lambda call: call[1],
+                default=('extern', 0, None),
             )
-            name = str(getattr(origin.target, '_schema', origin.target))
-            name = name.split('(')[0].split('.')[0]
-            macs = macs_of(origin.target, *value, origin.meta.get('val'))
-            tensors = [arg for arg in value[0] if isinstance(arg, Tensor)]
-            dtype = next((t.dtype for t in tensors if t.dtype.is_floating_point), None)
         yield Launch(name, node.get_read_write_buffers_sizes(), 0, macs, dtype)
+
+
+def _call(origin: torch.fx.Node) -> tuple[str, int, torch.dtype | None]:
+    """Return name, multiply-adds and dtype of the operator that a node of a graph calls."""
+    schema = getattr(origin.target, '_schema', None)
+    if schema is None:
+        return str(origin.target), 0, None
+    args, kwargs = tree_map(
+        lambda arg: arg.meta.get('val') if isinstance(arg, torch.fx.Node) else arg,
+        (origin.args, origin.kwargs),
+    )
+    tensors = [arg for arg in args if isinstance(arg, Tensor)]
+    dtype = next((t.dtype for t in tensors if t.dtype.is_floating_point), None)
+    return schema.name, macs_of(origin.target, args, kwargs, origin.meta.get('val')), dtype

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
+from mmhybrid.inspect.backward import gradients
 from mmhybrid.inspect.launches import Launch
 from mmhybrid.models.kernels import pyramid
 
@@ -119,7 +120,7 @@ def imagined_gpu(card: Card) -> Iterator[FakeTensorMode]:
         stack.callback(pyramid._kept_sizes.cache_clear)
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(mode)
-        stack.enter_context(_FusedAttention())
+        stack.enter_context(_WithoutDevice())
         yield mode
 
 
@@ -150,10 +151,9 @@ def to_imagined_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mo
     return model
 
 
-class _FusedAttention(TorchFunctionMode):
-    """Calls the kernels of fused attention that torch would choose, which it asks a device for.
-
-    In float32 and with a mask that is the memory-efficient one, else flash attention.
+class _WithoutDevice(TorchFunctionMode):
+    """Does what torch asks a device for: it chooses the kernel of fused attention, in float32 and
+    with a mask the memory-efficient one, else flash attention, and computes gradients.
     """
 
     def __torch_function__(
@@ -161,6 +161,8 @@ class _FusedAttention(TorchFunctionMode):
     ) -> Any:
         if func is F.scaled_dot_product_attention:
             return _attend(*args, **(kwargs or {}))
+        if func is torch.autograd.grad:
+            return gradients(*args, **(kwargs or {}))
         return func(*args, **(kwargs or {}))
 
 
