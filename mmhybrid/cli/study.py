@@ -135,9 +135,8 @@ def main(argv: list[str] | None = None) -> None:
             f'rows of {args.plan} begin from weights: give them with --weights, or choose others '
             f'with --rows'
         )
-    study = Study(
-        plan, args.work_dir or Path('work_dirs') / args.plan.stem, args.data, args.weights
-    )
+    folder = args.work_dir or Path('work_dirs') / args.plan.stem
+    study = Study(plan, folder, args.data, args.weights, args.cfg_options)
     if args.dry_run:
         for row in rows:
             for run in (*study.search(row), *study.finals(row, rate='RATE')):
