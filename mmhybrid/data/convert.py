@@ -10,9 +10,9 @@ from pathlib import Path
 from ..files import write_atomically
 from .coco import DataError
 from .findings import Findings
-from .fit import CLASS_FILE
 from .formats import READERS, TITLES, annotated_as, colours, find_format
 from .formats.records import SPLITS, Contents
+from .listing import CLASS_FILE
 from .split import choose_val
 
 
