@@ -311,7 +311,7 @@ def _from_name(name):
         if official.url is None:
             other = f'; {official.other} can be had at once' if official.other else ''
             raise CheckpointError(
-                f'{name} is given out by its authors on request, at {official.request}. Put the '
+                f'{name} is given out by its authors, at {official.request}. Put the '
                 f'file {official.file_name} into {path.parent}, or give its path{other}'
             )
         download(official.url, path, sha256=official.sha256)

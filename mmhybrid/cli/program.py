@@ -27,6 +27,7 @@ COMMANDS = {
         'convert published weights, or tell what a file is',
     ),
     'parity': ('mmhybrid.cli.parity', 'compare backbones with runs of the originals'),
+    'study': ('mmhybrid.cli.study', 'compare models at equal budgets, over several seeds'),
     'configs': ('mmhybrid.cli.configs', 'list and search the configs'),
     'weights': ('mmhybrid.cli.weights', 'list and search the names of published weights'),
     'demo': ('mmhybrid.cli.demo', 'train and evaluate on drawn images, in minutes'),

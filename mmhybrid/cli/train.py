@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import copy
 import difflib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_launcher, argument_parser
-from .config import check_count, load_config, name_of, require
+from .config import backbone_of, check_count, load_config, name_of, require
 from .datasets import check_data, classes_of, compare_classes
 from .launch import build_runner
 from .paths import find_checkpoint
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 HOOKS = dict(
     exact_resume=dict(type='mmhybrid.ExactResumeHook'),
     finite_loss=dict(type='mmhybrid.FiniteLossHook'),
+    lora=dict(type='mmhybrid.LoRAHook'),
     preemption=dict(type='mmhybrid.PreemptionHook'),
 )
 LOADER_TIMEOUT = 600  # seconds that the loading processes may take for a batch
@@ -53,6 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--weights', help='of the backbone: a file, an address or a name, as in docs/weights.md'
+    )
+    parser.add_argument(
+        '--lora',
+        type=int,
+        metavar='RANK',
+        help="freeze the ViT's weights and train low-rank changes of them (LoRA), adapter and head",
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument(
@@ -244,12 +252,27 @@ def _apply(args, cfg):
         cfg.train_dataloader.setdefault('timeout', LOADER_TIMEOUT)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.lora is not None:
+        _add_lora(args, cfg)
     if args.early_stop:
         _stop_early(args, cfg)
     if args.seed is not None:
         if args.seed < 0:
             raise UsageError(f'--seed {args.seed}: expected 0 or more')
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+
+
+def _add_lora(args, cfg):
+    if args.lora < 1:
+        raise UsageError(f'--lora {args.lora}: expected a rank of at least 1')
+    if importlib.util.find_spec('peft') is None:
+        raise UsageError('--lora: peft is not installed; pip install mmhybrid[lora]')
+    backbone = backbone_of(cfg, '--lora', 'lora')
+    if not backbone.get('init_cfg') and not cfg.get('load_from'):
+        raise UsageError('--lora keeps the weights of the ViT, here random ones: add --weights')
+    backbone.lora = dict(backbone.get('lora') or {}, r=args.lora)
+    if backbone.get('freeze'):
+        backbone['freeze'] = None  # a method of ConfigDict has the name
 
 
 def _stop_early(args, cfg):

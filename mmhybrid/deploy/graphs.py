@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 import mmhybrid
 
+from ..lora import merge_lora
 from ..models.layers import MSDeformAttention
 from .errors import ExportError
 
@@ -138,7 +139,7 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
                 f'files compute in float32, but {name} is of {parameter.dtype}: call .float() on '
                 'the model first'
             )
-    module = copy.deepcopy(graph.module).eval()
+    module = merge_lora(copy.deepcopy(graph.module).eval())
     for parent in list(module.modules()):
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):

@@ -28,6 +28,7 @@ INTERNALS = (
     Internal('engine/checkpoint.py', 'runner._load_from', 'the file that weights were taken from'),
     Internal('engine/console.py', 'print_log', 'prints whatever level a message has'),
     Internal('engine/early_stop.py', 'runner._resume', 'as above'),
+    Internal('engine/lora.py', 'runner._load_from', 'as above'),
     Internal('engine/preemption.py', '_swap_ema_parameters', 'a stop while averages are evaluated'),
     Internal('engine/resume.py', 'runner._randomness_cfg', 'do processes differ in their seeds?'),
     Internal('engine/resume.py', 'runner._resume', 'as above'),
