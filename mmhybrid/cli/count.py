@@ -41,8 +41,8 @@ def count(args: argparse.Namespace) -> dict:
     if not card.supports(args.dtype):
         raise UsageError(f'--dtype {args.dtype}: {card.title} computes no products in it')
     results = []
-    for name in args.names:
-        model = build_model(name)
+    models = [build_model(name) for name in args.names]  # an unknown one is told at once
+    for name, model in zip(args.names, models, strict=True):
         for mode in args.mode:
             print(f'counting {name}, {mode}', file=sys.stderr)
             counter = count_mode(model, mode, args, card)
