@@ -15,5 +15,6 @@ model = dict(
     backbone={{_base_._backbone}},
     neck=dict(in_channels=[384]),
     decode_head=dict(in_channels=[384], channels=384),
+    test_cfg=dict(_delete_=True, mode='whole'),
 )
 optim_wrapper = dict(optimizer=dict(lr=1e-3))

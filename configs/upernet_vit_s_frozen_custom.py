@@ -16,4 +16,5 @@ model = dict(
     neck=dict(type='mmhybrid.SimplePyramid', in_channels=384, out_channels=256),
     decode_head=dict(in_channels=[256] * 4),
     auxiliary_head=dict(in_channels=256),
+    test_cfg=dict(_delete_=True, mode='whole'),
 )

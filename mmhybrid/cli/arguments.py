@@ -21,6 +21,7 @@ class IntermixedParser(argparse.ArgumentParser):
     """A parser that takes one positional argument less with options between the others, too."""
 
     def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all options first, then the positional arguments together."""
         return self.parse_intermixed_args(args, namespace)
 
 

@@ -12,8 +12,8 @@ needs code to be read is refused by all of mmhybrid; with --trust this tool runs
 With --to transformers OUT is a new folder that Hugging Face's transformers loads. It takes a plain
 ViT, and its arch, which says what weights do not tell.
 
-With --merge-lora IN is a checkpoint of a training with LoRA, and CONFIG its config. OUT is the whole
-model with what LoRA learned added to the ViT's weights: it fits the config without lora.
+With --merge-lora IN is a checkpoint of a training with LoRA, and CONFIG its config. OUT is the
+whole model with what LoRA learned added to the ViT's weights: it fits the config without lora.
 """
 
 import argparse

@@ -88,7 +88,7 @@ class Run:
     folder: Path
     command: tuple[str, ...]
 
-    def result(self) -> dict | None:
+    def result(self) -> dict[str, Any]:
         """Return what is known of it, ``{}`` before its start.
 
         Raises:
@@ -239,9 +239,10 @@ class Study:
     def rate_of(self, row: Row) -> float | None:
         """Return the rate with the best held-out score; None while a run of the search is open."""
         rates = row.rates or self.plan.rates
-        scores = [run.result().get('score') for run in self.search(row)]
-        if None in scores:
+        results = [run.result() for run in self.search(row)]
+        if not all('score' in result for result in results):
             return None
+        scores = [result['score'] for result in results]
         return rates[scores.index(max(scores))] if scores else rates[0]
 
     def run(self, rows: Iterable[Row], jobs: int = 1) -> list[Run]:

@@ -269,12 +269,10 @@ def _add_lora(args, cfg):
         raise UsageError('--lora: peft is not installed; pip install mmhybrid[lora]')
     backbone = backbone_of(cfg, '--lora', 'lora')
     if not backbone.get('init_cfg') and not cfg.get('load_from'):
-        raise UsageError(
-            '--lora keeps the weights of the ViT, which begin at random: add --weights'
-        )
+        raise UsageError('--lora keeps the weights of the ViT, here random ones: add --weights')
     backbone.lora = dict(backbone.get('lora') or {}, r=args.lora)
     if backbone.get('freeze'):
-        backbone.freeze = None
+        backbone['freeze'] = None  # a method of ConfigDict has the name
 
 
 def _stop_early(args, cfg):

@@ -14,7 +14,7 @@ HEADS = dict(
     linearseg_vit_s_frozen_custom=('classes=7', 'crop_size=64,64'),
     dino_vitcomer_s_frozen_custom=(
         *('model.num_queries=20', 'model.encoder.num_layers=1', 'model.decoder.num_layers=1'),
-        'model.dn_cfg.group_cfg.num_dn_queries=10',
+        *('model.dn_cfg.group_cfg.num_dn_queries=10', 'model.test_cfg.max_per_img=10'),
     ),
 )
 

@@ -44,9 +44,9 @@ def test_every_recipe_is_here():
         (NAME.fullmatch(f'{it}.py')['head'], NAME.fullmatch(f'{it}.py')['family']) for it in RECIPES
     }
     assert found >= {
-        *(('linearseg', 'vit'), ('upernet', 'vit')),
+        *(('linearseg', 'vit'), ('upernet', 'vit'), ('upernet', 'sta')),
         *(('mask2former', 'vitadapter'), ('mask2former', 'vitcomer')),
-        *(('maskrcnn', 'vitcomer'), ('dino', 'vitcomer')),
+        *(('maskrcnn', 'vitcomer'), ('dino', 'vitcomer'), ('maskrcnn', 'sta'), ('dino', 'sta')),
     }
     for head, family in found:
         of_pair = [it for it in RECIPES if it.startswith(f'{head}_{family}_')]

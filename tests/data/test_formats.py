@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +163,17 @@ def test_voc(tmp_path):
     assert 'images without an XML file, left out (2): JPEGImages/d.jpg' in found
 
 
+@pytest.mark.parametrize('above', ['VOC2007', 'VOCdevkit/VOC2007'])
+def test_voc_lists_of_a_folder_below(above, tmp_path):
+    root = tmp_path / 'in' / above
+    for name in 'ab':
+        picture(root / f'JPEGImages/{name}.jpg', value=ord(name))
+        write(root / f'Annotations/{name}.xml', voc_xml(('cell', 5, 5, 15, 10)))
+    write(root / 'ImageSets/Main/train.txt', 'a\n')
+    write(root / 'ImageSets/Main/val.txt', 'b\n')
+    assert convert(tmp_path / 'in', tmp_path / 'out').images == dict(train=1, val=1)
+
+
 def test_voc_outlines_are_beside_their_box(tmp_path):
     root = tmp_path / 'in'
     picture(root / 'a.jpg')
@@ -265,9 +277,25 @@ def test_panoptic_coco_gives_its_things(tmp_path):
     assert car[3]['iscrowd'] == 0 and crowd[3]['iscrowd'] == 1
     found = lines(result)
     assert 'error' not in found  # the folder was written
-    assert '1 segments of stuff, which are no objects, left out' in found
+    assert '1 segments of stuff in panoptic_val2017.json, no objects: left out' in found
     assert 'objects of no area, left out: [0.0, 0.0, 0.0, 0.0] in segment 77 of a.jpg' in found
     assert 'masks whose name leads out of their folder' in found
+
+
+def test_masks_are_not_taken_for_their_images(tmp_path):
+    """Where the images are not there, files of the same name are."""
+    root = tmp_path / 'in'
+    for folder in ('annotations/panoptic_val2017', 'masks', 'SegmentationObject'):
+        shutil.rmtree(root, ignore_errors=True)
+        picture(root / folder / 'a.png')
+        row = dict(image_id=1, category_id=1, bbox=[1, 1, 5, 5])
+        file = coco([(1, 'a.jpg'), (2, 'a.png')], [dict(id=1, name='car')], [row])
+        write(root / 'annotations/panoptic_val2017.json', file)
+        with pytest.raises(DataError, match=r'listed and not there \(2\): a.jpg, a.png'):
+            convert(root, tmp_path / 'out')
+        picture(root / 'elsewhere/a.png')
+        assert convert(root, tmp_path / 'out').objects == 1
+        shutil.rmtree(tmp_path / 'out')
 
 
 def test_coco_by_the_names_of_files(tmp_path):

@@ -18,7 +18,7 @@ from mmhybrid.deploy import (
 )
 from mmhybrid.deploy.exporting import SIZES, capture, compare, write
 from mmhybrid.deploy.graphs import AdaptivePool, prepare
-from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import CMT, SPACH, STA, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
 from mmhybrid.models.kernels import resize_bicubic
 from tests.models.drawn import draw_parameters
 from tests.models.families import tiny_models
@@ -48,6 +48,7 @@ FAMILIES = tiny_models() | {
     ),
     'vitcomer': lambda: ViTCoMer(ADAPTED | dict(extra_cti=0), out_indices=(0, 3)),
     'vitadapter': lambda: ViTAdapter(ADAPTED | dict(extra_extractors=0)),
+    'sta': lambda: STA(dict(vit=VIT, stem_channels=8), out_indices=(0, 2)),
     'cmt': lambda: CMT(
         dict(
             embed_dims=(8,),

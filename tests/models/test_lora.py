@@ -11,6 +11,8 @@ from mmengine.model import ExponentialMovingAverage
 from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError, load_weights
+from mmhybrid.deploy import backbone_graph
+from mmhybrid.deploy.graphs import prepare
 from mmhybrid.engine import LayerDecayOptimWrapperConstructor
 from mmhybrid.lora import has_lora, is_of_lora, merge_lora
 from mmhybrid.models.backbones import CMT, ViT, ViTCoMer
@@ -128,6 +130,16 @@ def test_merged_it_is_a_plain_model(family):
     plain.load_state_dict(model.state_dict())
     assert all(map(torch.equal, run(plain), run(model)))
     assert not has_lora(model)
+
+
+def test_exported_models_are_merged():
+    _, model = build('vitcomer')
+    prepared = prepare(backbone_graph(model), 'gather')
+    assert has_lora(model) and not has_lora(prepared)
+    with torch.no_grad():
+        outs = prepared(image())
+    for got, out in zip(outs, run(model), strict=True):
+        assert (got - out).abs().max() < 1e-4 * out.abs().max()
 
 
 @every_family

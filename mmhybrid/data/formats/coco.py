@@ -175,7 +175,7 @@ def _add_segments(path, content, names, pictures, contents):
             if instance is not None:
                 picture.instances.append(instance)
     if stuff:
-        findings.warning(f'{stuff} segments of stuff, which are no objects, left out')
+        findings.warning(f'{stuff} segments of stuff in {path.name}, no objects: left out')
 
 
 def _add_instances(content, names, pictures, contents):

@@ -11,13 +11,10 @@ from PIL import Image
 from ..coco import DataError, read_text
 from ..findings import Findings
 from ..listing import IMAGE_SUFFIXES
-from .records import new_name, split_of, walk
+from .records import MASK_FOLDER, new_name, split_of, walk
 from .voc import read_lists
 
 TABLES = ('labelmap.txt', 'label_colors.txt', 'class_dict.csv')
-MASK_FOLDER = re.compile(
-    r'(.*[_-])?(masks?|labels?|annot|annotations?|SegmentationClass|gt)', re.IGNORECASE
-)
 MASK_ENDING = re.compile(r'[_-](masks?|labels?|colou?r|gt|L)$')
 NONE = ('void', 'ignore', 'unlabelled', 'unlabeled')  # names of colours without a class
 IGNORED = 255

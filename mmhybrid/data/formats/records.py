@@ -17,6 +17,11 @@ SPLITS = ('train', 'val', 'test')
 SPLIT_FOLDER = re.compile(
     r'(?:obj_)?(train|training|val|valid|validation|test|testing)(?:\d{4}|_data)?', re.IGNORECASE
 )
+# As folders of masks are called, and those of annotations, in which masks may lie.
+MASK_FOLDER = re.compile(
+    r'(.*[_-])?(masks?|labels?|annot|annotations?|SegmentationClass|gt)', re.IGNORECASE
+)
+OTHER_MASKS = re.compile(r'SegmentationObject|panoptic_.*')
 LAYOUT_FOLDERS = ('images', 'JPEGImages', 'Annotations')
 ENDS = 4096  # bytes of a file by which its format is told
 
@@ -108,7 +113,8 @@ class ImageIndex:
         """The image called ``name``, in one of the folders ``near``, else the only one so called.
 
         ``stem`` is what it may be called without a suffix. Folders before the name are tried with
-        it and without. None is found if several elsewhere have the name.
+        it and without. None is found if several elsewhere have the name, and nothing in folders of
+        masks.
         """
         near = list(near)
         parts = [part for part in re.split(r'[\\/]+', name or '') if part not in ('', '.', '..')]
@@ -120,10 +126,20 @@ class ImageIndex:
         stem = stem or (Path(parts[-1]).stem if parts else '')
         names = self.by_name.get(parts[-1].lower(), []) if parts else []
         for paths in (names, self.by_stem.get(stem.lower(), [])):
+            paths = [path for path in paths if path.parent in near or not self._is_mask(path)]
             here = [path for path in paths if path.parent in near]
             if len(here) == 1 or len(paths) == 1:
                 return (here or paths)[0]
         return None
+
+    def _is_mask(self, path):
+        """Return True for a file of a folder that is called as those of masks are."""
+        for part in reversed(path.relative_to(self.root).parts[:-1]):
+            if MASK_FOLDER.fullmatch(part) or OTHER_MASKS.fullmatch(part):
+                return True
+            if part in LAYOUT_FOLDERS:  # annotations/images
+                return False
+        return False
 
     def others(self, used: Collection[Path]) -> list[Path]:
         """The images that are not among ``used``, relative to the folder, sorted."""

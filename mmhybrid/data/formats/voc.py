@@ -88,31 +88,40 @@ def _parse(path):
 
 
 def read_lists(root: Path, folders: tuple[str, ...], findings: Findings) -> dict[str, list[str]]:
-    """Splits of each name in the lists of a VOC folder; trainval only where it says more."""
+    """Splits of each name in the lists of VOC folders; trainval only where it says more.
+
+    The folders may lie two levels down, as ``VOC2007/ImageSets/Main`` does.
+    """
     found: dict[str, list[str]] = {}
     for folder in folders:
-        files = {path.stem.lower(): path for path in (root / folder).glob('*.txt')}
-        if 'train' in files or 'val' in files:
-            files.pop('trainval', None)
-        for name, path in files.items():
-            split = 'train' if name in ('trainval', 'default') else split_of(Path(name, 'x'))
-            if name not in ('train', 'trainval', 'default') and split == 'train':
-                continue  # a list of one class
-            try:
-                lines = path.read_text(encoding='utf-8').splitlines()
-            except (OSError, ValueError) as error:
-                findings.warning('lists that cannot be read', f'{path}: {shown(error)}')
-                continue
-            for line in lines:
-                if line.split():
-                    stem = Path(line.split()[0]).name
-                    stem = stem if not stem.endswith(('.jpg', '.png')) else stem[:-4]
-                    found.setdefault(stem, [])
-                    if split not in found[stem]:
-                        found[stem].append(split)
+        for above in ('', '*/', '*/*/'):
+            for place in sorted(root.glob(above + folder)):
+                _read_lists_of(place, found, findings)
         if found:
             return found
     return found
+
+
+def _read_lists_of(place, found, findings):
+    files = {path.stem.lower(): path for path in place.glob('*.txt')}
+    if 'train' in files or 'val' in files:
+        files.pop('trainval', None)
+    for name, path in files.items():
+        split = 'train' if name in ('trainval', 'default') else split_of(Path(name, 'x'))
+        if name not in ('train', 'trainval', 'default') and split == 'train':
+            continue  # a list of one class
+        try:
+            lines = path.read_text(encoding='utf-8').splitlines()
+        except (OSError, ValueError) as error:
+            findings.warning('lists that cannot be read', f'{path}: {shown(error)}')
+            continue
+        for line in lines:
+            if line.split():
+                stem = Path(line.split()[0]).name
+                stem = stem if not stem.endswith(('.jpg', '.png')) else stem[:-4]
+                found.setdefault(stem, [])
+                if split not in found[stem]:
+                    found[stem].append(split)
 
 
 def _number(text):

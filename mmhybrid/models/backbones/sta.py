@@ -161,7 +161,10 @@ class STA(Adapter):
 
         outs = []
         for level, stride in zip(self.levels, self.out_strides, strict=True):
-            feature = resize_map(features[self.blocks[level]], tuple(maps[level].shape[2:]))
+            feature = features[self.blocks[level]]
+            # As the convolutions' maps lie in memory, and so what is made of both.
+            feature = feature.contiguous(memory_format=torch.channels_last)
+            feature = resize_map(feature, tuple(maps[level].shape[2:]))
             joined = torch.cat((feature, maps[level]), dim=1)
             out = self.run(self.fusions[str(level)], joined)
             outs.append(self.crop_map(out, x.shape[2:], stride))

@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from mmhybrid.models.backbones import ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import STA, ViT, ViTAdapter, ViTCoMer
 
 SIZES = dict(embed_dims=32, depth=4, num_heads=2)
 TINY = dict(SIZES, windows=0, deform_heads=2)
@@ -13,6 +13,7 @@ WRAPPED = dict(pretrain_size=64)
 MODELS = {
     'plain': (ViT, dict(arch=dict(SIZES, **WRAPPED), out_indices=(1, 3), final_norm=True)),
     'vitadapter': (ViTAdapter, dict(arch=TINY, vit=WRAPPED, injectors=False)),
+    'sta': (STA, dict(arch=dict(vit=dict(SIZES, **WRAPPED), stem_channels=8))),
     'vitcomer': (ViTCoMer, dict(arch=TINY, vit=WRAPPED, cti_to_vit=False)),
 }
 
