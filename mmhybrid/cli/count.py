@@ -115,7 +115,7 @@ def compile_mode(
                 outs = self.model(image)
             return tuple(outs) if isinstance(outs, (tuple, list)) else (outs,)
 
-    with imagined_gpu(card), torch.set_grad_enabled(mode == 'train'):
+    with imagined_gpu(card, compiling=True), torch.set_grad_enabled(mode == 'train'):
         task, autocast = prepare(model, args)
         return count_compiled(Run().train(mode == 'train'), task.image, card)
 
