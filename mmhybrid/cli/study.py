@@ -1,6 +1,7 @@
 """Compare models at equal budgets: each with its best learning rate, over several seeds.
 
     mmhybrid study PLAN [--data DIR] [--weights FILE] [--work-dir DIR] [--jobs N] [--rows NAME ...]
+                        [--cfg-options KEY=VALUE ...]
 
 A plan is a YAML file, such as configs/experiments/small_data/semantic.yml. Each row of it is first
 trained at each rate, in short, and evaluated on a part of the training images that is held out; the
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -116,6 +117,13 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument('--work-dir', type=Path, help='default: work_dirs/PLAN')
     parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
     parser.add_argument('--rows', nargs='+', metavar='NAME', help='only these')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='changes of every config, after those of the plan: classes=road,sky,tree',
+    )
     parser.add_argument('--dry-run', action='store_true', help='print the commands of all runs')
     args = parser.parse_args(argv)
     if args.jobs < 1:
@@ -127,9 +135,8 @@ def main(argv: list[str] | None = None) -> None:
             f'rows of {args.plan} begin from weights: give them with --weights, or choose others '
             f'with --rows'
         )
-    study = Study(
-        plan, args.work_dir or Path('work_dirs') / args.plan.stem, args.data, args.weights
-    )
+    folder = args.work_dir or Path('work_dirs') / args.plan.stem
+    study = Study(plan, folder, args.data, args.weights, args.cfg_options)
     if args.dry_run:
         for row in rows:
             for run in (*study.search(row), *study.finals(row, rate='RATE')):
@@ -212,10 +219,19 @@ class Study:
         folder: of all runs.
         data: folder of the data; the configs' own if None.
         weights: of the rows that ask for some.
+        changes: of every config, as ``KEY=VALUE``.
     """
 
-    def __init__(self, plan: Plan, folder: Path, data: Path | None, weights: str | None):
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        data: Path | None,
+        weights: str | None,
+        changes: Sequence[str] = (),
+    ):
         self.plan, self.folder, self.data, self.weights = plan, folder, data, weights
+        self.changes = changes
         self.writing = threading.Lock()
 
     def search(self, row: Row) -> list[Run]:
@@ -291,6 +307,7 @@ class Study:
             'max_iters': steps, 'optim_wrapper.optimizer.lr': rate,
         }  # fmt: skip
         words += [*row.arguments, '--cfg-options', *(f'{k}={v}' for k, v in changes.items())]
+        words += self.changes
         return Run(place, tuple(words))
 
     def _run_all(self, runs: list[Run], jobs: int) -> list[Run]:

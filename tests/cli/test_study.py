@@ -134,7 +134,8 @@ def test_rows_and_weights_are_asked_for_by_name(fake):
 
 
 def test_a_dry_run_prints_the_commands(fake, capsys):
-    fake('--dry-run', '--data', '/data/street')
+    fake('--dry-run', '--data', '/data/street', '--cfg-options', 'classes=a,b', 'palette=None')
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and all(line.startswith('mmhybrid train upernet_') for line in lines)
     assert all('--data /data/street' in line for line in lines)
+    assert all(line.endswith(' classes=a,b palette=None') for line in lines)
