@@ -115,9 +115,10 @@ def _arguments(kind: type) -> tuple[set[str], bool]:
     """Return the arguments of a class, those that it passes to its bases too; are others taken?"""
     names: set[str] = set()
     for base in kind.__mro__:
-        if '__init__' not in vars(base):
+        own = vars(base).get('__init__')
+        if own is None:
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(own).parameters.values()
         names |= {it.name for it in parameters if it.kind is not inspect.Parameter.VAR_KEYWORD}
         if not any(it.kind is inspect.Parameter.VAR_KEYWORD for it in parameters):
             return names - {'self'}, False
