@@ -80,7 +80,9 @@ def _stopped(card: Card) -> Iterator[None]:
         raise _Scheduled(graph)
 
     with (
-        config.patch(compile_threads=1, force_disable_caches=True),
+        config.patch(
+            compile_threads=1, force_disable_caches=True, joint_graph_constant_folding=False
+        ),
         torch._functorch.config.patch(force_non_lazy_backward_lowering=True),
         mock.patch.object(GraphLowering, 'compile_to_module', stop),
         mock.patch.object(DeviceProperties, 'create', lambda device: properties),

@@ -104,8 +104,13 @@ def least_time(
 
 
 @contextlib.contextmanager
-def imagined_gpu(card: Card) -> Iterator[FakeTensorMode]:
-    """Make tensors on the device 'cuda' without one, for code that runs on a card like this."""
+def imagined_gpu(card: Card, *, compiling: bool = False) -> Iterator[FakeTensorMode]:
+    """Make tensors on the device 'cuda' without one, for code that runs on a card like this.
+
+    Args:
+        card: its compute capability decides on kernels.
+        compiling: let models compute as they do in a graph of torch's compiler.
+    """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     pyramid._kept_sizes.cache_clear()
     with contextlib.ExitStack() as stack:
@@ -115,8 +120,10 @@ def imagined_gpu(card: Card) -> Iterator[FakeTensorMode]:
             ('torch.cuda.amp.common.amp_definitely_not_available', False),
         ):
             stack.enter_context(mock.patch(name, return_value=value))
-        # Sizes of levels stay on a GPU from one call to the next.
-        stack.enter_context(mock.patch.object(pyramid, '_is_fake', return_value=False))
+        if compiling:
+            stack.enter_context(mock.patch('torch.compiler.is_compiling', return_value=True))
+        else:  # sizes of levels stay on a GPU from one call to the next
+            stack.enter_context(mock.patch.object(pyramid, '_is_fake', return_value=False))
         stack.callback(pyramid._kept_sizes.cache_clear)
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(mode)
