@@ -115,8 +115,6 @@ def _choose_layers(vit: Any, targets: Sequence[str]) -> list[str]:
     """Return the names of the linear layers that are changed, below the ViT."""
     targets = (targets,) if isinstance(targets, str) else tuple(targets)
     frozen = {id(part) for part in vit.frozen_modules()}
-    if id(vit) in frozen:
-        raise ValueError("freeze='vit' freezes lora too; leave it out, lora freezes all weights")
     blocks = {f'blocks.{i}': it for i, it in enumerate(vit.blocks) if id(it) not in frozen}
     if not blocks:
         raise ValueError(f'frozen_stages={vit.frozen_stages} leaves no block to lora')
