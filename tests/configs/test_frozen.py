@@ -209,13 +209,18 @@ def test_names_that_are_none(tmp_path):
         fitted('linearseg_vit_s_dinov3_frozen', 's')
     assert official_weights('dinov2_b_reg') == 'dinov2_vitb14_reg4'
     assert official_weights('dinov3_hplus') == 'dinov3_vith16plus'
+
+
+def test_weights_that_tell_no_vit_are_left_to_the_strict_load(tmp_path):
     odd = ViT(dict(embed_dims=32, depth=2, num_heads=2, pretrain_size=64))
-    path = save(odd, tmp_path / 'odd.pth')
-    with pytest.raises(UsageError, match=r'odd.pth: a ViT .* no architecture of mmhybrid.ViT'):
-        fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', path)
-    torch.save(dict(weight=torch.ones(2)), tmp_path / 'other.pth')
-    with pytest.raises(CheckpointError, match='--weights .*other.pth: '):
-        fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', str(tmp_path / 'other.pth'))
+    want = fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s')
+    for content in (odd.state_dict(), dict(weight=torch.ones(2))):
+        torch.save(content, tmp_path / 'odd.pth')
+        assert find_vit(str(tmp_path / 'odd.pth')) is None
+        cfg = fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', str(tmp_path / 'odd.pth'))
+        assert cfg.to_dict() == want.to_dict()
+    with pytest.raises(CheckpointError, match='none.pth'):
+        fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', str(tmp_path / 'none.pth'))
 
 
 @pytest.mark.parametrize('family', ['vitcomer', 'vitadapter'])
