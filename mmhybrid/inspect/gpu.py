@@ -48,6 +48,7 @@ class Card:
     source: str
 
     def supports(self, dtype: str) -> bool:
+        """Return True if it computes products in a dtype, such as ``'bf16'``."""
         return dtype in self.throughput
 
 
