@@ -58,8 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     findings = [problems, *(report.findings for report in reports)]
     for line in problems.lines():
         print(line)
+    said: set = set()  # of boxes and masks of the same images
     for train, other in pairs(reports):
         overlap = check_overlap(train, other)
+        overlap.forget(said)
         findings.append(overlap)
         if overlap.groups:
             print(f'{train.name} and {other.name}, {train.unit}')
@@ -137,7 +139,7 @@ def check_of_dataset(split: str, dataset: Mapping, scope: str) -> Callable:
     return run
 
 
-def _check_of_source(split, source, scope):
+def _check_of_source(split: str, source: Source, scope: str) -> Callable:
     from ..data import check
 
     listed, classes = source.listed, source.classes
@@ -177,8 +179,9 @@ def checks_of_folder(root: Path, problems: 'Findings') -> list[Callable]:
     """A check for each kind of data in a folder, as docs/data.md lays it out."""
     from ..data import check
     from ..data.coco import DataError
-    from ..data.fit import CLASS_FILE, read_class_file
+    from ..data.fit import read_class_file
     from ..data.formats import looks_like
+    from ..data.listing import CLASS_FILE
 
     checks: list[Callable] = []
     for split in SPLITS:

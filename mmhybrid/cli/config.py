@@ -56,10 +56,10 @@ def load_config(args: argparse.Namespace) -> 'Config':
     """
     from ..config_files import enable_scope
     from ..data.fit import KINDS, fit_to_folder
-    from ..engine.console import hush_debug_prints
+    from ..engine.console import hush_imports
 
     enable_scope()
-    hush_debug_prints()
+    hush_imports()
     cfg, path = _open(args.config)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:

@@ -55,7 +55,10 @@ def main(argv: list[str] | None = None) -> dict:
     args = parse_args(argv)
     metrics, log_dir = evaluate(args)
     plain = single_numbers(metrics)
-    print(json.dumps({name: round(value, 4) for name, value in plain.items()}, indent=2))
+    if metrics:
+        print(json.dumps({name: round(value, 4) for name, value in plain.items()}, indent=2))
+    else:
+        print('no metrics: no object was found in the images')
     for name in metrics.keys() - plain.keys():  # of each class, or a matrix
         print(f'{name}: {metrics[name]}')
     report = log_dir.parent / 'report.html'

@@ -209,6 +209,10 @@ def _keep_metrics(metrics):
         def after_val_epoch(self, runner, metrics=None):
             kept.clear()
             kept.update(single_numbers(metrics or {}))
+            if not kept:
+                runner.logger.info(
+                    'no metrics: no object was found in the validation images, as after few steps'
+                )
 
     kept = metrics
     return KeepMetrics()

@@ -40,6 +40,12 @@ class Findings:
         if example is not None and len(group) <= EXAMPLES:
             group.append(shown(example))
 
+    def forget(self, said: set) -> None:
+        """Leave out what is in ``said``, and add the rest to it."""
+        found = {key: (*key, *map(str, group)) for key, group in self.groups.items()}
+        self.groups = {k: group for k, group in self.groups.items() if found[k] not in said}
+        said.update(found.values())
+
     def count(self, level: str) -> int:
         """Kinds of findings of a level."""
         return sum(1 for of, _ in self.groups if of == level)

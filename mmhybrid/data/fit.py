@@ -16,10 +16,9 @@ from mmengine.config import Config
 
 from ..files import write_file
 from .coco import DataError, check_class_names, read_categories, read_text
-from .listing import IMAGE_SUFFIXES, folder_names, has_hidden_images, walk
+from .listing import CLASS_FILE, IMAGE_SUFFIXES, folder_names, has_hidden_images, walk
 from .split import FOLDER, split_coco, split_list
 
-CLASS_FILE = 'classes.txt'
 PEEK = 8  # masks of a split that are read before a training starts
 LEAST = 32  # pixels of a side that a backbone takes
 WARM_UP = 0.1  # of the training, at most

@@ -1,6 +1,8 @@
 """A terminal that shows a training to a person; the log file keeps every line."""
 
 import logging
+import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -22,6 +24,10 @@ BEGINNINGS = (
 ENDS = ('is skipped since its requires_grad=False',)
 
 
+PROGRESS = re.compile(r'\S+\((val|test)\) *\[ *(\d+)/(\d+)\] +eta:')
+LINES = 10  # of the progress of an evaluation
+
+
 def is_detail(record: logging.LogRecord) -> bool:
     """Return True for a message of the hosts that the log file alone should hold."""
     if record.levelno >= logging.ERROR:
@@ -30,20 +36,40 @@ def is_detail(record: logging.LogRecord) -> bool:
     return text.startswith(BEGINNINGS) or text.endswith(ENDS)
 
 
+class Tenths:
+    """Lets through what tells a tenth more of an evaluation, whose images may be logged one by one.
+
+    The interval of the log is that of training steps.
+    """
+
+    def __init__(self):
+        self.tenth = 0
+
+    def __call__(self, record: logging.LogRecord) -> bool:
+        found = PROGRESS.match(str(record.msg))
+        if found is None:
+            return True
+        done, whole = int(found[2]), int(found[3])
+        before, self.tenth = self.tenth, done * LINES // whole
+        return self.tenth > (before if before <= self.tenth else 0)  # another one may have begun
+
+
 def calm(logger: logging.Logger) -> logging.Logger:
     """Keep details away from the terminal; handlers that write files are left as they are."""
     for handler in logger.handlers:
         if not isinstance(handler, logging.FileHandler):
             handler.addFilter(lambda record: not is_detail(record))
+            handler.addFilter(Tenths())
     return logger
 
 
-def hush_debug_prints() -> None:
-    """Let mmengine's ``print_log`` without a logger print nothing of the level DEBUG.
+def hush_imports() -> None:
+    """Hush what imports of the hosts say of packages that no training needs.
 
-    It prints whatever level a message has: the OneDL forks say so on every import that a package
-    of theirs, which no training needs, is not there.
+    The OneDL forks print that one of theirs is not there, at the level DEBUG, but ``print_log``
+    without a logger prints whatever level a message has. MMDetection warns of faster_coco_eval.
     """
+    warnings.filterwarnings('ignore', 'faster_coco_eval is not installed')
     given = host_logging.print_log
     if getattr(given, 'hushes', False):
         return

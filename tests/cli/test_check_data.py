@@ -19,6 +19,10 @@ def test_a_good_folder_and_a_bad_one(check, data, tmp_path, capsys):
     root = shutil.copytree(data, tmp_path / 'demo')
     assert check([str(root)]) == 0
     out = capsys.readouterr().out
+    assert 'no classes.txt' not in out and 'the same names in both' not in out
+    (root / 'classes.txt').unlink()
+    assert check([str(root)]) == 0
+    out = capsys.readouterr().out
     assert f'train: {root}/annotations/instances_train.json' in out
     assert f'val: images in {root}/images/val, masks in {root}/annotations/val' in out
     assert 'no errors' in out and '96x64' in out and 'star' in out

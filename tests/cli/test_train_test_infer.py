@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -134,3 +135,13 @@ def test_weights_of_no_name_end_before_anything_is_built(tool, job, tmp_path):
     with pytest.raises(CheckpointError, match='deit_tiny_patch16_225.*deit_tiny_patch16_224'):
         tool('train').main([config, *options, '--weights', 'deit_tiny_patch16_225'])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_in_which_nothing_is_found(tool):
+    said, metrics = [], {'coco/bbox_mAP': 0.4}
+    hook = tool('train')._keep_metrics(metrics)
+    runner = SimpleNamespace(logger=SimpleNamespace(info=said.append))
+    hook.after_val_epoch(runner, {})
+    assert metrics == {} and len(said) == 1 and 'no object was found' in said[0]
+    hook.after_val_epoch(runner, {'coco/bbox_mAP': 0.5})
+    assert metrics == {'coco/bbox_mAP': 0.5} and len(said) == 1

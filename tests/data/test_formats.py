@@ -282,6 +282,20 @@ def test_panoptic_coco_gives_its_things(tmp_path):
     assert 'masks whose name leads out of their folder' in found
 
 
+def test_other_formats_in_a_folder_are_said(tmp_path):
+    root = yolo(tmp_path / 'in')
+    result = convert(root, tmp_path / 'one')
+    assert 'too, which is not read' not in lines(result)
+    file = coco([(1, 'a.jpg')], [dict(id=1, name='car')], [])
+    file['annotations'] = [dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 5, 5])]
+    write(root / 'valid/labels.json', file)
+    result = convert(root, tmp_path / 'two')
+    assert result.source == 'COCO'
+    assert 'holds YOLO too, which is not read: --format yolo, or give' in lines(result)
+    result = convert(root, tmp_path / 'three', 'yolo')
+    assert result.objects == 3 and 'too, which is not read' not in lines(result)
+
+
 def test_masks_are_not_taken_for_their_images(tmp_path):
     """Where the images are not there, files of the same name are."""
     root = tmp_path / 'in'
@@ -393,6 +407,7 @@ def test_labelme(tmp_path):
         ),
         dict(label='line', shape_type='line', points=[[1, 1], [2, 2]]),
         dict(label='bad', shape_type='polygon', points=[[1, 1]]),
+        dict(label='__ignore__', shape_type='polygon', points=[[1, 1], [5, 1], [5, 5]]),
     ]  # fmt: skip
     write(
         root / 'a.json',
@@ -410,6 +425,7 @@ def test_labelme(tmp_path):
     whole[5:9, 30:33] = patch
     assert (coco_masks.decode(code) == whole).all() and objects['blot'][0] == [30, 6, 2, 3]
     assert result.objects == 4
+    assert 'shapes called __ignore__, left out: a.json' in lines(result)
     assert 'shapes that enclose nothing, left out: line in a.json' in lines(result)
     assert 'images without a JSON file, left out: b.jpg' in lines(result)
 

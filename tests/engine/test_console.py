@@ -3,13 +3,14 @@
 import logging
 from types import SimpleNamespace
 
+import pytest
 import torch
 from mmengine import logging as host_logging
 from mmengine.logging import MMLogger, print_log
 from mmengine.optim import OptimWrapper, OptimWrapperDict
 from torch import nn
 
-from mmhybrid.engine.console import calm, hush_debug_prints, summarise
+from mmhybrid.engine.console import Tenths, calm, hush_imports, summarise
 
 DETAILS = [
     'Config:\nmodel = dict()',
@@ -37,11 +38,26 @@ def test_details_are_in_the_file_alone(tmp_path, capsys):
 
 def test_debug_messages_without_a_logger_are_not_printed(monkeypatch, capsys):
     monkeypatch.setattr(host_logging, 'print_log', print_log)
-    hush_debug_prints()
-    hush_debug_prints()
+    hush_imports()
+    hush_imports()
     host_logging.print_log('a detail', level=logging.DEBUG)
     host_logging.print_log('a message')
     assert capsys.readouterr().out == 'a message\n'
+
+
+@pytest.mark.parametrize(('images', 'step', 'shown'), [(87, 1, 10), (1000, 20, 10), (4, 1, 4)])
+def test_progress_of_an_evaluation_is_ten_lines(images, step, shown):
+    lets_through = Tenths()
+    for _ in range(2):  # the second evaluation begins anew
+        lines = [
+            lets_through(
+                logging.makeLogRecord(dict(msg=f'Iter(val) [{i:3}/{images}]    eta: 0:01'))
+            )
+            for i in range(step, images + 1, step)
+        ]
+        assert sum(lines) == shown and lines[-1]
+    assert lets_through(logging.makeLogRecord(dict(msg='Iter(val) [87/87]    mIoU: 3.0')))
+    assert lets_through(logging.makeLogRecord(dict(msg='Iter(train) [ 1/87]  eta: 0:01')))
 
 
 def runner_of(model, wrapper):

@@ -24,6 +24,7 @@ from .records import (
 )
 
 CORNERS = 36  # of the polygon that stands for a circle
+NO_CLASS = ('__ignore__', '_background_')  # in labelme's own lists of labels
 
 
 def is_labelme(path: Path) -> bool:
@@ -80,6 +81,9 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         picture = Picture(image, new_name(image.relative_to(root)), size)
         contents.splits.setdefault(split_of(relative.parent), []).append(picture)
         for label, box, outline in _objects(content['shapes'], size, findings, relative):
+            if label in NO_CLASS and not (classes and label in classes):
+                findings.warning(f'shapes called {label}, left out', relative)
+                continue
             if classes and label not in classes:
                 findings.warning('objects of other classes, left out', label)
                 continue

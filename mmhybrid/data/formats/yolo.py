@@ -11,8 +11,7 @@ import yaml
 
 from ..coco import DataError, read_text
 from ..findings import inside, shown
-from ..fit import CLASS_FILE
-from ..listing import IMAGE_SUFFIXES
+from ..listing import CLASS_FILE, IMAGE_SUFFIXES
 from .records import (
     Contents,
     Picture,
