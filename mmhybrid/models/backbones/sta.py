@@ -149,8 +149,7 @@ class STA(Adapter):
     def vit_arguments(self, given: dict) -> dict:
         """Let the ViT return the maps that the levels take."""
         settings = dict(arch=self.arch.vit, final_norm=self.arch.final_norm) | given
-        vit: Any = ViT.resolve_arch(settings['arch'])
-        blocks = self.arch.blocks(vit.depth)
+        blocks = self.arch.blocks(ViT.resolve_arch(settings['arch']).depth)
         return settings | dict(out_indices=sorted({blocks[level] for level in self.levels}))
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
