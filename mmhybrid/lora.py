@@ -74,9 +74,10 @@ def add_lora(vit: Any, lora: Mapping[str, Any] | None) -> None:
     except ImportError as error:
         raise ImportError(f'lora needs peft ({error}): pip install mmhybrid[lora]') from error
 
+    alpha: Any = 2 * options.r if options.alpha is None else options.alpha
     config = LoraConfig(
         r=options.r,
-        lora_alpha=2 * options.r if options.alpha is None else options.alpha,
+        lora_alpha=alpha,
         lora_dropout=options.dropout,
         target_modules='|'.join(name.replace('.', r'\.') for name in names),
     )
@@ -114,8 +115,6 @@ def _choose_layers(vit: Any, targets: Sequence[str]) -> list[str]:
     """Return the names of the linear layers that are changed, below the ViT."""
     targets = (targets,) if isinstance(targets, str) else tuple(targets)
     frozen = {id(part) for part in vit.frozen_modules()}
-    if id(vit) in frozen:
-        raise ValueError("freeze='vit' freezes lora too; leave it out, lora freezes all weights")
     blocks = {f'blocks.{i}': it for i, it in enumerate(vit.blocks) if id(it) not in frozen}
     if not blocks:
         raise ValueError(f'frozen_stages={vit.frozen_stages} leaves no block to lora')

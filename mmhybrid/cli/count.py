@@ -41,8 +41,8 @@ def count(args: argparse.Namespace) -> dict:
     if not card.supports(args.dtype):
         raise UsageError(f'--dtype {args.dtype}: {card.title} computes no products in it')
     results = []
-    for name in args.names:
-        model = build_model(name)
+    models = [build_model(name) for name in args.names]  # an unknown one is told at once
+    for name, model in zip(args.names, models, strict=True):
         for mode in args.mode:
             print(f'counting {name}, {mode}', file=sys.stderr)
             counter = count_mode(model, mode, args, card)
@@ -115,7 +115,7 @@ def compile_mode(
                 outs = self.model(image)
             return tuple(outs) if isinstance(outs, (tuple, list)) else (outs,)
 
-    with imagined_gpu(card), torch.set_grad_enabled(mode == 'train'):
+    with imagined_gpu(card, compiling=True), torch.set_grad_enabled(mode == 'train'):
         task, autocast = prepare(model, args)
         return count_compiled(Run().train(mode == 'train'), task.image, card)
 

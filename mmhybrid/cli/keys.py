@@ -32,7 +32,11 @@ PLACES = (
     (r'visualizer', ('VISUALIZERS',)),
     (r'log_processor', ('LOG_PROCESSORS',)),
 )
+VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 ALIKE = 0.85  # of two names of which one is taken for the other, where any name may be new
+# Names of the user's own, and dicts of layers: mmcv's builders read names in these (requires_grad
+# of norms, fallback_on_stride of DCN) before the class gets the others.
+UNCHECKED = re.compile(r'.*\.custom_keys$|model\..*((norm|conv|act|upsample)_cfg|dcn)$')
 
 
 def check_nested(cfg: 'Config', options: Mapping[str, Any], scope: str) -> None:
@@ -61,8 +65,10 @@ def check_nested(cfg: 'Config', options: Mapping[str, Any], scope: str) -> None:
 
 
 def _check_new(key, part, place, node, options, scope):
-    if part in RESERVED or options.get(f'{place}._delete_'):
+    if part in RESERVED or UNCHECKED.match(place) or options.get(f'{place}._delete_'):
         return
+    if f'{place}.{part}.type' in options:
+        return  # a new part, given whole
     kind = options.get(f'{place}.type', node.get('type'))
     known, takes_any = set(node), True
     if place == 'optim_wrapper':
@@ -112,17 +118,19 @@ def _classes(kind: str, place: str, scope: str) -> Iterator[Any]:
 
 
 def _arguments(kind: type) -> tuple[set[str], bool]:
-    """Return the arguments of a class, those that it passes to its bases too; are others taken?"""
+    """Return the arguments of a class and its bases, and True if it may take others."""
     names: set[str] = set()
+    takes_any = False
     for base in kind.__mro__:
         own = vars(base).get('__init__')
         if own is None:
             continue
         parameters = inspect.signature(own).parameters.values()
-        names |= {it.name for it in parameters if it.kind is not inspect.Parameter.VAR_KEYWORD}
+        names |= {it.name for it in parameters if it.kind not in VARIADIC}
         if not any(it.kind is inspect.Parameter.VAR_KEYWORD for it in parameters):
-            return names - {'self'}, False
-    return names - {'self', 'args'}, True
+            break
+        takes_any = True  # for its bases, or for something else, as TIMMBackbone does
+    return names - {'self'}, takes_any
 
 
 def suggest(error: BaseException) -> str:

@@ -6,15 +6,17 @@
 A plan is a YAML file, such as configs/experiments/small_data/semantic.yml. Each row of it is first
 trained at each rate, in short, and evaluated on a part of the training images that is held out; the
 best rate is then trained at full length with each seed, on all training images, and evaluated on
-the validation part. Stopped or killed, the study goes on where it was when it is started again.
+the validation part. Stopped by Ctrl-C or SIGTERM, the study goes on when it is started again.
 WORK_DIR/table.md holds the results so far, with the command of each run in its folder.
 """
 
 import argparse
+import contextlib
 import json
 import math
 import os
 import shlex
+import signal
 import statistics
 import subprocess
 import sys
@@ -56,6 +58,11 @@ class Row:
     options: Mapping[str, Any] = field(default_factory=dict)
     rates: tuple[float, ...] = ()
 
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its runs."""
+        return ''.join(c if c.isalnum() else '_' for c in self.name.lower())
+
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
@@ -84,10 +91,11 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a study: its command, without the program, and its folder."""
+    """One training of a study: its command, without the program, its folder and its metric."""
 
     folder: Path
     command: tuple[str, ...]
+    metric: str
 
     def result(self) -> dict[str, Any]:
         """Return what is known of it, ``{}`` before its start.
@@ -105,6 +113,9 @@ class Run:
                 f'{shlex.join(result["command"])}\nand the plan asks for\n  '
                 f'{shlex.join(self.command)}\nremove the folder, or give another --work-dir'
             )
+        if result.setdefault('metric', self.metric) != self.metric:
+            result |= dict(metric=self.metric)
+            result.pop('score', None)  # the metric is read from the log anew
         return result
 
 
@@ -142,7 +153,11 @@ def main(argv: list[str] | None = None) -> None:
             for run in (*study.search(row), *study.finals(row, rate='RATE')):
                 print(shlex.join(['mmhybrid', *run.command]))
         return
-    failed = study.run(rows, args.jobs)
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        failed = study.run(rows, args.jobs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
     print(f'\n{study.table()}\nwritten to {study.folder / "table.md"}')
     if failed:
         raise UsageError(
@@ -174,6 +189,12 @@ def read_plan(path: Path) -> Plan:
     plan = _build(Plan, content | dict(rows=rows), str(path))
     if not (plan.rates and plan.seeds and plan.rows):
         raise UsageError(f'{path}: rates, seeds and rows need at least one each')
+    folders: dict[str, str] = {}
+    for row in plan.rows:
+        if (other := folders.setdefault(row.folder, row.name)) != row.name:
+            raise UsageError(
+                f'{path}: rows {other!r} and {row.name!r} are one folder, {row.folder}'
+            )
     return plan
 
 
@@ -233,6 +254,8 @@ class Study:
         self.plan, self.folder, self.data, self.weights = plan, folder, data, weights
         self.changes = changes
         self.writing = threading.Lock()
+        self.processes: set[subprocess.Popen] = set()  # of the runs under way
+        self.stopped = False
 
     def search(self, row: Row) -> list[Run]:
         """Return the runs that choose a row's rate."""
@@ -278,8 +301,11 @@ class Study:
             '|---|---|---|---|---|---|---|',
         ]
         for row in self.plan.rows:
-            rate = self.rate_of(row)
-            results = [] if rate is None else [run.result() for run in self.finals(row, rate)]
+            try:
+                rate = self.rate_of(row)
+                results = [] if rate is None else [run.result() for run in self.finals(row, rate)]
+            except UsageError:
+                continue  # another plan's; asked for, it would have been refused
             done = [result for result in results if 'score' in result]
             if not done:
                 continue
@@ -296,7 +322,7 @@ class Study:
     def _run(
         self, row: Row, name: str, steps: int, rate: float | str, seed: int, options: Mapping
     ) -> Run:
-        place = self.folder / ''.join(c if c.isalnum() else '_' for c in row.name.lower()) / name
+        place = self.folder / row.folder / name
         words = ['train', row.config, '--work-dir', str(place), '--seed', str(seed)]
         if self.data is not None:
             words += ['--data', str(self.data)]
@@ -308,13 +334,20 @@ class Study:
         }  # fmt: skip
         words += [*row.arguments, '--cfg-options', *(f'{k}={v}' for k, v in changes.items())]
         words += self.changes
-        return Run(place, tuple(words))
+        return Run(place, tuple(words), self.plan.metric)
 
     def _run_all(self, runs: list[Run], jobs: int) -> list[Run]:
         runs = [run for run in runs if 'score' not in run.result()]
         threads = max(1, (os.cpu_count() or 1) // jobs)
         with ThreadPoolExecutor(jobs) as pool:
-            done = list(pool.map(lambda run: self._train(run, threads), runs))
+            try:
+                done = list(pool.map(lambda run: self._train(run, threads), runs))
+            except BaseException:  # Ctrl-C, or SIGTERM
+                self.stopped = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(self.processes):
+                    _stop(process)
+                raise
         return [run for run, is_done in zip(runs, done, strict=True) if not is_done]
 
     def _train(self, run: Run, threads: int) -> bool:
@@ -324,14 +357,19 @@ class Study:
         print(f'{run.folder}: {"going on" if before else "starting"}', flush=True)
         command = [*PROGRAM, *run.command, *(['--resume'] if before else [])]
         environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
-        result: dict[str, Any] = dict(command=list(run.command), minutes=0.0, peak_mb=0.0) | before
+        new = dict(command=list(run.command), metric=run.metric, minutes=0.0, peak_mb=0.0)
+        result: dict[str, Any] = new | before
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         begin = time.monotonic()
         with (run.folder / LOG).open('a') as output:
             process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=environment
             )
+            self.processes.add(process)
+            if self.stopped:  # since this run was chosen
+                _stop(process)
             _, status, used = os.wait4(process.pid, 0)
+            self.processes.remove(process)
         process.returncode = os.waitstatus_to_exitcode(status)
         result['minutes'] += (time.monotonic() - begin) / 60
         result['peak_mb'] = max(result['peak_mb'], used.ru_maxrss / 1024)
@@ -339,6 +377,9 @@ class Study:
         if score is not None:
             result['score'] = score
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
+        if score is None and self.stopped:
+            print(f'{run.folder}: stopped', file=sys.stderr, flush=True)
+            return False
         if score is None:
             lines = (run.folder / LOG).read_text(errors='replace').splitlines()[-SHOWN:]
             print('\n'.join([f'{run.folder}: failed', *lines]), file=sys.stderr, flush=True)
@@ -349,12 +390,18 @@ class Study:
         return True
 
 
+def _stop(process: subprocess.Popen) -> None:
+    """Let a training save itself and end. Popen would wait for it, as a thread does already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
+
+
 def _last_score(folder: Path, metric: str) -> float | None:
-    """Return the metric of the last evaluation that a training logged."""
+    """Return the metric of the last evaluation that a training logged; None if it is no number."""
     scores = []
     for path in sorted(folder.glob('*/vis_data/scalars.json')):
         for line in path.read_text().splitlines():
             score = json.loads(line).get(metric)
-            if score is not None and math.isfinite(score):
+            if score is not None:
                 scores.append(score)
-    return scores[-1] if scores else None
+    return scores[-1] if scores and math.isfinite(scores[-1]) else None

@@ -48,6 +48,7 @@ class Card:
     source: str
 
     def supports(self, dtype: str) -> bool:
+        """Return True if it computes products in a dtype, such as ``'bf16'``."""
         return dtype in self.throughput
 
 
@@ -104,8 +105,13 @@ def least_time(
 
 
 @contextlib.contextmanager
-def imagined_gpu(card: Card) -> Iterator[FakeTensorMode]:
-    """Make tensors on the device 'cuda' without one, for code that runs on a card like this."""
+def imagined_gpu(card: Card, *, compiling: bool = False) -> Iterator[FakeTensorMode]:
+    """Make tensors on the device 'cuda' without one, for code that runs on a card like this.
+
+    Args:
+        card: its compute capability decides on kernels.
+        compiling: let models compute as they do in a graph of torch's compiler.
+    """
     mode = FakeTensorMode(allow_non_fake_inputs=True)
     pyramid._kept_sizes.cache_clear()
     with contextlib.ExitStack() as stack:
@@ -115,8 +121,10 @@ def imagined_gpu(card: Card) -> Iterator[FakeTensorMode]:
             ('torch.cuda.amp.common.amp_definitely_not_available', False),
         ):
             stack.enter_context(mock.patch(name, return_value=value))
-        # Sizes of levels stay on a GPU from one call to the next.
-        stack.enter_context(mock.patch.object(pyramid, '_is_fake', return_value=False))
+        if compiling:
+            stack.enter_context(mock.patch('torch.compiler.is_compiling', return_value=True))
+        else:  # sizes of levels stay on a GPU from one call to the next
+            stack.enter_context(mock.patch.object(pyramid, '_is_fake', return_value=False))
         stack.callback(pyramid._kept_sizes.cache_clear)
         stack.enter_context(torch.autograd.set_multithreading_enabled(False))
         stack.enter_context(mode)
@@ -141,9 +149,11 @@ def to_imagined_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mo
             fakes[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
         return fakes[id(tensor)]
 
-    modules = list(model.modules())
+    groups: list[dict[str, Any]] = []
+    for module in model.modules():
+        groups += [module._parameters, module._buffers]
     originals = [*model.parameters(), *model.buffers()]  # keeps their ids from being used again
-    for tensors in [group for m in modules for group in (m._parameters, m._buffers)]:
+    for tensors in groups:
         for name, tensor in tensors.items():
             if tensor is not None:
                 tensors[name] = fake(tensor)

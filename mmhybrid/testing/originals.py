@@ -294,8 +294,7 @@ def build_sta(args: Arguments, shapes: dict) -> Backbone:
     is_dinov3 = name.startswith('dinov3_')
     vit = next(key.partition('patch_embed.')[0] for key in shapes if 'patch_embed.' in key)
     dims, _, patch_size, _ = shapes[f'{vit}patch_embed.proj.weight']
-    args.expect(embed_dim=dims)
-    args.ignore('weights_path', 'finetune')
+    args.ignore('embed_dim', 'patch_size', 'weights_path', 'finetune')
     block = f'{vit}blocks.0.'
     gated = f'{block}mlp.w3.weight' in shapes
     hidden = shapes[f'{block}mlp.w3.weight' if gated else f'{block}mlp.fc2.weight'][1]
@@ -304,7 +303,7 @@ def build_sta(args: Arguments, shapes: dict) -> Backbone:
             vit=dict(
                 embed_dims=dims,
                 depth=len({key.split('.')[-4] for key in shapes if '.attn.qkv.weight' in key}),
-                num_heads=dims // 64 if is_dinov3 else args.take('num_heads'),
+                num_heads=args.take('num_heads', dims // 64),
                 mlp_ratio=hidden / dims * (1.5 if gated else 1),
                 patch_size=patch_size,
                 position='rope',

@@ -1,5 +1,6 @@
 """Weights of STA's authors, and of plain ViTs for the one in it."""
 
+import json
 import re
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 
 from mmhybrid.checkpoints import CheckpointError, load_weights
 from mmhybrid.models.backbones import STA, ViT
+from mmhybrid.testing import Golden, build_original
 from tests.checkpoints import published
 from tests.checkpoints.published import ARCH, DINOV3, copy_state, same_state
 
@@ -19,7 +21,17 @@ def build(vit, **options):
     return STA(arch, **options)
 
 
-def authors_names(model, vit='dinov3.'):
+def in_parts(state_dict):
+    """With the two matrices of a gated feed-forward network that DINOv3 has."""
+    parts = {}
+    for name, value in state_dict.items():
+        halves = value.chunk(2) if '.mlp.w12.' in name else [value]
+        for i, half in enumerate(halves, 1):
+            parts[name.replace('.w12.', f'.w{i}.')] = half
+    return parts
+
+
+def authors_names(model, vit='dinov3.', heads=published.HEADS, width=published.WIDTH):
     """A model's weights in the form that its authors publish."""
     state_dict = {}
     for name, value in model.state_dict().items():
@@ -29,8 +41,7 @@ def authors_names(model, vit='dinov3.'):
         name = re.sub(r'^fusions\.(\d)\.0', lambda m: f'convs.{int(m[1]) - 1}', name)
         name = re.sub(r'^fusions\.(\d)\.1', lambda m: f'norms.{int(m[1]) - 1}', name)
         state_dict[name] = value.clone()
-    heads = published.HEADS
-    count = published.WIDTH // heads // 4
+    count = width // heads // 4
     return state_dict | {f'{vit}rope_embed.periods': 100.0 ** (torch.arange(count) / count)}
 
 
@@ -44,10 +55,7 @@ def authors_names(model, vit='dinov3.'):
 )
 def test_the_whole_adapter(vit, final_norm, prefix):
     one, other = build(vit, final_norm=final_norm), build(vit, final_norm=final_norm)
-    state_dict = authors_names(one, prefix)
-    for name in [name for name in state_dict if '.mlp.w12.' in name]:
-        halves = state_dict.pop(name).chunk(2)
-        state_dict |= {name.replace('w12', f'w{i}'): half for i, half in enumerate(halves, 1)}
+    state_dict = in_parts(authors_names(one, prefix))
     state_dict[f'{prefix}mask_token'] = torch.zeros(1, 32)
     # As a training of the whole detector leaves it.
     file = {'model': {f'backbone.{name}': value for name, value in state_dict.items()}}
@@ -58,6 +66,39 @@ def test_the_whole_adapter(vit, final_norm, prefix):
         assert (report.source, report.percent, report.found) == ('STA', 100.0, found)
         assert f'{prefix}mask_token' in report.unused
         assert same_state(other, one.state_dict())
+
+
+@pytest.mark.parametrize(
+    ('name', 'vit', 'prefix', 'arch'),
+    [
+        ('dinov3_vits16plus', dict(ffn='swiglu', mlp_ratio=6), 'dinov3.', dict(hidden_dim=24)),
+        ('dinov3_vits16', {}, 'dinov3.', dict(interaction_indexes=[2])),
+        ('vit_tinyplus', {}, 'dinov3._model.', dict(embed_dim=64, num_heads=1, conv_inplane=8)),
+    ],
+)
+def test_the_originals_arguments_make_the_model_of_its_weights(name, vit, prefix, arch, tmp_path):
+    """Each reference run of the family that may be made has its backbone here."""
+    is_dinov3 = name.startswith('dinov3')
+    vit = dict(embed_dims=64, depth=3, num_heads=1) | (DINOV3 if is_dinov3 else {}) | vit
+    vit |= dict(position='rope')
+    arch = dict(name=name, interaction_indexes=[0, 1, 2]) | arch
+    model = STA(
+        dict(vit=vit, interaction_indexes=arch['interaction_indexes'], final_norm=is_dinov3),
+        stem_channels=arch.get('conv_inplane', 16),
+        out_dims=arch.get('hidden_dim'),
+    )
+    state_dict = in_parts(authors_names(model, prefix, heads=1, width=64))
+    shapes = {key: dict(shape=list(value.shape)) for key, value in state_dict.items()}
+    spec = dict(name='made', source='Intellindust-AI-Lab/DEIMv2, engine', arch=arch)
+    spec |= dict(state_dict=shapes, input=dict(shape=[1, 3, 64, 64]), outputs=[])
+    (tmp_path / 'made.json').write_text(json.dumps(spec))
+    built = build_original(Golden(tmp_path / 'made.json'))
+    load_weights(built, state_dict, parts=built.pretrained_parts)
+    assert same_state(built, model.state_dict())
+    assert built.blocks == model.blocks and built.vit.num_heads == 1
+    norm = built.vit.blocks[0].norm1
+    assert norm.eps == (1e-5 if is_dinov3 else 1e-6)
+    assert built.vit.blocks[0].attn.qkv.mask_key_bias == is_dinov3
 
 
 def test_what_lacks_a_key_is_refused():

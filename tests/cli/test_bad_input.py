@@ -17,6 +17,7 @@ from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.cli.arguments import argument_parser
 from mmhybrid.cli.config import load_config
 from mmhybrid.cli.datasets import check_data
+from mmhybrid.cli.keys import check_nested
 from mmhybrid.cli.paths import find_checkpoint, is_config
 from mmhybrid.cli.usage import UsageError, run
 from mmhybrid.data.coco import DataError
@@ -299,6 +300,32 @@ def test_new_names_that_are_read(option, tool, job):
     node = load_config(argument_parser('').parse_args([config, *options]))
     for part in option.partition('=')[0].split('.'):
         node = node[int(part)] if part.isdecimal() else node[part]
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        'model.backbone.norm_cfg.requires_grad=False',  # mmcv's builder reads it
+        'model.backbone.dcn.fallback_on_stride=False',
+        'model.neck.drop_path_rate=0.1',  # handed on to timm
+        'optim_wrapper.paramwise_cfg.custom_keys.query_embeds=x',
+        'default_hooks.checkpoint2.type=CheckpointHook default_hooks.checkpoint2.interval=9',
+        'custom_hooks.0.update_buffers=True',  # handed on to the average
+    ],
+)
+def test_names_that_others_read_than_the_class_of_their_dict(options):
+    norm, dcn = dict(type='BN'), dict(type='Conv2d')
+    backbone = dict(type='mmdet.ResNet', depth=50, norm_cfg=norm, dcn=dcn)
+    timm = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18')
+    cfg = Config(
+        dict(
+            model=dict(type='RetinaNet', backbone=backbone, neck=timm),
+            optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(query_embed=dict(lr_mult=0.1)))),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook')),
+            custom_hooks=[dict(type='EMAHook')],
+        )
+    )
+    check_nested(cfg, dict(option.split('=') for option in options.split()), 'mmdet')
 
 
 def test_errors_that_are_not_of_the_config_keep_their_traceback(tool):

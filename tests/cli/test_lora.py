@@ -46,6 +46,7 @@ def test_from_a_training_to_files(tool, job, weights, data, tmp_path):
 
     image = next(Path(data).rglob('*.jpg'))
     expected = mmhybrid.predict('work', image)[0].scores
+    assert convert([checkpoint, 'merged.pth']) == 1 and not Path('merged.pth').exists()
     assert convert([checkpoint, 'merged.pth', '--merge-lora', config]) == 0
     merged = read_checkpoint('merged.pth')
     assert not any(map(is_of_lora, merged['state_dict']))
@@ -105,3 +106,12 @@ def test_two_processes_with_all_weights_and_with_parts(job, weights, tmp_path):
     changed = [name for name in other if not torch.equal(one[name], other[name])]
     assert any('.lora_A.' in name for name in changed)
     assert one.keys() == other.keys()
+
+
+def test_what_analyze_says(tool, capsys):
+    facts = tool('analyze').main(['vit_t,lora=dict(r=2)', '--size', '32', '64'])
+    learned = 12 * 2 * ((192 + 3 * 192) + (192 + 192))  # A and B of qkv and proj
+    assert facts['costs']['params'] - facts['costs']['frozen'] == learned
+    output = capsys.readouterr().out
+    assert f'trained                 {learned / 1e6:.3f} M of ' in output
+    assert 'blocks.0-11.norm1, blocks.0-11.attn.qkv.base_layer, ' in output

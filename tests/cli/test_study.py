@@ -1,7 +1,11 @@
 """A study: rates are chosen on what is held out, seeds are averaged, and nothing is done twice."""
 
 import json
+import os
+import signal
+import subprocess
 import sys
+import time
 
 import pytest
 
@@ -98,6 +102,61 @@ def test_what_is_done_stays_and_what_failed_goes_on(fake, tmp_path, capsys):
     assert '| 48.00 | 1.41 | 2 |' in (tmp_path / 'out/table.md').read_text()
 
 
+def test_another_metric_is_read_from_the_logs(fake, tmp_path):
+    fake('--rows', 'Second')
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('metric: mIoU', 'metric: loss'))
+    fake('--rows', 'Second')
+    lines = (tmp_path / 'out/table.md').read_text().splitlines()
+    assert '| loss |' in lines[0] and lines[2].startswith('| Second | 0.002 | 1.00 | 0.00 | 2 |')
+
+
+def test_rows_of_another_plan_are_not_in_the_table(fake, tmp_path, capsys):
+    fake()
+    study.main(['plan.yml', '--work-dir', 'out', '--rows', 'First, tuned'])  # Second had weights
+    assert '| First, tuned |' in capsys.readouterr().out.rpartition('minutes')[2]
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('rates: [2.0e-3]', 'rates: [3.0e-3]'))
+    fake('--rows', 'First, tuned')
+    assert 'Second' not in capsys.readouterr().out.rpartition('minutes')[2]
+
+
+@pytest.mark.parametrize(('last', 'score'), [('41.5', 41.5), ('NaN', None)])
+def test_the_last_evaluation_counts(tmp_path, last, score):
+    for name, value in (('2026_1', '50.0'), ('2026_2', last)):
+        log = tmp_path / name / 'vis_data/scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text(f'{{"mIoU": 60.0}}\n{{"mIoU": {value}}}\n{{"loss": 1.0}}\n')
+    assert study._last_score(tmp_path, 'mIoU') == score
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_study_stops_its_trainings(tmp_path, number):
+    (tmp_path / 'plan.yml').write_text(PLAN)
+    (tmp_path / 'slow.py').write_text(
+        'import os, pathlib, time\n'
+        'pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))\n'
+        'time.sleep(600)\n'
+    )
+    program = (
+        'import sys\n'
+        'from mmhybrid.cli import study, usage\n'
+        'study.PROGRAM = (sys.executable, "slow.py")\n'
+        'usage.run(lambda: study.main(["plan.yml", "--weights", "w.pth", "--work-dir", "out"]))\n'
+    )
+    process = subprocess.Popen([sys.executable, '-c', program], cwd=tmp_path)
+    pid = tmp_path / 'pid'
+    for _ in range(1200):
+        if process.poll() is not None or pid.exists() and pid.read_text():
+            break
+        time.sleep(0.1)
+    training = int(pid.read_text())
+    process.send_signal(number)
+    assert process.wait(60) == (130 if number == signal.SIGINT else 143)
+    with pytest.raises(ProcessLookupError):
+        os.kill(training, 0)
+    runs = list(tmp_path.glob('out/*/*/study.json'))
+    assert len(runs) == 1 and 'score' not in json.loads(runs[0].read_text())
+
+
 def test_a_folder_of_another_plan_is_left_alone(fake, tmp_path):
     fake('--rows', 'Second')
     assert len(fake.started()) == 2
@@ -116,6 +175,7 @@ def test_a_folder_of_another_plan_is_left_alone(fake, tmp_path):
         ('rates: [1.0e-4,', 'rates: [fast,', "rates: could not convert string to float: 'fast'"),
         ('weights: true', 'weight: true', "row 'Second': unknown weight; known: name, config"),
         ('metric: mIoU', '[', 'is no YAML'),
+        ('Second:', 'first  TUNED:', "'First, tuned' and 'first  TUNED' are one folder"),
         ('upernet_cmt_ti_scratch_custom', 'upernet_cmt', 'upernet_cmt'),
     ],
 )  # fmt: skip

@@ -15,7 +15,7 @@ from mmhybrid.deploy import backbone_graph
 from mmhybrid.deploy.graphs import prepare
 from mmhybrid.engine import LayerDecayOptimWrapperConstructor
 from mmhybrid.lora import has_lora, is_of_lora, merge_lora
-from mmhybrid.models.backbones import CMT, ViT, ViTCoMer
+from mmhybrid.models.backbones import CMT, STA, ViT, ViTCoMer
 from tests.checkpoints import published
 from tests.models.drawn import draw_loss, draw_parameters
 from tests.models.families import contracts
@@ -278,6 +278,8 @@ def test_where_it_is_refused():
     contract = FAMILIES['vitcomer']
     with pytest.raises(ValueError, match="freeze='vit'.* with lora None"):
         ViTCoMer(**copy.deepcopy(contract.arguments), lora=dict(r=2), freeze='vit')
+    with pytest.raises(ValueError, match="freeze='vit'.* with lora None"):
+        STA(dict(vit=TINY, stem_channels=8), freeze='vit', vit=dict(lora=dict(r=2)))
     with pytest.raises(TypeError, match="'lora': LoRA is for a plain ViT and its adapters"):
         CMT('ti', lora=dict(r=2))
 

@@ -108,9 +108,6 @@ class Adapter(Backbone):
         **options: Any,
     ):
         super().__init__(arch, out_indices=out_indices, **options)
-        if freeze not in (None, 'vit') or (freeze and lora):
-            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit', with lora None")
-        self.frozen_part = freeze
         self.levels = self.resolve_indices(4)
         self.out_strides = tuple(4 * 2**level for level in self.levels)
         self.norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
@@ -126,6 +123,7 @@ class Adapter(Backbone):
             in_channels=self.in_channels,
             drop_path_rate=drop_path_rate,
             with_cp=self.with_cp,
+            freeze=freeze,
             frozen_stages=self.frozen_stages,
             lora=lora,
         )
@@ -139,11 +137,6 @@ class Adapter(Backbone):
     def vit_arguments(self, given: dict) -> dict:
         """Return the arguments of the ViT: ``given`` ones in place of those of ``self.arch``."""
         raise NotImplementedError(f'{type(self).__name__} does not say which ViT it wraps')
-
-    # Training
-
-    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        return [self.vit] if self.frozen_part == 'vit' else []
 
     def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
         """Return the depth that the ViT gives; the adapter is at the last depth."""
