@@ -98,8 +98,9 @@ def find_vit(weights: str) -> tuple[str, dict[str, Any]]:
         for options in ({}, dict(qkv_bias=False)):  # some files leave it out where it is zero
             with torch.device('meta'):
                 vit = ViT(name, **options)
-            if _shapes(vit.state_dict()) == shapes:
-                if vit.pos_embed is not None:
+            is_absolute = vit.pos_embed is not None
+            if _shapes(vit.state_dict()) == shapes and is_absolute == ('pos_embed' in state_dict):
+                if is_absolute:
                     count = state_dict['pos_embed'].shape[1] - vit.num_prefix_positions
                     options = dict(options, patch_size=PATCH, pretrain_size=isqrt(count) * PATCH)
                 return name, options

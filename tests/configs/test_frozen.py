@@ -139,6 +139,7 @@ def test_a_recipe_steps_evaluates_and_resumes(name, tmp_path):
         ('dinov2_s', dict(patch_size=16, pretrain_size=592)),
         ('dinov2_s_reg', dict(patch_size=16, pretrain_size=592)),
         ('dinov3_t', {}),
+        ('rope_t', {}),
         ('dinov3_splus', {}),
     ],
 )
