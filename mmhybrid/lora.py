@@ -74,9 +74,10 @@ def add_lora(vit: Any, lora: Mapping[str, Any] | None) -> None:
     except ImportError as error:
         raise ImportError(f'lora needs peft ({error}): pip install mmhybrid[lora]') from error
 
+    alpha: Any = 2 * options.r if options.alpha is None else options.alpha
     config = LoraConfig(
         r=options.r,
-        lora_alpha=2 * options.r if options.alpha is None else options.alpha,
+        lora_alpha=alpha,
         lora_dropout=options.dropout,
         target_modules='|'.join(name.replace('.', r'\.') for name in names),
     )

@@ -139,7 +139,7 @@ def check_of_dataset(split: str, dataset: Mapping, scope: str) -> Callable:
     return run
 
 
-def _check_of_source(split, source, scope):
+def _check_of_source(split: str, source: Source, scope: str) -> Callable:
     from ..data import check
 
     listed, classes = source.listed, source.classes

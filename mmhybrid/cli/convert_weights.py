@@ -78,9 +78,13 @@ def convert(args: argparse.Namespace) -> tuple[str, dict, dict]:
     from ..checkpoints import CheckpointError, describe_vit, locate, read
     from ..checkpoints.report import listing, table
     from ..checkpoints.sources import convert
+    from ..lora import is_of_lora
 
     path = locate(args.input, sha256=args.sha256)
     content = _without_modules(read(path, trust=args.trust))
+    weights = content.get('state_dict', content) if isinstance(content, dict) else {}
+    if any(is_of_lora(str(name)) for name in weights):
+        raise CheckpointError(f'{path} is of a training with LoRA: give --merge-lora CONFIG first')
     try:
         found = find(content, entry=args.entry, prefix=args.prefix)
         state_dict, changed, unused = convert(found)

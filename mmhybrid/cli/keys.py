@@ -122,9 +122,10 @@ def _arguments(kind: type) -> tuple[set[str], bool]:
     names: set[str] = set()
     takes_any = False
     for base in kind.__mro__:
-        if '__init__' not in vars(base):
+        own = vars(base).get('__init__')
+        if own is None:
             continue
-        parameters = inspect.signature(base.__init__).parameters.values()
+        parameters = inspect.signature(own).parameters.values()
         names |= {it.name for it in parameters if it.kind not in VARIADIC}
         if not any(it.kind is inspect.Parameter.VAR_KEYWORD for it in parameters):
             break

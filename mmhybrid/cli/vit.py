@@ -31,11 +31,11 @@ def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) ->
         options: names of those that the user changed.
 
     Raises:
-        UsageError: there is no such architecture, the weights are of none, or it was asked for in
-            the model, where the rest would not follow.
+        UsageError: there is no such architecture, or it was asked for in the model, where the rest
+            would not follow.
         CheckpointError: the weights cannot be had or read.
     """
-    backbone = cfg.model.get('backbone') or {}
+    backbone: Any = cfg.model.get('backbone') or {}
     if 'vit' not in cfg or not str(backbone.get('type')).startswith('mmhybrid.'):
         return
     place = f'model.backbone.{"vit." if "vit" in backbone else ""}arch'
@@ -48,8 +48,8 @@ def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) ->
         set_vit(backbone, name, {})
         if not weights:
             backbone.init_cfg = dict(type='Pretrained', checkpoint=official_weights(name))
-    elif weights:
-        set_vit(backbone, *find_vit(weights))
+    elif weights and (found := find_vit(weights)):
+        set_vit(backbone, *found)
     fit_widths(cfg)
 
 
@@ -68,11 +68,12 @@ def official_weights(vit: str) -> str:
     return names[vit]
 
 
-def find_vit(weights: str) -> tuple[str, dict[str, Any]]:
+def find_vit(weights: str) -> tuple[str, dict[str, Any]] | None:
     """Return the architecture that weights fill, and the options that it does not tell.
 
+    None for weights of no plain ViT that has a name: whether they fit, the strict load says.
+
     Raises:
-        UsageError: they are of another model than a plain ViT, or of an unknown architecture.
         CheckpointError: they cannot be had or read.
     """
     import torch
@@ -84,23 +85,19 @@ def find_vit(weights: str) -> tuple[str, dict[str, Any]]:
     content = read(locate(weights))
     try:
         found = find_weights(content)
-    except CheckpointError as error:
+    except CheckpointError:
         found = _find_own(content)
-        if found is None:
-            raise CheckpointError(f'--weights {weights}: {error}') from error
+    if found is None or found.source.family != 'vit':
+        return None
     state_dict, _, _ = convert(found)
     looks = describe_vit(state_dict)
-    if found.source.family != 'vit' or looks is None:
-        raise UsageError(
-            f'--weights {weights}: a {found.source.name} checkpoint; this config takes those of a '
-            'plain ViT'
-        )
     shapes = _shapes(state_dict)
     for name in ViT.arch_settings:
-        sizes = ViT.resolve_arch(name)
-        if (sizes.embed_dims, sizes.depth) != (looks.width, looks.depth):
+        sizes: Any = ViT.resolve_arch(name)
+        if looks is None or (sizes.embed_dims, sizes.depth) != (looks.width, looks.depth):
             continue
-        for options in ({}, dict(qkv_bias=False)):  # some files leave it out where it is zero
+        for bias in ({}, dict(qkv_bias=False)):  # some files leave it out where it is zero
+            options: dict[str, Any] = dict(bias)
             with torch.device('meta'):
                 vit = ViT(name, **options)
             is_absolute = vit.pos_embed is not None
@@ -109,10 +106,7 @@ def find_vit(weights: str) -> tuple[str, dict[str, Any]]:
                     count = state_dict['pos_embed'].shape[1] - vit.num_prefix_positions
                     options = dict(options, patch_size=PATCH, pretrain_size=isqrt(count) * PATCH)
                 return name, options
-    raise UsageError(
-        f'--weights {weights}: a ViT {looks}, which is no architecture of mmhybrid.ViT; name the '
-        'nearest with --cfg-options vit=NAME, and change model.backbone'
-    )
+    return None
 
 
 def _find_own(content: Any) -> Any:
@@ -152,7 +146,7 @@ def set_vit(backbone: dict[str, Any], name: str, options: Mapping[str, Any]) -> 
     from ..registry import MODELS
 
     try:
-        arch = ViT.resolve_arch(name)
+        arch: Any = ViT.resolve_arch(name)
     except ValueError as error:
         raise UsageError(f'vit={name}: {error}') from error
     if arch.patch_size != PATCH and not options:

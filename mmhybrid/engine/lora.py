@@ -127,7 +127,7 @@ def hash_base(base: Mapping[str, Tensor]) -> str:
         if name.startswith('blocks.') and name.endswith('.weight') and base[name].ndim == 2:
             digest.update(name.encode())
             value = _whole(base[name].detach()).cpu().contiguous()
-            digest.update(value.view(torch.uint8).numpy())
+            digest.update(value.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -60,7 +60,7 @@ def _stopped(card: Card) -> Iterator[None]:
     from torch._inductor.runtime.hints import DeviceProperties
 
     major, minor = card.capability
-    properties = DeviceProperties(
+    facts = dict(
         type='cuda',
         index=0,
         multi_processor_count=card.processors,
@@ -71,8 +71,8 @@ def _stopped(card: Card) -> Iterator[None]:
         max_threads_per_block=1024,
         warp_size=32,
     )
-
-    by_torch = SimpleNamespace(**properties._asdict(), minor=minor, name=card.title)
+    properties: Any = DeviceProperties(**facts)  # type: ignore[arg-type]
+    by_torch = SimpleNamespace(**facts, minor=minor, name=card.title)
 
     def stop(graph: Any) -> None:
         graph.init_wrapper_code()

@@ -48,6 +48,7 @@ class Card:
     source: str
 
     def supports(self, dtype: str) -> bool:
+        """Return True if it computes products in a dtype, such as ``'bf16'``."""
         return dtype in self.throughput
 
 
@@ -148,9 +149,11 @@ def to_imagined_gpu(model: nn.Module, dtype: torch.dtype | None = None) -> nn.Mo
             fakes[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if is_parameter else empty
         return fakes[id(tensor)]
 
-    modules = list(model.modules())
+    groups: list[dict[str, Any]] = []
+    for module in model.modules():
+        groups += [module._parameters, module._buffers]
     originals = [*model.parameters(), *model.buffers()]  # keeps their ids from being used again
-    for tensors in [group for m in modules for group in (m._parameters, m._buffers)]:
+    for tensors in groups:
         for name, tensor in tensors.items():
             if tensor is not None:
                 tensors[name] = fake(tensor)

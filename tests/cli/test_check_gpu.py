@@ -22,7 +22,7 @@ def test_all_steps_on_a_cpu(job, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(demo, 'draw_demo', lambda out, progress: False)
     monkeypatch.setattr(demo, 'ROWS', 1)
     monkeypatch.setattr(check_gpu, 'DEMO', ['--config', config, '--data', str(data)])
-    names = ['--names', 'vitcomer_t,extra_cti=0']
+    names = ['--names', 'vit_t']
     assert check_gpu.main([*names, *TINY, '--out', str(tmp_path / 'out')]) == 0
     report = json.loads((tmp_path / 'out/check_gpu.json').read_text())
     assert report['failed'] == {} and list(report['seconds']) == list(check_gpu.STEPS)
@@ -38,7 +38,7 @@ def test_all_steps_on_a_cpu(job, data, tmp_path, monkeypatch, capsys):
     assert report['demo']['minutes'] > 0 and 'coco/bbox_mAP' in report['demo']
     text = (tmp_path / 'out/check_gpu.md').read_text()
     assert text in capsys.readouterr().out
-    assert 'CPU, for a trial' in text and '| vitcomer_t,extra_cti=0 | ' in text
+    assert 'CPU, for a trial' in text and '| vit_t | ' in text
     assert 'embedding_bag, ' in text and 'FAILED' not in text
 
 

@@ -46,6 +46,7 @@ def test_from_a_training_to_files(tool, job, weights, data, tmp_path):
 
     image = next(Path(data).rglob('*.jpg'))
     expected = mmhybrid.predict('work', image)[0].scores
+    assert convert([checkpoint, 'merged.pth']) == 1 and not Path('merged.pth').exists()
     assert convert([checkpoint, 'merged.pth', '--merge-lora', config]) == 0
     merged = read_checkpoint('merged.pth')
     assert not any(map(is_of_lora, merged['state_dict']))
