@@ -230,7 +230,7 @@ def _check_options(cfg, options, path):
 
 
 def _places(node, name, place=''):
-    """Where a config holds a plain value of a name, below its top."""
+    """Return the places below the top of a config that hold a plain value of a name."""
     found = []
     for key, value in enumerate(node) if isinstance(node, (list, tuple)) else node.items():
         if isinstance(value, (dict, list, tuple)):
