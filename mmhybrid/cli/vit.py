@@ -6,7 +6,7 @@ it. Another is asked for by that option, or by weights, which tell what they are
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +21,26 @@ FREE = ('pos_embed', 'patch_embed.proj.weight', 'norm.', 'rope_embed.')
 OFFICIAL = re.compile(r'dinov([23])_vit(\w+?)1[46](plus)?(_reg)?4?')
 
 
-def fit_vit(cfg: 'Config', weights: str | None) -> None:
+def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) -> None:
     """Put the asked ViT into a config that takes any; writes to ``cfg``, leaves others alone.
 
     Args:
         cfg: a config with the key ``vit``, which is removed: one that is saved is complete. Where
             it names another ViT than the model has, this gets the weights of its authors.
         weights: file, address or name that the user gave; they tell the ViT, if it is not named.
+        options: names of those that the user changed.
 
     Raises:
-        UsageError: there is no such architecture.
+        UsageError: there is no such architecture, or it was asked for in the model, where the rest
+            would not follow.
         CheckpointError: the weights cannot be had or read.
     """
     backbone: Any = cfg.model.get('backbone') or {}
     if 'vit' not in cfg or not str(backbone.get('type')).startswith('mmhybrid.'):
         return
+    place = f'model.backbone.{"vit." if "vit" in backbone else ""}arch'
+    if place in options:
+        raise UsageError(f'--cfg-options {place}=...: this config takes its ViT as vit=NAME')
     name = cfg.pop('vit')
     for key in [key for key in cfg if key.startswith('_backbone')]:  # the model has its own copy
         cfg.pop(key)
@@ -95,8 +100,9 @@ def find_vit(weights: str) -> tuple[str, dict[str, Any]] | None:
             options: dict[str, Any] = dict(bias)
             with torch.device('meta'):
                 vit = ViT(name, **options)
-            if _shapes(vit.state_dict()) == shapes:
-                if vit.pos_embed is not None:
+            is_absolute = vit.pos_embed is not None
+            if _shapes(vit.state_dict()) == shapes and is_absolute == ('pos_embed' in state_dict):
+                if is_absolute:
                     count = state_dict['pos_embed'].shape[1] - vit.num_prefix_positions
                     options = dict(options, patch_size=PATCH, pretrain_size=isqrt(count) * PATCH)
                 return name, options

@@ -139,6 +139,7 @@ def test_a_recipe_steps_evaluates_and_resumes(name, tmp_path):
         ('dinov2_s', dict(patch_size=16, pretrain_size=592)),
         ('dinov2_s_reg', dict(patch_size=16, pretrain_size=592)),
         ('dinov3_t', {}),
+        ('rope_t', {}),
         ('dinov3_splus', {}),
     ],
 )
@@ -204,6 +205,13 @@ def test_what_the_user_says_stays():
 def test_names_that_are_none(tmp_path):
     with pytest.raises(UsageError, match="vit=dinov4_s: ViT has no arch 'dinov4_s'; use one of"):
         fitted('linearseg_vit_s_dinov3_frozen', 'dinov4_s')
+    for name, place in (
+        ('upernet_sta_l_frozen', 'vit.arch'),
+        ('upernet_vit_s_dinov3_frozen', 'arch'),
+    ):
+        cfg = Config.fromfile(config_path(name))
+        with pytest.raises(UsageError, match=f'backbone.{place}=.*: this config takes its ViT as'):
+            fit_vit(cfg, None, {f'model.backbone.{place}': 'dinov2_s'})
     with pytest.raises(UsageError, match='vit=s alone tells no weights; give them too'):
         fitted('linearseg_vit_s_dinov3_frozen', 's')
     assert official_weights('dinov2_b_reg') == 'dinov2_vitb14_reg4'
