@@ -203,7 +203,7 @@ def test_heads_that_need_more_than_maps_are_refused(head):
     model.backbone, model.extract_feat = build('cmt'), None
     setattr(model, head, Queried())
     with pytest.raises(ExportError, match='Queried cannot .* maps, references, batch_data_samples'):
-        config_graphs(model, name='model')
+        config_graphs(model, name='model', layers=True)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 7), (12, 12), (13, 5)])
