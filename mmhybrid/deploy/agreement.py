@@ -9,7 +9,7 @@ from torch import Tensor
 from .errors import ExportError
 
 OBJECTS = ('boxes', 'scores', 'labels', 'masks')
-FEW = 0.02
+FEW = 0.05
 """Share of objects, or of pixels, that may differ: those near a threshold, and equal ones."""
 
 

@@ -91,7 +91,9 @@ class DenseBoxes(nn.Module):
         if self.distributed:
             width = 4 * (head.reg_max + 1)
             chosen = rows_at(pixels_first(deltas, width), where).flatten(0, 1)  # (N k, width)
-            chosen = head.integral(chosen) * head.prior_generator.strides[level][0]
+            shares = chosen.unflatten(1, (4, -1)).softmax(2)  # (N k, 4, reg_max + 1)
+            mean = (shares * head.integral.project).sum(2)
+            chosen = mean * head.prior_generator.strides[level][0]
             chosen_priors = head.anchor_center(chosen_priors)
         else:
             chosen = rows_at(pixels_first(deltas, coder.encode_size), where).flatten(0, 1)

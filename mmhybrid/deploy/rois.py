@@ -147,7 +147,7 @@ class RoIFeatures(nn.Module):
         levels = self.extractor.map_roi_levels(rois, len(layers))
         features = []
         for level, (layer, one) in enumerate(zip(layers, maps[: len(layers)], strict=True)):
-            here = (levels == level).to(rois.dtype).unsqueeze(1)  # (N P, 1)
+            here = (levels == level).unsqueeze(1)  # (N P, 1)
             # An empty box takes no samples: each level costs what its own boxes take.
             found = torch.ops.torchvision.roi_align(
                 one,
@@ -157,7 +157,8 @@ class RoIFeatures(nn.Module):
                 layer.sampling_ratio,
                 layer.aligned,
             )
-            features.append(found * here.unflatten(1, (1, 1, 1)))
+            # Of an empty box some runtimes give no numbers.
+            features.append(torch.where(here.unflatten(1, (1, 1, 1)), found, 0.0))
         return torch.stack(features).sum(0)
 
 
