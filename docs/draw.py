@@ -170,6 +170,27 @@ def vit_adapter() -> Drawing:
     return d
 
 
+def sta() -> Drawing:
+    """STA: the ViT as it is, the stem, and what joins them at each level."""
+    d = Drawing(356, 'STA: three maps of a ViT, each joined to the map of a convolutional stem')
+    d.box(140, 6, 120, 28, 'image', kind='io')
+    d.arrow((170, 34), (100, 54))
+    d.arrow((230, 34), (300, 54))
+    d.box(12, 54, 176, 46, 'ConvBranch', 'strides (4) 8 16 32', kind='cnn')
+    d.box(212, 54, 176, 46, 'ViT', 'patches of 16, all blocks', kind='vit')
+    d.words(294, 119, 'maps after three blocks', anchor='end')
+    d.arrow((300, 100), (300, 130))
+    d.box(212, 130, 176, 46, 'resize_map', 'to strides 8, 16 and 32', kind='vit')
+    d.arrow((100, 100), (100, 210))
+    d.arrow((300, 176), (300, 210))
+    d.box(12, 210, 376, 34, 'joined: channels of both, one after the other', kind='mix')
+    d.arrow((200, 244), (200, 264))
+    d.box(112, 264, 176, 34, 'fusions: 1x1, norm', kind='mix')
+    d.arrow((200, 298), (200, 318))
+    d.box(112, 318, 176, 28, 'maps (4) 8 16 32', kind='io')
+    return d
+
+
 def vit() -> Drawing:
     """Plain ViT and the simple pyramid."""
     d = Drawing(420, 'Plain ViT: tokens pass blocks; the simple pyramid makes four maps')
@@ -407,7 +428,7 @@ def image_way() -> Drawing:
     return d
 
 
-DIAGRAMS = (vit_comer, vit_adapter, vit, cmt, cvt, vit_c, spach, package, image_way)
+DIAGRAMS = (vit_comer, vit_adapter, sta, vit, cmt, cvt, vit_c, spach, package, image_way)
 
 
 def main() -> None:

@@ -10,13 +10,23 @@ from .api import Prediction, Training, evaluate, predict, train
 from .ops import finder as _finder  # noqa: F401, from here on it answers `import mmcv._ext`
 
 if TYPE_CHECKING:
+    from .checkpoints import CheckpointError
+    from .cli.usage import UsageError
+    from .data.coco import DataError
+    from .deploy.errors import ExportError
+    from .engine import TrainingError
     from .models.backbones import Backbone
 
 __version__ = '0.1.0'
 
 __all__ = [
+    'CheckpointError',
+    'DataError',
+    'ExportError',
     'Prediction',
     'Training',
+    'TrainingError',
+    'UsageError',
     '__version__',
     'build_backbone',
     'config_path',
@@ -26,6 +36,23 @@ __all__ = [
     'predict',
     'train',
 ]
+
+# The errors of the calls above, by the modules that raise them, which need torch or mmengine.
+_ERRORS = {
+    'CheckpointError': 'checkpoints.errors',
+    'DataError': 'data.coco',
+    'ExportError': 'deploy.errors',
+    'TrainingError': 'engine.health',
+    'UsageError': 'cli.usage',
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _ERRORS:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib import import_module
+
+    return getattr(import_module(f'{__name__}.{_ERRORS[name]}'), name)
 
 
 def list_backbones(pattern: str = '*') -> list[str]:

@@ -118,12 +118,13 @@ def evaluate(
         ValueError, CheckpointError: as of :func:`train`.
     """
     from .cli import test as command
+    from .cli.paths import find_trained, is_folder
     from .cli.usage import single_numbers
     from .engine.separate import separate_run
 
-    if work_dir is None and _is_folder(config):
+    if work_dir is None and is_folder(config):
         work_dir = config
-    given = _trained(config, checkpoint)
+    given = find_trained(config, checkpoint)
     parser = command.build_parser()
     args = _arguments(parser, 'evaluate', given, work_dir, data, cfg_options, options)
     command.check_args(parser, args)
@@ -143,7 +144,7 @@ def predict(
     overlap: int | None = None,
     cfg_options: Mapping[str, Any] | None = None,
 ) -> list[Prediction]:
-    """Predict what a trained model sees in images.
+    """Predict what a trained model sees in images; on a terminal a bar shows how far it is.
 
     Args:
         config: as for :func:`train`, or the work dir of a training.
@@ -166,7 +167,8 @@ def predict(
     from argparse import Namespace
 
     from .cli.config import load_config
-    from .cli.paths import find_checkpoint
+    from .cli.infer import progress
+    from .cli.paths import find_checkpoint, find_trained
     from .cli.predictors import TiledPredictor, open_predictor
     from .engine.separate import separate_run
 
@@ -178,7 +180,7 @@ def predict(
         raise ValueError(f'tile={tile}: expected at least 32 pixels')
     if overlap is not None and not 0 <= overlap <= (tile or 0) // 2:
         raise ValueError(f'overlap={overlap}: expected 0 to half of tile, which is {tile}')
-    config, checkpoint = _trained(config, checkpoint)
+    config, checkpoint = find_trained(config, checkpoint)
     sources = list(_list_images(images))
     found = []
     with separate_run():
@@ -187,33 +189,13 @@ def predict(
         if tile:
             side = tile // 4 if overlap is None else overlap
             predictor = TiledPredictor(predictor, tile, side, batch_size)
-        for first in range(0, len(sources), batch_size):
-            batch = [_read_image(source) for source in sources[first : first + batch_size]]
-            for image, one in zip(batch, predictor.predict(batch), strict=True):
-                found.append(_arrays(one, tuple(predictor.classes), score_thr, image.shape[:2]))
+        with progress(len(sources), lines=False) as advance:
+            for first in range(0, len(sources), batch_size):
+                batch = [_read_image(source) for source in sources[first : first + batch_size]]
+                for image, one in zip(batch, predictor.predict(batch), strict=True):
+                    found.append(_arrays(one, tuple(predictor.classes), score_thr, image.shape[:2]))
+                advance(len(batch))
     return found
-
-
-def _is_folder(config):
-    return isinstance(config, (str, Path)) and Path(config).is_dir()
-
-
-def _trained(config, checkpoint):
-    """A config and a checkpoint; both are found in the work dir that is given for the config."""
-    from .cli.config import name_of
-    from .cli.paths import trained_config
-    from .cli.usage import UsageError
-
-    if isinstance(config, (str, Path)) and Path(config).parent.name and checkpoint is None:
-        if not Path(config).exists():
-            raise UsageError(f'work dir not found: {config}')
-    if _is_folder(config):
-        return trained_config(Path(config)), checkpoint or config
-    if checkpoint is None:
-        raise UsageError(
-            f'{name_of(config)} needs a checkpoint beside it; only a work dir holds its own'
-        )
-    return config, checkpoint
 
 
 def _arguments(

@@ -1,7 +1,7 @@
 """The doctor: lists what is installed and what is broken, and the command that mends it.
 
-``python -m mmhybrid.doctor`` prints it for people, ``--json`` for programs. The exit code is 1
-when the main job, training a Mask R-CNN with ViT-CoMer, cannot run.
+``python -m mmhybrid.doctor`` prints it for people, each line as soon as it is known, ``--json`` for
+programs. The exit code is 1 when the main job, training a Mask R-CNN with ViT-CoMer, cannot run.
 """
 
 import argparse
@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
@@ -27,7 +27,13 @@ from mmhybrid.remedies import (
     diagnose,
     judge,
 )
-from mmhybrid.stacks import STACK_TITLES, STACKS, VARIANTS, installed_distributions
+from mmhybrid.stacks import (
+    STACK_TITLES,
+    STACKS,
+    VARIANTS,
+    installed_distributions,
+    installed_stacks,
+)
 
 # What is tried, in the order in which it has to work. `details` ends up in the report.
 PROBES = {
@@ -121,22 +127,22 @@ def find_compiler() -> str | None:
     return output.splitlines()[0] if output else path
 
 
-def examine(report: Callable[[str], None] = lambda name: None) -> Facts:
-    """Look at everything; `report` gets the name of each library that has been tried."""
+def examine(report: Callable[[str, Facts], None] = lambda name, facts: None) -> Facts:
+    """Look at everything.
 
-    def try_one(name: str) -> dict:
-        details = probe(name)
-        report(name)
-        return details
-
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        probes = dict(zip(PROBES, pool.map(try_one, PROBES), strict=True))
-    return Facts(
+    `report` gets the name of each library that has been tried, in the order of `PROBES`, and what
+    is known by then.
+    """
+    facts = Facts(
         distributions=installed_distributions(),
-        probes=probes,
         compiler=find_compiler(),
         driver=shutil.which('nvidia-smi') is not None,
     )
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for name, details in zip(PROBES, pool.map(probe, PROBES), strict=True):
+            facts.probes[name] = details
+            report(name, facts)
+    return facts
 
 
 def explain_import_error(error: BaseException) -> str:
@@ -214,21 +220,29 @@ def paint(text: str, colour: str) -> str:
     return f'\033[{codes[colour]}m{text}\033[0m'
 
 
-def print_report(facts: Facts, problems: list[Problem]) -> None:
-    """The report for people: a table, the problems with their commands, a verdict."""
+def print_head(stacks: Iterable[str]) -> None:
+    """The first lines of the report for people: versions and the stack."""
     python = f'Python {platform.python_version()} in {sys.prefix}'
-    width = min(shutil.get_terminal_size().columns, 100)
     print(paint(f'mmhybrid {__version__}, {python}', 'bold'), end='\n\n')
-    stacks = ' and '.join(STACK_TITLES[stack] for stack in facts.stacks)
-    print(f'  {"stack":<12} {stacks or "none"}')
-    for name, details in facts.probes.items():
-        if name == 'mmhybrid' and 'error' not in details:
-            continue  # the first line says it
-        text = state(name, facts)
-        colour = {'missing': 'yellow', 'slow': 'yellow', 'broken': 'red'}.get(text, 'dim')
-        version = details.get('version') or facts.distributions.get(name, '')
-        title = 'mmcv ops' if name == 'mmcv._ext' else name
-        print(f'  {title:<12} {version:<13} {paint(text, colour)}'.rstrip())
+    titles = ' and '.join(STACK_TITLES[stack] for stack in stacks)
+    print(f'  {"stack":<12} {titles or "none"}', flush=True)
+
+
+def print_library(name: str, facts: Facts) -> None:
+    """The line of a library that has been tried."""
+    details = facts.probes[name]
+    if name == 'mmhybrid' and 'error' not in details:
+        return  # the first line says it
+    text = state(name, facts)
+    colour = {'missing': 'yellow', 'slow': 'yellow', 'broken': 'red'}.get(text, 'dim')
+    version = details.get('version') or facts.distributions.get(name, '')
+    title = 'mmcv ops' if name == 'mmcv._ext' else name
+    print(f'  {title:<12} {version:<13} {paint(text, colour)}'.rstrip(), flush=True)
+
+
+def print_rest(facts: Facts, problems: list[Problem]) -> None:
+    """The end of the report for people: the machine, problems with their commands, a verdict."""
+    width = min(shutil.get_terminal_size().columns, 100)
     for name, text in machine(facts).items():
         print(f'  {name:<12} {text}')
     print()
@@ -260,17 +274,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog='python -m mmhybrid.doctor', description=__doc__)
     parser.add_argument('--json', action='store_true', help='print the report as JSON')
     options = parser.parse_args(arguments)
-    tried: list[str] = []
-
-    def show_progress(name: str) -> None:
-        tried.append(name)
-        text = f'importing the libraries: {len(tried)} of {len(PROBES)}'
-        if sys.stderr.isatty():
-            print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)
-
-    facts = examine(show_progress)
-    if sys.stderr.isatty():
-        print('\r\033[K', end='', file=sys.stderr, flush=True)
+    if options.json:
+        facts = examine()
+    else:
+        print_head(installed_stacks(installed_distributions()))
+        facts = examine(print_library)
     problems = diagnose(facts)
     ready = not any(problem.blocks for problem in problems)
     if options.json:
@@ -285,7 +293,7 @@ def main(arguments: list[str] | None = None) -> int:
         }
         print(json.dumps(report, indent=2))
     else:
-        print_report(facts, problems)
+        print_rest(facts, problems)
     return 0 if ready else 1
 
 

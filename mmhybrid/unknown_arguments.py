@@ -1,7 +1,7 @@
 """Arguments that a backbone does not have: those of the originals have a place here, or a reason.
 
-The originals are the constructors of ViT-CoMer, ViT-Adapter, CMT, CvT and SPACH, and the ViTs of
-timm, DINO, DINOv2, DINOv3, transformers and mmpretrain.
+The originals are the constructors of ViT-CoMer, ViT-Adapter, STA, CMT, CvT and SPACH, and the ViTs
+of timm, DINO, DINOv2, DINOv3, transformers and mmpretrain.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -52,26 +52,29 @@ RENAMED = {
     'cti_to_vit': 'use_CTI_toV',
     'extra_cti': 'use_extra_CTI extra_num',
     'extra_extractors': 'use_extra_extractor extra_num',
-    'freeze': 'freeze_vit',
+    'freeze': 'freeze_vit finetune',
     'head_dims': 'fc_dim',
+    'out_dims': 'hidden_dim',
     'head_drop': 'dp',
     'conv_bypass': 'cpe',
     'stages': 'net_arch',
     'shared_mixing': 'shared_spatial_func',
     'drop_path_rate': 'DROP_PATH_RATE',
     'with_cp': 'grad_checkpointing use_checkpoint',
-    'init_cfg': 'pretrained',
+    'init_cfg': 'pretrained weights_path',
 }
 # Our value for that of an original, where they differ.
 VALUES: dict[str, Callable[[Any], Any]] = {
     'DROP_PATH_RATE': lambda rates: rates[-1] if isinstance(rates, tuple) else rates,
     'add_vit_feature': lambda used: DEFAULT if used else 'none',
     'ffn_layer': lambda kind: 'swiglu' if 'swiglu' in str(kind).lower() else 'mlp',
+    'finetune': lambda used: DEFAULT if used else 'vit',
     'freeze_vit': lambda used: 'vit' if used else DEFAULT,
     'img_size': lambda size: size[0] if isinstance(size, tuple) and len(size) == 1 else size,
     'init_values': lambda value: value or DEFAULT,
     'layer_scale': lambda value: DEFAULT if value is True else value or None,
     'pretrained': lambda path: dict(type='Pretrained', checkpoint=path) if path else DEFAULT,
+    'weights_path': lambda path: dict(type='Pretrained', checkpoint=path) if path else DEFAULT,
     'scaled': lambda used: DEFAULT if used else None,
     'use_abs_pos_emb': lambda used: 'absolute' if used else 'relative',
     'use_extra_CTI': lambda used: DEFAULT if used else 0,
@@ -83,8 +86,10 @@ VALUES: dict[str, Callable[[Any], Any]] = {
 ABSENT = {
     'there is no dropout in it': 'drop_rate attn_drop_rate pos_drop_rate proj_drop_rate attn_drop '
     'patch_drop_rate proj_drop DROP_RATE ATTN_DROP_RATE',
+    'LoRA is for a plain ViT and its adapters': 'lora',
     'it has no classifier': 'num_classes global_pool fc_norm pool_include_prefix use_fc_norm '
     'representation_size head_init_scale',
+    'arch says which ViT it wraps, or vit=dict(arch=...)': 'name embed_dim num_heads',
     'it takes images of any size': 'img_size image_size dynamic_img_size dynamic_img_pad',
     "norm_cfg sets the norms, an adapter's vit=dict(norm_cfg=...) those of its ViT": 'norm_layer '
     'norm_eps embed_norm_layer',

@@ -198,3 +198,22 @@ def test_messages_name_a_config_in_memory(job):  # noqa: F811
 def test_metrics_that_are_no_single_number():
     metrics = {'a': 1, 'b': torch.tensor([2.5]), 'c': [1, 2], 'd': np.eye(2), 'e': 'text'}
     assert single_numbers(metrics) == {'a': 1.0, 'b': 2.5}
+
+
+@pytest.mark.parametrize(
+    ('name', 'base'),
+    [
+        ('UsageError', ValueError),
+        ('DataError', ValueError),
+        ('ExportError', ValueError),
+        ('TrainingError', RuntimeError),
+        ('CheckpointError', RuntimeError),
+    ],
+)
+def test_errors_of_the_calls(name, base):
+    assert name in mmhybrid.__all__ and issubclass(getattr(mmhybrid, name), base)
+    if name == 'UsageError':
+        with pytest.raises(mmhybrid.UsageError, match='nowhere.py'):
+            mmhybrid.train('nowhere.py')
+    with pytest.raises(AttributeError, match='NoSuchError'):
+        _ = mmhybrid.NoSuchError

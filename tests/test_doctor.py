@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import venv
+from functools import partial
 
 import pytest
 
@@ -58,9 +59,12 @@ def python(tmp_path_factory):
 
 @pytest.fixture
 def call_doctor(python, tmp_path):
-    """A function: sources of modules and names of distributions in, the finished process out."""
+    """A function: sources of modules and names of distributions in, the finished process out.
 
-    def call(modules: dict[str, str], distributions=(), *options, installed=True):
+    With ``start`` it is what runs the process, as ``subprocess.run`` by default.
+    """
+
+    def call(modules: dict[str, str], distributions=(), *options, installed=True, start=None):
         for name, source in modules.items():
             folder = tmp_path.joinpath(*name.split('.'))
             folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +88,10 @@ def call_doctor(python, tmp_path):
             (tmp_path / 'mmhybrid' / file).symlink_to(ROOT / 'mmhybrid' / file)
         command = [python, '-m', 'mmhybrid.doctor', *options]
         variables = {**os.environ, 'PYTHONPATH': str(tmp_path) if installed else ''}
-        return subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True)
+        given = dict(cwd=tmp_path, env=variables, text=True)
+        if start is not None:
+            return start(command, **given)
+        return subprocess.run(command, capture_output=True, **given)
 
     return call
 
@@ -97,6 +104,22 @@ def test_all_is_well(call_doctor):
     assert 'compiled for the CPU' in process.stdout
     last = process.stdout.splitlines()[-1]
     assert last == 'Ready: a Mask R-CNN with ViT-CoMer trains here, on the CPU.'
+
+
+def test_lines_come_as_they_are_known(call_doctor, tmp_path):
+    wait = f"""
+import pathlib, time
+while not pathlib.Path({str(tmp_path / 'go_on')!r}).exists(): time.sleep(0.01)
+"""
+    modules = WORKING | {'mmpretrain': wait, 'mmpretrain.models': ''}
+    with call_doctor(modules, ONEDL, start=partial(subprocess.Popen, stdout=subprocess.PIPE)) as it:
+        first = [it.stdout.readline() for _ in range(4)]
+        assert first[2].split()[0] == 'stack' and first[3].split()[0] == 'numpy'
+        while not it.stdout.readline().startswith('  mmseg'):
+            assert it.poll() is None
+        (tmp_path / 'go_on').touch()
+        rest = it.stdout.read()
+    assert rest.splitlines()[0].startswith('  mmpretrain') and 'Ready: ' in rest
 
 
 def test_nothing_is_installed(call_doctor):

@@ -13,7 +13,10 @@ from mmhybrid.models.backbones import BACKBONES  # noqa: E402
 CONFIGS = ROOT / 'configs'
 
 DETECTION = ('retinanet', 'maskrcnn', 'cascade', 'atss', 'gfl', 'dino')
-SEGMENTATION = ('upernet', 'fpn', 'mask2former', 'mask2former_panoptic', 'mask2former_instance')
+SEGMENTATION = (
+    *('upernet', 'fpn', 'linearseg', 'mask2former', 'mask2former_panoptic'),
+    'mask2former_instance',
+)
 CLASSIFICATION = ('linear', 'imagenet', 'cifar10', 'cifar100')
 HEADS = (*DETECTION, *SEGMENTATION, *CLASSIFICATION)
 

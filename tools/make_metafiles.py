@@ -30,6 +30,7 @@ HEADS = {
     'dino': 'DINO',
     'upernet': 'UperNet',
     'fpn': 'Semantic FPN',
+    'linearseg': 'linear segmentor',
     'mask2former': 'Mask2Former',
     'mask2former_panoptic': 'Mask2Former, panoptic',
     'mask2former_instance': 'Mask2Former, instances',
@@ -138,7 +139,7 @@ def make_files(counts):
     import yaml
 
     source = yaml.safe_load(PUBLISHED.read_text())
-    printed = published_results(source)
+    printed, others = published_results(source), results_of_weights(source)
     families = {family_of(name) for name in zoo_names()}
     unknown = sorted(set(zoo_names()) - set(counts))
     if unknown:
@@ -169,7 +170,10 @@ def make_files(counts):
         files[CONFIGS / place / 'metafile.yml'] = NOTE + yaml.safe_dump(
             content, sort_keys=False, allow_unicode=True, width=100
         )
-        files[CONFIGS / place / 'README.md'] = folder_page(place, models, about.values(), extra)
+        found = {name: others[name] for name in names if name in others}
+        files[CONFIGS / place / 'README.md'] = folder_page(
+            place, models, about.values(), extra, found
+        )
     unknown = sorted(set(source['experiments']) - set(folders))
     if unknown:
         raise ValueError(f'{PUBLISHED.name}: experiments: no recipes in {", ".join(unknown)}')
@@ -204,6 +208,24 @@ def published_results(source):
             metrics = dict(zip(group['metrics'], values, strict=False))
             printed[name] = (group['source'], group['url'], metrics)
     return printed
+
+
+def results_of_weights(source):
+    """Name of a config -> lines of a table: what was published of it with other weights."""
+    from mmhybrid.checkpoints import OFFICIAL_FILES
+
+    known, found = set(zoo_names()), {}
+    for group in source['published']:
+        for name, rows in group.get('weights', {}).items():
+            unknown = {name} - known | set(rows) - set(OFFICIAL_FILES)
+            if unknown:
+                raise ValueError(f'{PUBLISHED.name}: no config or weights {", ".join(unknown)}')
+            for weights, values in rows.items():
+                metrics = zip(values, group['metrics'], strict=True)
+                text = ', '.join(f'{value} {metric}' for value, metric in metrics)
+                line = f'| {weights} | {text} | [{group["source"]}]({group["url"]}) |'
+                found.setdefault(name, []).append(line)
+    return found
 
 
 def collection(family, about, place):
@@ -339,11 +361,12 @@ def page(models):
     return '\n'.join([*INTRODUCTION.strip().splitlines(), '', *tables(models, Path('docs'))])
 
 
-def folder_page(place, models, collections, extra):
+def folder_page(place, models, collections, extra, others):
     """The text of a folder's README.
 
     Args:
         extra: title and text of a folder of experiments.
+        others: name of a config -> lines of a table, of its results with other weights.
     """
     up = '../' * (place.count('/') + 2)
     lines = [f'# {extra["title"] if extra else " and ".join(it["name"] for it in collections)}', '']
@@ -366,6 +389,10 @@ def folder_page(place, models, collections, extra):
         '',
         *tables(models, Path('configs', place)),
     ]
+    for name, rows in others.items():
+        lines += [f'## `{name}` with other weights', '']
+        lines += ['```console', f'python tools/train.py {name} --weights NAME', '```', '']
+        lines += ['| weights | published | where |', '|---|---|---|', *rows, '']
     return '\n'.join(lines)
 
 
@@ -437,7 +464,7 @@ def row(model, folder):
 SECTIONS = {
     'Detection and instance segmentation': (*DETECTION, 'mask2former_instance'),
     'Semantic and panoptic segmentation': (
-        *('upernet', 'fpn', 'mask2former', 'mask2former_panoptic'),
+        *('upernet', 'fpn', 'linearseg', 'mask2former', 'mask2former_panoptic'),
     ),
     'Classification': CLASSIFICATION,
 }
@@ -478,6 +505,10 @@ python tools/train.py configs/maskrcnn_vitcomer_b.py
 python tools/train.py configs/cmt/retinanet_cmt_s.py
 python tools/train.py retinanet_cmt_s
 ```
+
+Configs of a frozen ViT, `frozen` in their names, and `{{head}}_{{adapter}}_s_dinov3` take every size, which
+the weights tell: `python tools/train.py linearseg_vit_s_dinov3_frozen --weights dinov3_vitl16`, or
+`--cfg-options vit=dinov3_l`; [With DINOv3](../docs/dinov3.md).
 
 In a config of your own: `_base_ = 'mmhybrid::retinanet_cmt_s'`. A config is a few lines over files
 of `_base_` or over another config of its family, at most three files in all.

@@ -8,6 +8,7 @@ default_hooks = dict(
     sampler_seed=dict(type='DistSamplerSeedHook'),
     exact_resume=dict(type='mmhybrid.ExactResumeHook'),
     finite_loss=dict(type='mmhybrid.FiniteLossHook'),
+    lora=dict(type='mmhybrid.LoRAHook'),
     preemption=dict(type='mmhybrid.PreemptionHook'),
     visualization=dict(type='DetVisualizationHook'),
 )

@@ -15,7 +15,7 @@ model = dict(
     backbone=dict(
         type='mmhybrid.ViT',
         arch='t',
-        frozen_stages=12,
+        freeze='vit',
         init_cfg=dict(type='Pretrained', checkpoint='deit_tiny_patch16_224'),
     ),
     neck=[

@@ -1,8 +1,10 @@
 # ViT-CoMer-S with DINOv3 weights, which are handed out on request (docs/weights.md) and bring
 # rotary positions. Windows have no place for the register tokens: they are left out. There are no
 # published figures; the recipe is that of maskrcnn_vitcomer_s.py with DINOv2.
+# `vit=dinov3_b`, or --weights, makes it another size (docs/dinov3.md has the rates of B and L).
 _base_ = '../maskrcnn_vitcomer_b.py'
 
+vit = 'dinov3_s'
 model = dict(
     backbone=dict(
         arch='s',

@@ -1,7 +1,9 @@
 # ViT-CoMer-S with DINOv3 weights, which are handed out on request (docs/weights.md); attention is
 # global here, so that class and register tokens stay. There are no published figures.
+# `vit=dinov3_b`, or --weights, makes it another size (docs/dinov3.md has the rates of B and L).
 _base_ = './upernet_vitcomer_t.py'
 
+vit = 'dinov3_s'
 model = dict(
     backbone=dict(
         arch='s_seg',

@@ -7,6 +7,8 @@
     names the modules, each line ``name: what it is``.
 ``{benchmark} FILE``
     What ``tools/benchmark.py --json docs/benchmarks/FILE`` measured, with ratios to its first row.
+``{counts} FILE``
+    What ``tools/benchmark.py --count --json docs/benchmarks/FILE`` counted.
 """
 
 import json
@@ -16,6 +18,8 @@ from docutils import nodes
 from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
+
+from mmhybrid.cli.count import COLUMNS, cells
 
 DOCS = Path(__file__).resolve().parents[1]
 COUNTS = DOCS / 'counts.json'
@@ -162,9 +166,33 @@ MEASURED = {
 }
 
 
+class Counts(SphinxDirective):
+    """See the module."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Build the table."""
+        path = DOCS / 'benchmarks' / self.arguments[0]
+        self.env.note_dependency(str(path))
+        if not path.is_file():
+            raise self.error(f'no file {path.relative_to(DOCS)}')
+        report = json.loads(path.read_text(encoding='utf-8'))
+        rows = [[result['name'], result['mode'], *cells(result)] for result in report['results']]
+        table = make_table(['name', 'mode', *(head for head, _ in COLUMNS.values())], rows)
+        height, width = report['size']
+        caption = (
+            f'counted for {report["card"]}, torch {report["torch"]}, {report["dtype"]}, '
+            f'{height}x{width}, batch {report["batch"]}'
+        )
+        table.insert(0, nodes.title(text=caption))
+        return [table]
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Add the directives."""
     app.add_directive('benchmark', Benchmark)
     app.add_directive('costs', Costs)
+    app.add_directive('counts', Counts)
     app.add_directive('shapes', Shapes)
     return {'parallel_read_safe': True, 'parallel_write_safe': True}

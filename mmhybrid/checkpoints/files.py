@@ -108,7 +108,8 @@ def locate(checkpoint: str | Path, *, sha256: str | None = None) -> Path:
             raise CheckpointError(describe_folder(path))
         if not path.exists():
             close = difflib.get_close_matches(checkpoint, OFFICIAL_FILES, n=3)
-            hint = f' Did you mean the official {" or ".join(close)}?' if close else ''
+            hint = ' The names are listed by: mmhybrid weights'
+            hint = f' Did you mean the official {" or ".join(close)}?' if close else hint
             raise CheckpointError(
                 f'there is no file {path}, and no official file of that name.{hint}'
             )
@@ -310,7 +311,7 @@ def _from_name(name):
         if official.url is None:
             other = f'; {official.other} can be had at once' if official.other else ''
             raise CheckpointError(
-                f'{name} is given out by its authors on request, at {official.request}. Put the '
+                f'{name} is given out by its authors, at {official.request}. Put the '
                 f'file {official.file_name} into {path.parent}, or give its path{other}'
             )
         download(official.url, path, sha256=official.sha256)

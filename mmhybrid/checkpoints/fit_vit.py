@@ -57,6 +57,7 @@ IF_UNEXPECTED = {
     r'blocks\.\d+\.mlp\.fc1\.weight': "ffn='mlp'",
     r'blocks\.\d+\.mlp\.(fc1|w12)\.bias': 'ffn_bias=True',
     r'blocks\.\d+\.attn\.qkv\.bias': 'qkv_bias=True',
+    r'blocks\.\d+\..*\.lora_A\..*': 'lora=dict(r=...), as it was trained',
 }
 
 

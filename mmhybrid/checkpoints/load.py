@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmhybrid.lora import is_of_lora
+
 from . import config_json
 from .errors import CheckpointError
 from .files import locate, read
@@ -169,6 +171,7 @@ def load_weights(
     )
     _drop_optional(fitted, wanted, source.optional)
     anew = _leave_fresh(fitted, wanted, fresh) + _count_batches_anew(fitted.state_dict, wanted)
+    anew += _begin_lora(fitted.state_dict, wanted)
     taken = fitted.state_dict.keys() & state_dict.keys() - set(anew)
     _check_values(file, source, {name: state_dict[name] for name in sorted(taken)}, wanted)
     neutral = _fill_neutral(fitted.state_dict, wanted, source.neutral)
@@ -246,6 +249,15 @@ def _count_batches_anew(state_dict, wanted):
     for name in names:
         state_dict[name] = wanted[name]
     return tuple(names)
+
+
+def _begin_lora(state_dict, wanted):
+    """Add the model's LoRA, which begins here unless the file has learned some."""
+    names = tuple(name for name in wanted if is_of_lora(name))
+    if any(name in state_dict for name in names):
+        return ()
+    state_dict.update({name: wanted[name] for name in names})
+    return names
 
 
 def _sibling(name, leaf):

@@ -59,6 +59,10 @@ EUPE_LICENCE = (
 MAE_LICENCE = (
     'CC BY-NC 4.0: no commercial use, https://github.com/facebookresearch/mae/blob/main/LICENSE'
 )
+DEIMV2_LICENCE = (
+    'Apache-2.0, and distilled from DINOv3, whose licence binds what is made with it: '
+    'https://ai.meta.com/resources/models-and-libraries/dinov3-license/'
+)
 
 DEIT = Publication('https://github.com/facebookresearch/deit, hubconf.py', '2026-11-20')
 MAE = Publication('https://github.com/facebookresearch/mae, README.md', '2026-11-20', MAE_LICENCE)
@@ -69,6 +73,9 @@ DINOV3 = Publication(
 )  # fmt: skip
 TIMM_DINOV3 = Publication('timm 1.0.31, timm/models/eva.py', '2026-11-29', DINOV3_LICENCE)
 TIMM_CONVNEXT = Publication('timm 1.0.31, timm/models/convnext.py', '2026-11-29', DINOV3_LICENCE)
+DEIMV2 = Publication(
+    'https://github.com/Intellindust-AI-Lab/DEIMv2, README.md', '2026-11-29', DEIMV2_LICENCE
+)
 EUPE = Publication(
     'https://github.com/facebookresearch/EUPE, README.md', '2026-11-29', EUPE_LICENCE
 )
@@ -206,6 +213,15 @@ OFFICIAL_FILES |= {
 OFFICIAL_FILES |= {
     model: _timm(model, TIMM_CONVNEXT, refusal=CONVNEXT)
     for model in (f'convnext_{size}.dinov3_lvd1689m' for size in ('tiny', 'small', 'base', 'large'))
+}
+OFFICIAL_FILES |= {
+    name: OfficialFile(
+        file_name=f'{name}.pt',
+        url=None,
+        publication=DEIMV2,
+        request='https://github.com/Intellindust-AI-Lab/DEIMv2#backbone-checkpoints',
+    )
+    for name in ('vitt_distill', 'vittplus_distill')  # ViT-Tiny and ViT-Tiny+ of STA
 }
 OFFICIAL_FILES |= {
     'eupe_vitt16': _eupe('T', 'vit_tiny_patch16_dinov3_qkvb.eupe_lvd1689m'),

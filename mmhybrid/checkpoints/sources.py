@@ -17,6 +17,7 @@ from . import (
     openmmlab_vit,
     plain_vit,
     spach,
+    sta,
     transformers_vit,
     vit_adapter,
     vit_comer,
@@ -192,6 +193,12 @@ SOURCES = (
         optional=LEVELS,
     ),
     Source(
+        name='STA', family='sta', convert=sta.convert_sta,
+        needs=(r'sta\.stem\.', r'dinov3\.(_model\.)?blocks\.'),
+        unused=r'dinov3\.(_model\.)?mask_token$',
+        optional={r'(cnn\.stages|fusions)\.\d\.': 'out_indices'},
+    ),
+    Source(
         name='ViT_C and ViT_P', family='conv_stem_vit',
         convert=conv_stem_vit.convert_conv_stem_vit,
         needs=(r'encoder\.block_\d+\.self_attention\.block\.in_proj_weight$',),
@@ -323,7 +330,7 @@ ENTRIES = (
     'model_ema', 'ema',
 )  # fmt: skip
 PREFIXES = (
-    'teacher.', 'backbone.', 'model.', 'encoder.', 'student.',
+    'teacher.', 'backbone.', 'model.', 'encoder.', 'student.', '_model.',
     'opt/target/',
 )  # fmt: skip
 

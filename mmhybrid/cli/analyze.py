@@ -20,8 +20,9 @@ Batches are made up of noise; a detector's costs depend a little on what it find
 
 import argparse
 import json
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,7 +94,9 @@ def main(argv: list[str] | None = None) -> dict:
 
     facts['frozen'], facts['evaluation'] = frozen_parts(looked.model)
     print(f'\nlaunches                {describe_launches(launches)}')
-    print('frozen                  ' + (', '.join(facts['frozen']) or 'nothing'))
+    learned = (cost.params - cost.frozen) / 1e6
+    print(f'trained                 {learned:.3f} M of {cost.params / 1e6:.3f} M parameters')
+    print('frozen                  ' + (', '.join(join_blocks(facts['frozen'])) or 'nothing'))
     print('in evaluation mode      ' + (', '.join(facts['evaluation']) or 'nothing'))
     if looked.cfg is not None and looked.cfg.get('optim_wrapper'):
         facts['learning_rates'] = learning_rates(looked)
@@ -274,6 +277,22 @@ def frozen_parts(model: 'nn.Module') -> tuple[list[str], list[str]]:
     return frozen, evaluated
 
 
+def join_blocks(names: Sequence[str]) -> list[str]:
+    """Write the same part of blocks that follow each other as one: ``blocks.0-11.norm1``."""
+    numbers: dict[str, list[int]] = {}
+    for name in names:
+        match = re.search(r'(?<=\bblocks\.)\d+', name)
+        key = name if match is None else f'{name[: match.start()]}{{}}{name[match.end() :]}'
+        numbers.setdefault(key, []).extend([int(match[0])] if match else [])
+    joined = []
+    for key, found in numbers.items():
+        if len(found) > 1 and found == list(range(found[0], found[-1] + 1)):
+            joined.append(key.format(f'{found[0]}-{found[-1]}'))
+        else:
+            joined += [key.format(number) for number in found] or [key]
+    return joined
+
+
 def learning_rates(looked: 'Looked') -> list[dict]:
     """Rows of the optimizer that the config's constructor builds: depth, part, rates, decays."""
     from mmengine.optim import build_optim_wrapper
@@ -377,9 +396,11 @@ def load_report(looked: 'Looked', checkpoint: str | Path | None) -> str | None:
         return str(load_pretrained(backbone, checkpoint, parts=parts))
 
     from ..engine import load_trained
+    from .datasets import classes_of, trained_classes
 
     path = find(checkpoint, 'checkpoint')
     meta = load_trained(looked.model, path)
+    trained_classes(path, meta.get('dataset_meta'), classes_of(looked.cfg, 'test'))
     known = [f'{key} {meta[key]}' for key in ('epoch', 'iter', 'time', 'mmengine_version')
              if meta.get(key) is not None]  # fmt: skip
     count = len(looked.model.state_dict())

@@ -14,15 +14,27 @@ TRACKERS = dict(
     clearml=('ClearML', 'ClearMLVisBackend'),
 )
 CHECKPOINT = 'checkpoint of the same config, its exported file, or a work dir: its best checkpoint'
+CONFIG = 'config file, or name of one of mmhybrid; its default_scope names the host library'
 
 
-def argument_parser(description: str | None) -> argparse.ArgumentParser:
-    """The arguments that all tools have."""
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        'config',
-        help='config file, or name of one of mmhybrid; its default_scope names the host library',
-    )
+class IntermixedParser(argparse.ArgumentParser):
+    """A parser that takes one positional argument less with options between the others, too."""
+
+    def parse_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse all options first, then the positional arguments together."""
+        return self.parse_intermixed_args(args, namespace)
+
+
+def argument_parser(description: str | None, *, trained: bool = False) -> argparse.ArgumentParser:
+    """The arguments that all tools have.
+
+    With ``trained`` a checkpoint is one of them: it may be left out where the config is a work dir.
+    """
+    parser = (IntermixedParser if trained else argparse.ArgumentParser)(description=description)
+    place = ', or the work dir of a training, which holds both' if trained else ''
+    parser.add_argument('config', help=CONFIG + place)
+    if trained:
+        parser.add_argument('checkpoint', nargs='?', help=CHECKPOINT)
     parser.add_argument('--work-dir', help='folder of logs and results')
     parser.add_argument(
         '--data', metavar='DIR', help="folder of the data, in the place of the config's data_root"

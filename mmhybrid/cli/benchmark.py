@@ -11,6 +11,12 @@ to lie makes a difference of its own. `--json` writes the figures to a file: `in
 `train_ms` a batch, medians of all rounds; `peak_mb` the highest resident (CPU) or allocated (GPU)
 memory of a process over all modes, the median of the processes; `params_m` millions of parameters;
 `gflops` billions of multiply-adds of an inference.
+
+`--count` measures nothing and needs no device. For each NAME it prints, as a GPU would be asked:
+operators launched, bytes that they read and write, multiply-adds, the largest tensor, the highest
+memory in use, copies between host and device, and the time that a card (`--card`) needs at least.
+Each operator takes the longest of three times: to move its bytes, to compute its products, and to
+be launched. `--compile` adds what torch's compiler makes of it.
 """
 
 import argparse
@@ -28,6 +34,7 @@ from .paths import find_config, is_config
 
 if TYPE_CHECKING:
     import torch
+    from torch import nn
 
 DTYPES = ('fp32', 'bf16', 'fp16')
 MODES = ('infer', 'train')
@@ -58,6 +65,10 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--processes', type=int, default=3, help='of each NAME, one by one')
     parser.add_argument('--threads', type=int, default=None, help='of the CPU')
     parser.add_argument('--json', type=Path, metavar='FILE')
+    parser.add_argument('--count', action='store_true', help='what a GPU would be asked to do')
+    parser.add_argument(
+        '--card', default='h200', metavar='CARD', help='of --count: one of its table'
+    )
     parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
     args.mode = args.mode.split(',')
@@ -70,6 +81,8 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--cast is for inference of backbones: add --mode infer, leave configs out')
     if min(args.batch, args.rounds, args.processes) < 1 or min(args.size) < 32:
         parser.error('--batch, --rounds and --processes are at least 1, --size at least 32 32')
+    if args.count and any(is_config(name) or '@' in name for name in args.names):
+        parser.error('--count is for backbones of this checkout: give no config and no NAME@FOLDER')
     return args
 
 
@@ -126,6 +139,11 @@ def build(name: str, batch: int, size: tuple[int, int], device: 'torch.device') 
 
     if is_config(name):
         return ConfigTask(str(find_config(name)), batch, size, device)
+    return BackboneTask(build_model(name), batch, size, device)
+
+
+def build_model(name: str) -> 'nn.Module':
+    """The backbone that a NAME stands for, of timm too."""
     if name.startswith('timm:'):
         import timm
 
@@ -136,12 +154,10 @@ def build(name: str, batch: int, size: tuple[int, int], device: 'torch.device') 
         check_timm(name)
         if 'vit' in name:
             options['dynamic_img_size'] = True
-        model = timm.create_model(name, **options)
-    else:
-        from .models import build_named, split_name
+        return timm.create_model(name, **options)
+    from .models import build_named, split_name
 
-        model = build_named(*split_name(name))
-    return BackboneTask(model, batch, size, device)
+    return build_named(*split_name(name))
 
 
 def peak_memory(device: 'torch.device') -> float:
@@ -276,6 +292,10 @@ def main(argv: list[str] | None = None) -> dict:
     if args.worker:
         work(args)
         return {}
+    if args.count:
+        from .count import count
+
+        return count(args)
     for name in args.names:
         checkout = name.partition('@')[2]
         if checkout and not (Path(checkout) / 'tools/benchmark.py').exists():

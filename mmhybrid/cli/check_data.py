@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from .arguments import argument_parser
 from .config import load_config
-from .datasets import Source, leaf_datasets
+from .datasets import Source, leaf_datasets, report_hidden
 from .paths import find_config
 from .usage import UsageError
 
@@ -58,8 +58,10 @@ def main(argv: list[str] | None = None) -> int:
     findings = [problems, *(report.findings for report in reports)]
     for line in problems.lines():
         print(line)
+    said: set = set()  # of boxes and masks of the same images
     for train, other in pairs(reports):
         overlap = check_overlap(train, other)
+        overlap.forget(said)
         findings.append(overlap)
         if overlap.groups:
             print(f'{train.name} and {other.name}, {train.unit}')
@@ -126,9 +128,20 @@ def checks_of_config(args: argparse.Namespace, problems: 'Findings') -> list[Cal
 
 def check_of_dataset(split: str, dataset: Mapping, scope: str) -> Callable:
     """The check for a data set of a config, a function of a ``Reading``."""
+    source = Source(dataset, scope)
+    check = _check_of_source(split, source, scope)
+
+    def run(reading):
+        report = check(reading)
+        report_hidden(report.findings, source)
+        return report
+
+    return run
+
+
+def _check_of_source(split: str, source: Source, scope: str) -> Callable:
     from ..data import check
 
-    source = Source(dataset, scope)
     listed, classes = source.listed, source.classes
     if source.kind.startswith('CIFAR'):
         raise UsageError(f'{source.kind} is checked when it is read: its files have known sums')
@@ -166,8 +179,9 @@ def checks_of_folder(root: Path, problems: 'Findings') -> list[Callable]:
     """A check for each kind of data in a folder, as docs/data.md lays it out."""
     from ..data import check
     from ..data.coco import DataError
-    from ..data.fit import CLASS_FILE, read_class_file
+    from ..data.fit import read_class_file
     from ..data.formats import looks_like
+    from ..data.listing import CLASS_FILE
 
     checks: list[Callable] = []
     for split in SPLITS:
@@ -239,6 +253,8 @@ def print_split(split: 'Split') -> None:
     print(f'{split.name}: {split.source}')
     total = sum(split.counts.values())
     text = f'{split.images} images'
+    if split.sampled is not None:
+        text += f', of which {split.sampled} were read'
     if split.unit != 'images':
         text += f', {total} {split.unit}'
     if split.left_out:
@@ -248,7 +264,7 @@ def print_split(split: 'Split') -> None:
         text += f', {size[0]}x{size[1]}'
         if others:
             widths, heights = zip(*split.sizes, strict=True)
-            text += f' ({count} of them; {min(widths)}x{min(heights)} to '
+            text += f' ({count} images; {min(widths)}x{min(heights)} to '
             text += f'{max(widths)}x{max(heights)})'
     print(f'  {text}')
     ranked = split.counts.most_common()

@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import TRACKERS
+from .keys import check_nested
 from .launch import check_launcher
 from .paths import ROOT, find_config
 from .usage import UsageError, reading
+from .vit import fit_vit
 
 if TYPE_CHECKING:
     from mmengine.config import Config
@@ -54,8 +56,10 @@ def load_config(args: argparse.Namespace) -> 'Config':
     """
     from ..config_files import enable_scope
     from ..data.fit import KINDS, fit_to_folder
+    from ..engine.console import hush_imports
 
     enable_scope()
+    hush_imports()
     cfg, path = _open(args.config)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:
@@ -66,6 +70,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     options = dict(args.cfg_options)
     _take_shortcuts(args, cfg, options)
     _check_options(cfg, options, path)
+    check_nested(cfg, options, scope)
     if 'data_root' in cfg:
         _move_data(cfg, options.get('data_root', cfg.data_root))
         options.pop('data_root', None)
@@ -77,6 +82,8 @@ def load_config(args: argparse.Namespace) -> 'Config':
         )
     if getattr(args, 'weights', None):
         _check_weights(str(args.weights))
+    weights = cfg.get('weights') or getattr(args, 'weights', None)
+    fit_vit(cfg, weights or options.get('model.backbone.init_cfg.checkpoint'))
     if 'max_iters' in cfg and not KINDS.keys().isdisjoint(cfg):
         check_count('max_iters', cfg.max_iters)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'

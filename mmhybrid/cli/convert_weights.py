@@ -3,6 +3,7 @@
     mmhybrid convert IN OUT
     mmhybrid convert IN --show
     mmhybrid convert IN OUT --to transformers --arch dinov2_s
+    mmhybrid convert IN OUT --merge-lora CONFIG
 
 IN is a path, an address or an official name such as dinov2_vits14; OUT ends in .pth or
 .safetensors. Nothing is resized: a backbone does that when it loads OUT. A checkpoint whose pickle
@@ -10,6 +11,9 @@ needs code to be read is refused by all of mmhybrid; with --trust this tool runs
 
 With --to transformers OUT is a new folder that Hugging Face's transformers loads. It takes a plain
 ViT, and its arch, which says what weights do not tell.
+
+With --merge-lora IN is a checkpoint of a training with LoRA, and CONFIG its config. OUT is the
+whole model with what LoRA learned added to the ViT's weights: it fits the config without lora.
 """
 
 import argparse
@@ -37,19 +41,24 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument('--entry', help='entry that holds the weights, such as state_dict_ema')
     parser.add_argument('--prefix', help="what stands before the backbone's names")
     parser.add_argument('--to', choices=['transformers'], help="write another library's form")
+    parser.add_argument(
+        '--merge-lora', metavar='CONFIG', help='write the whole model of a training with LoRA'
+    )
     parser.add_argument('--arch', help='with --to: name of a plain ViT, such as dinov2_s')
     args = parser.parse_args(argv)
     if args.show == bool(args.output):
         parser.error('give OUT to write, or --show to print the report only')
     if bool(args.to) != bool(args.arch) or (args.to and args.show):
         parser.error('--to transformers goes with --arch and OUT')
+    if args.merge_lora and (args.to or not args.output):
+        parser.error('--merge-lora CONFIG goes with OUT, and without --to')
     if args.output and not args.to and not args.output.endswith(SUFFIXES):
         parser.error(f'OUT is {args.output}; it must end in {" or ".join(SUFFIXES)}')
 
     from ..checkpoints import CheckpointError
 
     try:
-        report, state_dict, metadata = convert(args)
+        report, state_dict, metadata = (merge if args.merge_lora else convert)(args)
         print(report)
         if args.to:
             write_for_transformers(Path(args.output), state_dict, args.arch)
@@ -68,9 +77,13 @@ def convert(args: argparse.Namespace) -> tuple[str, dict, dict]:
     from ..checkpoints import CheckpointError, describe_vit, locate, read
     from ..checkpoints.report import listing, table
     from ..checkpoints.sources import convert
+    from ..lora import is_of_lora
 
     path = locate(args.input, sha256=args.sha256)
     content = _without_modules(read(path, trust=args.trust))
+    weights = content.get('state_dict', content) if isinstance(content, dict) else {}
+    if any(is_of_lora(str(name)) for name in weights):
+        raise CheckpointError(f'{path} is of a training with LoRA: give --merge-lora CONFIG first')
     try:
         found = find(content, entry=args.entry, prefix=args.prefix)
         state_dict, changed, unused = convert(found)
@@ -88,6 +101,39 @@ def convert(args: argparse.Namespace) -> tuple[str, dict, dict]:
     ]
     metadata = {'source': found.source.name, 'family': found.source.family, 'file': path.name}
     return table("Checkpoint in mmhybrid's names", rows), state_dict, metadata
+
+
+def merge(args: argparse.Namespace) -> tuple[str, dict, dict]:
+    """Build the model of a training with LoRA, and merge: (report, state dict, its meta)."""
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import MODELS, DefaultScope
+
+    from ..checkpoints import CheckpointError
+    from ..checkpoints.report import table
+    from ..engine import load_trained
+    from ..lora import is_of_lora, merge_lora
+    from .models import read_config
+    from .paths import find_checkpoint
+
+    path = find_checkpoint(args.input)
+    cfg = read_config(args.merge_lora, {})
+    with DefaultScope.overwrite_default_scope(cfg.default_scope):
+        model = revert_sync_batchnorm(MODELS.build(cfg.model))
+    meta = load_trained(model, path)
+    learned = [name for name in model.state_dict() if is_of_lora(name)]
+    if not learned:
+        raise CheckpointError(f'{path} has no LoRA to merge; leave --merge-lora out')
+    state_dict = merge_lora(model).state_dict()
+    rows = [
+        ('file', str(path)),
+        ('model', type(model).__name__),
+        ('merged', f'{len(learned)} tensors of LoRA'),
+        ('values', f'{sum(tensor.numel() for tensor in state_dict.values()):,}'),
+    ]
+    metadata: dict[str, Any] = {'source': 'mmhybrid', 'file': path.name}
+    if not args.output.endswith('.safetensors'):  # which take nothing but texts
+        metadata['dataset_meta'] = meta.get('dataset_meta')
+    return table('LoRA merged', rows), state_dict, metadata
 
 
 def find(content: Any, **options: Any) -> Any:

@@ -6,12 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from ..data.listing import folder_names
+from ..data.listing import folder_names, has_hidden_images
 from .launch import rank_of, start_processes
 from .usage import UsageError, reading
 
 if TYPE_CHECKING:
     from mmengine.config import Config
+
+    from ..data.findings import Findings
 
 SOFTMAX_HEADS = ('ClsHead', 'LinearClsHead', 'StackedLinearClsHead', 'VisionTransformerClsHead')
 
@@ -291,6 +293,24 @@ def compare_classes(
     )
 
 
+def trained_classes(
+    path: str | Path | None, meta: Mapping | None, classes: Sequence[str] | None
+) -> Sequence[str] | None:
+    """Return the classes that a checkpoint was trained on, else those of the data.
+
+    Where they differ it is said: the outputs of the model are those of the checkpoint.
+    """
+    trained = {key.lower(): value for key, value in (meta or {}).items()}.get('classes')
+    if not trained:
+        return classes
+    if classes is not None and list(trained) != list(classes):
+        print(
+            f'the classes are those that {path} was trained on, {", ".join(map(str, trained))}; '
+            f'the config has {", ".join(map(str, classes))}'
+        )
+    return trained
+
+
 def are_names(classes: Any) -> TypeGuard[Sequence[str]]:
     """Return True for a list of names."""
     return isinstance(classes, (list, tuple)) and all(isinstance(name, str) for name in classes)
@@ -351,7 +371,24 @@ def _look(split, source):
                 folder, source.option('extensions'), source.folder_names
             )
     if findings is not None:
+        report_hidden(findings, source)
         _say(split, findings)
+
+
+def report_hidden(findings: 'Findings', source: Source) -> None:
+    """Add a warning if a data set that walks through a folder reads hidden images with it.
+
+    Configs of your own data have a list of the others in that case.
+    """
+    folder, listed = None, source.listed
+    if source.scope == 'mmseg':
+        folder = source.mask_folders[0]
+    elif source.scope == 'mmpretrain':
+        folder, listed = source.class_folder
+    if folder is not None and listed is None and folder.is_dir() and has_hidden_images(folder):
+        findings.warning(
+            f'hidden folders in {folder} hold images, which this data set reads too: remove them'
+        )
 
 
 def _say(split, findings):

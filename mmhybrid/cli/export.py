@@ -22,6 +22,7 @@ from typing import Any
 
 from .arguments import KeyValues
 from .config import load_config
+from .datasets import classes_of, trained_classes
 from .models import build_named, split_name
 from .paths import find_checkpoint, is_config
 from .usage import UsageError
@@ -169,12 +170,7 @@ def config_graphs(args: argparse.Namespace) -> list:
         meta = load_trained(model, args.checkpoint).get('dataset_meta') or {}
     else:
         model.init_weights()
-    classes = {key.lower(): value for key, value in meta.items()}.get('classes')
-    if classes is None and cfg.get('test_dataloader'):
-        dataset = cfg.test_dataloader.dataset
-        while 'dataset' in dataset:
-            dataset = dataset.dataset
-        classes = (dataset.get('metainfo') or {}).get('classes')
+    classes = trained_classes(args.checkpoint, meta, classes_of(cfg, 'test'))
     return deploy.config_graphs(
         model.eval(),
         name=Path(args.model).stem,

@@ -1,8 +1,10 @@
 """Run a trained detector, segmentor or classifier on images, folders, videos or a camera.
 
-    mmhybrid infer CONFIG CHECKPOINT SOURCE [--out-dir DIR] [--score-thr S] [--batch-size N]
+    mmhybrid infer WORK_DIR SOURCE [--out-dir DIR] [--score-thr S] [--batch-size N]
                           [--tile SIDE [--overlap PIXELS]] [--coco-ids ANNOTATIONS.json]
+    mmhybrid infer CONFIG CHECKPOINT SOURCE ...
 
+WORK_DIR, of a training, stands for the config saved in it and its best checkpoint, else the newest.
 SOURCE is an image, a folder (read recursively), a video file, or `camera:0`, which runs until
 Ctrl-C or --max-frames. Written to DIR are
 
@@ -21,6 +23,7 @@ codes. With --tile large images are predicted in overlapping tiles.
 import argparse
 import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -38,15 +41,16 @@ from ..inspect.report.draw import (
     put_list,
     read_image,
 )
-from .arguments import CHECKPOINT, argument_parser
+from .arguments import argument_parser
 from .config import load_config
-from .paths import find, find_checkpoint
+from .paths import find, find_checkpoint, find_trained, is_folder
 from .predictors import TiledPredictor, open_predictor
 from .usage import UsageError
 
 PICTURES = ('.jpg', '.jpeg', '.png')
 VIDEOS = ('.mp4', '.avi', '.mov', '.mkv', '.webm', '.m4v')
 CAMERA = 'camera:'
+SECONDS_A_LINE = 15  # of progress, where there is no terminal
 
 
 def _score(text):
@@ -58,8 +62,9 @@ def _score(text):
 
 def parse_args(argv: list[str] | None) -> argparse.Namespace:
     """Parse and check the arguments."""
-    parser = argument_parser('Run a trained model on images, folders, videos or a camera.')
-    parser.add_argument('checkpoint', help=CHECKPOINT)
+    parser = argument_parser(
+        'Run a trained model on images, folders, videos or a camera.', trained=True
+    )
     parser.add_argument('source', metavar='SOURCE', help='image, folder, video file or camera:0')
     parser.add_argument('--out-dir', help='default: WORK_DIR/infer')
     parser.add_argument(
@@ -85,6 +90,9 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
 def main(argv: list[str] | None = None) -> int:
     """Predict and write; return the number of images that could not be read or predicted."""
     args = parse_args(argv)
+    if args.work_dir is None and is_folder(args.config):
+        args.work_dir = args.config  # which may have been moved since
+    args.config, args.checkpoint = find_trained(args.config, args.checkpoint)
     model_file = find_checkpoint(args.checkpoint)
     source = open_source(args.source, args.max_frames)
     cfg = load_config(args)
@@ -153,8 +161,16 @@ def predict(batch: list, predictor: Any) -> list:
 
 
 @contextlib.contextmanager
-def progress(count: int | None) -> Iterator[Callable]:
-    """A bar on the terminal, a counter where the count is unknown; gives what advances it."""
+def progress(count: int | None, *, lines: bool = True) -> Iterator[Callable]:
+    """A bar on a terminal; elsewhere, with ``lines``, one on stderr now and then.
+
+    Args:
+        count: images; None where it is unknown.
+        lines: False writes nothing where there is no terminal.
+
+    Returns:
+        A function that takes how many more are done.
+    """
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -166,14 +182,20 @@ def progress(count: int | None) -> Iterator[Callable]:
 
     columns = [BarColumn(), MofNCompleteColumn(), TextColumn('{task.fields[rate]}')]
     columns += [TimeRemainingColumn()] if count else []
-    begin = time.monotonic()
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    begin = last = time.monotonic()
+    with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task('', total=count, rate='')
 
         def advance(number):
-            done = bar.tasks[0].completed + number
-            rate = done / max(time.monotonic() - begin, 1e-9)
-            bar.update(task, completed=done, rate=f'{rate:.2f} images/s')
+            nonlocal last
+            done, now = bar.tasks[0].completed + number, time.monotonic()
+            rate = f'{done / max(now - begin, 1e-9):.2f} images/s'
+            bar.update(task, completed=done, rate=rate)
+            if lines and not console.is_terminal and now - last >= SECONDS_A_LINE:
+                last = now
+                whole = f' of {count}' if count else ''
+                print(f'{done:.0f}{whole} images, {rate}', file=sys.stderr, flush=True)
 
         yield advance
 

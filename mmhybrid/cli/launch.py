@@ -65,22 +65,27 @@ def build_runner(cfg: 'Config') -> 'Runner':
     """mmengine's runner; synchronised norms become plain ones outside distributed training.
 
     It does not save the config: an evaluation, or a training that does not begin, would leave
-    another one beside that of the checkpoints, or in its place.
+    another one beside that of the checkpoints, or in its place. Its terminal is calm: the config,
+    hooks and the options of each parameter are in the log file alone.
     """
     from mmengine.dist import is_distributed
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
+    from ..engine.console import calm
+
     start_processes(cfg)
     if cfg.get('visualizer'):
         # Under a fixed name a second run in this process would log into the first one's folder.
         cfg.visualizer.pop('name', None)
-    dump, Runner.dump_config = Runner.dump_config, lambda runner: None
+    dump, build_logger = Runner.dump_config, Runner.build_logger
+    Runner.dump_config = lambda runner: None
+    Runner.build_logger = lambda *args, **options: calm(build_logger(*args, **options))
     try:
         runner = RUNNERS.build(cfg)  # mmengine's, unless the config has another runner_type
     finally:
-        Runner.dump_config = dump
+        Runner.dump_config, Runner.build_logger = dump, build_logger
     if not is_distributed():
         runner.model = revert_sync_batchnorm(runner.model).to(
             next(runner.model.parameters()).device

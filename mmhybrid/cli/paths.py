@@ -6,6 +6,7 @@ directory first, then in the checkout, or beside the configs of an installed pac
 
 import difflib
 from pathlib import Path
+from typing import Any
 
 from ..config_files import FOLDERS, SCOPE, config_path, list_configs
 from .usage import UsageError
@@ -79,6 +80,31 @@ def best_checkpoint(work_dir: Path) -> Path | None:
     """The newest of the best checkpoints in a work dir, or None."""
     files = sorted(work_dir.glob('best_*.pth'), key=lambda file: file.stat().st_mtime_ns)
     return files[-1] if files else None
+
+
+def is_folder(given: Any) -> bool:
+    """Return True for the path of a folder."""
+    return isinstance(given, (str, Path)) and Path(given).is_dir()
+
+
+def find_trained(config: Any, checkpoint: Any = None) -> tuple[Any, Any]:
+    """A config and its checkpoint; both are found in a work dir that is given for the config.
+
+    Raises:
+        UsageError: there is no such work dir, it holds no config, or a checkpoint is missing.
+    """
+    from .config import name_of
+
+    if is_folder(config):
+        return trained_config(Path(config)), checkpoint or config
+    if checkpoint is None:
+        if isinstance(config, (str, Path)) and Path(config).parent.name:
+            if not Path(config).exists():
+                raise UsageError(f'work dir not found: {config}')
+        raise UsageError(
+            f'{name_of(config)} needs a checkpoint beside it; only a work dir holds its own'
+        )
+    return config, checkpoint
 
 
 def trained_config(work_dir: Path) -> Path:

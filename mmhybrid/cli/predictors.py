@@ -20,7 +20,7 @@ import numpy as np
 from ..deploy.errors import FORMATS
 from ..inspect.report.draw import palette
 from ..inspect.report.measures import box_ious
-from .datasets import classes_of
+from .datasets import classes_of, trained_classes
 from .launch import load_model
 from .usage import UsageError
 
@@ -75,13 +75,7 @@ class Predictor:
             self.model = model or revert_sync_batchnorm(MODELS.build(cfg.model))
             self._prepare = Compose(steps)
         meta = load_model(self.model, checkpoint) if model is None else {}
-        named: Any = classes_of(cfg, 'test')
-        self.classes: Any = meta.get('classes') or named
-        if named is not None and meta.get('classes') and list(named) != list(meta['classes']):
-            print(
-                f'the classes are those that {checkpoint} was trained on, '
-                f'{", ".join(map(str, self.classes))}; the config has {", ".join(map(str, named))}'
-            )
+        self.classes: Any = trained_classes(checkpoint, meta, classes_of(cfg, 'test'))
         if self.classes is None:
             raise UsageError(f'neither {checkpoint} nor the config names the classes')
         colors = meta.get('palette')

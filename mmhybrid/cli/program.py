@@ -16,7 +16,7 @@ COMMANDS = {
         'mmhybrid.cli.check_data',
         'check the data of a config, or a folder, before training',
     ),
-    'data': ('mmhybrid.cli.data', 'convert the annotations of other tools'),
+    'data': ('mmhybrid.cli.data', 'convert annotations of other tools, and images to 8 bits'),
     'export': ('mmhybrid.cli.export', 'write a trained model as one file that runs elsewhere'),
     'benchmark': ('mmhybrid.cli.benchmark', 'measure speed and memory of backbones'),
     'visualize': ('mmhybrid.cli.visualize', 'draw feature maps, attention and sampling points'),
@@ -27,7 +27,9 @@ COMMANDS = {
         'convert published weights, or tell what a file is',
     ),
     'parity': ('mmhybrid.cli.parity', 'compare backbones with runs of the originals'),
+    'study': ('mmhybrid.cli.study', 'compare models at equal budgets, over several seeds'),
     'configs': ('mmhybrid.cli.configs', 'list and search the configs'),
+    'weights': ('mmhybrid.cli.weights', 'list and search the names of published weights'),
     'demo': ('mmhybrid.cli.demo', 'train and evaluate on drawn images, in minutes'),
     'doctor': ('mmhybrid.doctor', 'examine the installation'),
 }

@@ -1,7 +1,9 @@
 """Evaluate a trained detector, segmentor or classifier with the config's metrics.
 
-mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--out FILE.pkl] [--show-dir DIR]
-              [--tta] [--cfg-options KEY=VALUE ...] [--launcher pytorch]
+mmhybrid test WORK_DIR [--out FILE.pkl] [--show-dir DIR] [--tta] [--cfg-options KEY=VALUE ...]
+mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--launcher pytorch] ...
+
+WORK_DIR, of a training, stands for the config saved in it and its best checkpoint, else the newest.
 """
 
 import argparse
@@ -9,11 +11,11 @@ import copy
 import json
 from pathlib import Path
 
-from .arguments import CHECKPOINT, add_launcher, argument_parser
+from .arguments import add_launcher, argument_parser
 from .config import load_config, name_of, require
 from .datasets import check_data, classes_of, compare_classes, leaf_datasets
 from .launch import build_runner, load_model
-from .paths import find_checkpoint
+from .paths import find_checkpoint, find_trained, is_folder
 from .usage import UsageError, print_results, single_numbers
 
 QUERY_IOU = 0.7  # of two boxes of a class that heads of queries, which need no NMS, both keep
@@ -22,8 +24,7 @@ UNTURNED = ('LoadAnnotations', 'LoadPanopticAnnotations')
 
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of an evaluation."""
-    parser = argument_parser('Evaluate a trained detector, segmentor or classifier.')
-    parser.add_argument('checkpoint', help=CHECKPOINT)
+    parser = argument_parser('Evaluate a trained detector, segmentor or classifier.', trained=True)
     parser.add_argument('--out', metavar='FILE.pkl', help='write the raw predictions')
     parser.add_argument('--show-dir', metavar='DIR', help='write pictures of the predictions')
     parser.add_argument(
@@ -54,7 +55,10 @@ def main(argv: list[str] | None = None) -> dict:
     args = parse_args(argv)
     metrics, log_dir = evaluate(args)
     plain = single_numbers(metrics)
-    print(json.dumps({name: round(value, 4) for name, value in plain.items()}, indent=2))
+    if metrics:
+        print(json.dumps({name: round(value, 4) for name, value in plain.items()}, indent=2))
+    else:
+        print('no metrics: no object was found in the images')
     for name in metrics.keys() - plain.keys():  # of each class, or a matrix
         print(f'{name}: {metrics[name]}')
     report = log_dir.parent / 'report.html'
@@ -71,6 +75,9 @@ def main(argv: list[str] | None = None) -> dict:
 
 def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
     """Evaluate; return the metrics and the folder of the log."""
+    if args.work_dir is None and is_folder(args.config):
+        args.work_dir = str(args.config)  # which may have been moved since
+    args.config, args.checkpoint = find_trained(args.config, args.checkpoint)
     checkpoint = find_checkpoint(args.checkpoint)
     cfg = load_config(args)
     name = name_of(args.config)

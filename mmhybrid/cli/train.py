@@ -11,6 +11,7 @@ import argparse
 import contextlib
 import copy
 import difflib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,12 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .arguments import add_launcher, argument_parser
-from .config import check_count, load_config, name_of, require
+from .config import backbone_of, check_count, load_config, name_of, require
 from .datasets import check_data, classes_of, compare_classes
 from .launch import build_runner
 from .paths import find_checkpoint
 from .scale import add_options, apply_options, compile_backbone
-from .usage import UsageError, print_results, reading, single_numbers
+from .usage import UsageError, from_here, print_results, reading, single_numbers
 
 if TYPE_CHECKING:
     from mmengine.runner import Runner
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 HOOKS = dict(
     exact_resume=dict(type='mmhybrid.ExactResumeHook'),
     finite_loss=dict(type='mmhybrid.FiniteLossHook'),
+    lora=dict(type='mmhybrid.LoRAHook'),
     preemption=dict(type='mmhybrid.PreemptionHook'),
 )
 LOADER_TIMEOUT = 600  # seconds that the loading processes may take for a batch
@@ -53,6 +55,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         '--weights', help='of the backbone: a file, an address or a name, as in docs/weights.md'
+    )
+    parser.add_argument(
+        '--lora',
+        type=int,
+        metavar='RANK',
+        help="freeze the ViT's weights and train low-rank changes of them (LoRA), adapter and head",
     )
     parser.add_argument('--no-validate', action='store_true', help='do not evaluate while training')
     parser.add_argument(
@@ -152,7 +160,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     _check_agreement(cfg)
     if args.compile:
         compile_backbone(runner, args.compile)
-    _save_config_later(runner)
+    _begin_later(runner)
     metrics: dict[str, Any] = {}
     for hook in (*hooks, _keep_metrics(metrics)):
         runner.register_hook(hook, priority='VERY_LOW')
@@ -201,20 +209,36 @@ def _keep_metrics(metrics):
         def after_val_epoch(self, runner, metrics=None):
             kept.clear()
             kept.update(single_numbers(metrics or {}))
+            if not kept:
+                runner.logger.info(
+                    'no metrics: no object was found in the validation images, as after few steps'
+                )
 
     kept = metrics
     return KeepMetrics()
 
 
-def _save_config_later(runner):
-    """When all is built and loaded: a training that cannot begin leaves no config behind."""
+def _begin_later(runner):
+    """Save the config and say in a few lines what trains, when all is built and loaded.
+
+    A training that cannot begin leaves no config behind.
+    """
     from mmengine.hooks import Hook
 
-    class SaveConfig(Hook):
+    from ..engine.console import summarise
+
+    class Begin(Hook):
         def before_train(self, runner):
             runner.dump_config()
+            name = Path(runner.cfg.filename or f'{runner.timestamp}.py').name
+            for line in summarise(runner):
+                runner.logger.info(line)
+            runner.logger.info(
+                f'config: {from_here(Path(runner.work_dir, name))}; versions, hooks and options of '
+                f'each parameter: the log in {from_here(Path(runner.log_dir))}'
+            )
 
-    runner.register_hook(SaveConfig(), priority='VERY_HIGH')
+    runner.register_hook(Begin(), priority='VERY_HIGH')
 
 
 def _apply(args, cfg):
@@ -232,12 +256,27 @@ def _apply(args, cfg):
         cfg.train_dataloader.setdefault('timeout', LOADER_TIMEOUT)
     if args.no_validate:
         cfg.val_cfg = cfg.val_dataloader = cfg.val_evaluator = None
+    if args.lora is not None:
+        _add_lora(args, cfg)
     if args.early_stop:
         _stop_early(args, cfg)
     if args.seed is not None:
         if args.seed < 0:
             raise UsageError(f'--seed {args.seed}: expected 0 or more')
         cfg.randomness = dict(cfg.get('randomness', {}), seed=args.seed)
+
+
+def _add_lora(args, cfg):
+    if args.lora < 1:
+        raise UsageError(f'--lora {args.lora}: expected a rank of at least 1')
+    if importlib.util.find_spec('peft') is None:
+        raise UsageError('--lora: peft is not installed; pip install mmhybrid[lora]')
+    backbone = backbone_of(cfg, '--lora', 'lora')
+    if not backbone.get('init_cfg') and not cfg.get('load_from'):
+        raise UsageError('--lora keeps the weights of the ViT, here random ones: add --weights')
+    backbone.lora = dict(backbone.get('lora') or {}, r=args.lora)
+    if backbone.get('freeze'):
+        backbone['freeze'] = None  # a method of ConfigDict has the name
 
 
 def _stop_early(args, cfg):

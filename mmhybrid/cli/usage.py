@@ -48,7 +48,11 @@ def run(main: Callable) -> None:
     except CONFIG_ERRORS as error:
         if not _came_from_registry(error):
             raise
-        sys.exit(f'error: what the config asks for cannot be built: {explain(error)}')
+        from .keys import suggest
+
+        sys.exit(
+            f'error: what the config asks for cannot be built: {explain(error)}{suggest(error)}'
+        )
     except KeyboardInterrupt:
         print('\ninterrupted', file=sys.stderr)
         sys.exit(130)
@@ -83,18 +87,18 @@ def single_numbers(metrics: Mapping[str, Any]) -> dict[str, float]:
     }
 
 
+def from_here(place: Any) -> Any:
+    """Return a path below the current directory as it is called from there, all else as it is."""
+    here = Path.cwd()
+    inside = isinstance(place, Path) and place.is_relative_to(here)
+    return place.relative_to(here) if inside else place
+
+
 def print_results(places: Mapping) -> None:
     """Print where the results of a run are: a line each, without those that are None."""
     from mmengine.dist import is_main_process
 
-    here = Path.cwd()
-    there = {
-        name: place.relative_to(here)
-        if isinstance(place, Path) and place.is_relative_to(here)
-        else place
-        for name, place in places.items()
-        if place is not None
-    }
+    there = {name: from_here(place) for name, place in places.items() if place is not None}
     if not there or not is_main_process():
         return
     width = max(map(len, there))

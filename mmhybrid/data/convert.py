@@ -10,9 +10,9 @@ from pathlib import Path
 from ..files import write_atomically
 from .coco import DataError
 from .findings import Findings
-from .fit import CLASS_FILE
-from .formats import READERS, TITLES, colours, find_format
+from .formats import READERS, TITLES, annotated_as, colours, find_format
 from .formats.records import SPLITS, Contents
+from .listing import CLASS_FILE
 from .split import choose_val
 
 
@@ -71,6 +71,7 @@ def convert(
         raise FileExistsError(f'{out} is there already: give a folder that is new')
     if folder.resolve() in (out.resolve(), *out.resolve().parents):
         raise DataError(f'{out} lies in {folder}, which is read: give a folder beside it')
+    told = source is None and colour_table is None
     source = source or ('colours' if colour_table else find_format(folder))
     if source is None:
         held = ', '.join(sorted(path.name for path in folder.iterdir())[:8])
@@ -86,6 +87,12 @@ def convert(
         if colour_table:
             raise DataError(f'--colours {colour_table}: {TITLES[source]} has no colours')
         contents = READERS[source](folder, list(classes) if classes else None)
+    if told and source != 'colours':
+        for other in annotated_as(folder)[1:]:
+            contents.findings.warning(
+                f'{folder} holds {TITLES[other]} too, which is not read: --format {other}, or give '
+                'the folder of one'
+            )
     result = Conversion(TITLES[source], out, findings=contents.findings)
     splits = {key: contents.splits[key] for key in SPLITS if contents.splits.get(key)}
     if not splits or not contents.classes:

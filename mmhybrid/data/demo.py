@@ -6,6 +6,7 @@ over one another. One folder serves all three hosts:
     images/{train,val}/000000.jpg
     annotations/instances_{train,val}.json        COCO: boxes, masks as run-length codes
     annotations/{train,val}/000000.png            class map: 0 background, 1 star ... 6 moon
+    classes.txt                                   the names of the class maps' numbers
     crops/{train,val}/{class}/000000.jpg          one object an image, for classification
     demo.json                                     what was drawn, by which code, and its digest
 
@@ -26,6 +27,7 @@ import cv2
 import numpy as np
 
 from mmhybrid.data import shapes
+from mmhybrid.data.listing import CLASS_FILE
 from mmhybrid.files import write_atomically
 
 CLASSES = tuple(shapes.OUTLINES)
@@ -140,6 +142,8 @@ def draw_demo(
         for index, (split, count) in enumerate((('train', train), ('val', val))):
             _draw_split(draft, split, count, tuple(size), (seed, index), progress)
             _draw_crops(draft, split, crops if split == 'train' else crops // 4, (seed, index, 1))
+        names = ''.join(f'{name}\n' for name in ('background', *CLASSES))
+        (draft / CLASS_FILE).write_text(names, encoding='utf-8')
         content = _digest(sorted(p for p in draft.rglob('*') if p.is_file()))
         _write_json(draft / RECORD, dict(wanted, content=content))
         shutil.rmtree(out, ignore_errors=True)

@@ -11,7 +11,8 @@ import numpy as np
 from ..files import write_atomically
 from .coco import DataError
 from .findings import Findings
-from .formats.colours import MASK_ENDING, MASK_FOLDER
+from .formats.colours import MASK_ENDING
+from .formats.records import MASK_FOLDER
 from .header import Header, read_header
 from .listing import IMAGE_SUFFIXES, walk
 

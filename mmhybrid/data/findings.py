@@ -40,6 +40,12 @@ class Findings:
         if example is not None and len(group) <= EXAMPLES:
             group.append(shown(example))
 
+    def forget(self, said: set) -> None:
+        """Leave out what is in ``said``, and add the rest to it."""
+        found = {key: (*key, *map(str, group)) for key, group in self.groups.items()}
+        self.groups = {k: group for k, group in self.groups.items() if found[k] not in said}
+        said.update(found.values())
+
     def count(self, level: str) -> int:
         """Kinds of findings of a level."""
         return sum(1 for of, _ in self.groups if of == level)
@@ -71,7 +77,8 @@ class Split:
         unit: what is counted by class: ``'boxes'``, ``'pixels'`` or ``'images'``.
         counts, in_images: by class, how many a model gets, and in how many images.
         left_out: how many it does not get.
-        sizes: images by (width, height).
+        sampled: how many images were read; None: all.
+        sizes: images that were read by (width, height).
         names: names of the images without suffix, to compare splits.
         digests: an image for each content.
     """
@@ -84,6 +91,7 @@ class Split:
     counts: Counter = field(default_factory=Counter)
     in_images: Counter = field(default_factory=Counter)
     left_out: int = 0
+    sampled: int | None = None
     sizes: Counter = field(default_factory=Counter)
     names: set = field(default_factory=set)
     digests: dict = field(default_factory=dict)
@@ -96,13 +104,15 @@ class Reading:
     sample: int | None = None
     progress: Callable[[str, int, int], None] = lambda name, done, total: None
 
-    def each(self, name: str, items: Sequence, read: Callable) -> Iterable:
-        """``(item, read(item))`` of the items, read by threads."""
+    def each(self, split: Split | None, items: Sequence, read: Callable) -> Iterable:
+        """``(item, read(item))`` of the items of a split, read by threads."""
         if self.sample is not None and self.sample < len(items):
             items = [items[len(items) * i // self.sample] for i in range(self.sample)]
+            if split is not None:
+                split.sampled = len(items)
         with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
             for done, pair in enumerate(zip(items, pool.map(read, items), strict=True), 1):
-                self.progress(name, done, len(items))
+                self.progress('' if split is None else split.name, done, len(items))
                 yield pair
 
 

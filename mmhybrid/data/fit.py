@@ -16,10 +16,9 @@ from mmengine.config import Config
 
 from ..files import write_file
 from .coco import DataError, check_class_names, read_categories, read_text
-from .listing import IMAGE_SUFFIXES, folder_names, has_hidden_images, walk
+from .listing import CLASS_FILE, IMAGE_SUFFIXES, folder_names, has_hidden_images, walk
 from .split import FOLDER, split_coco, split_list
 
-CLASS_FILE = 'classes.txt'
 PEEK = 8  # masks of a split that are read before a training starts
 LEAST = 32  # pixels of a side that a backbone takes
 WARM_UP = 0.1  # of the training, at most
@@ -49,7 +48,7 @@ def fit_to_folder(cfg: Config, validates: bool = True) -> None:
                 raise DataError(f'data root not found: {root}; give its place with --data PATH')
             try:
                 lists = _split(cfg, key, root, parts)
-                there = (root / parts[PARTS[key][1]]).exists()
+                there = _is_there(root, parts[PARTS[key][1]])
                 fit(cfg, root, parts, ('train', 'val') if validates or there else ('train',))
             except DataError as error:
                 raise DataError(f'{error}{_advice(key, root, parts)}') from error
@@ -102,9 +101,10 @@ def _split(cfg, key, root, parts):
     if fraction is None:
         return None
     first, second = PARTS[key]
-    if (root / parts[second]).exists():
+    if _is_there(root, parts[second]):
         raise DataError(
-            f'{key}.val_fraction={fraction}, but {root / parts[second]} is there: leave it out'
+            f'{key}.val_fraction={fraction}, but {root / parts[second]} is there: leave it out, or '
+            f'let that part alone with {key}.{second}=None'
         )
     if not (root / parts[first]).exists():
         raise DataError(f'not found: {root / parts[first]}')
@@ -134,6 +134,11 @@ def _split(cfg, key, root, parts):
     return split_list(lines, *options)
 
 
+def _is_there(root, part):
+    """Tell if a part of the folder is there; None says that it shall not be read."""
+    return part is not None and (root / part).exists()
+
+
 def _listed(cfg, folder, split, classes=None, suffix=None):
     """A list of the images of a part, which the hosts read in the place of hidden folders too."""
     if not cfg.get('work_dir'):
@@ -155,7 +160,7 @@ def _advice(key, root, parts):
     """Tell what a folder is that does not fit, and what to do with it."""
     from .formats import looks_like
 
-    there = [(root / parts[name]).exists() for name in PARTS[key]]
+    there = [_is_there(root, parts[name]) for name in PARTS[key]]
     if there == [True, False]:
         return f'; without a validation part: --cfg-options {key}.val_fraction=0.2'
     known = looks_like(root) if not there[0] or key == 'mask_folder' else None
@@ -488,6 +493,9 @@ def _set_num_classes(node, count):
     if isinstance(node, dict):
         if 'num_classes' in node:
             node['num_classes'] = count
+            loss = node.get('loss_cls') or {}
+            if loss.get('class_weight'):  # of Mask2Former, which has "no object" beside the classes
+                loss['class_weight'] = [1.0] * count + loss['class_weight'][-1:]
         for value in node.values():
             _set_num_classes(value, count)
     elif isinstance(node, (list, tuple)):

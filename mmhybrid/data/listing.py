@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+CLASS_FILE = 'classes.txt'  # a name a line
 # OpenCV, by which the hosts read images, reads all of them.
 IMAGE_SUFFIXES = (
     '.jpg', '.jpeg', '.jpe', '.jfif', '.png', '.bmp', '.dib', '.tif', '.tiff', '.webp', '.jp2',

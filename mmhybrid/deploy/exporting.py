@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -71,8 +72,12 @@ def export(
         for graph in graphs:
             target = folder / part_path(path, graph.name).name
             report(f'exporting {target.name}')
+            start = time.perf_counter()
             program = capture(prepare(graph, deform), graph)
+            traced = time.perf_counter()
+            report(f'  traced in {traced - start:.0f} s')
             write(program, graph, target, opset=opset)
+            report(f'  converted and written in {time.perf_counter() - traced:.0f} s')
             for agreement in compare(graph, load_exported(target), sizes, batches):
                 report(f'  {agreement}')
                 found.append(agreement)

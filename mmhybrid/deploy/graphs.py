@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 import mmhybrid
 
+from ..lora import merge_lora
 from ..models.backbones.base import Backbone
 from ..models.layers import MSDeformAttention
 from .errors import ExportError
@@ -139,7 +140,7 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
                 f'files compute in float32, but {name} is of {parameter.dtype}: call .float() on '
                 'the model first'
             )
-    module = copy.deepcopy(graph.module).eval()
+    module = merge_lora(copy.deepcopy(graph.module).eval())
     for parent in list(module.modules()):
         if isinstance(parent, Backbone):
             parent.fuse()  # a batch norm is ten operators to trace

@@ -11,6 +11,7 @@ from mmhybrid.engine.checkpoint import (
 from mmhybrid.engine.early_stop import EarlyStopHook
 from mmhybrid.engine.health import FiniteLossHook, TrainingError
 from mmhybrid.engine.layer_decay import LayerDecayOptimWrapperConstructor
+from mmhybrid.engine.lora import LoRAHook
 from mmhybrid.engine.preemption import Preempted, PreemptionHook
 from mmhybrid.engine.report import ReportHook
 from mmhybrid.engine.resume import ExactResumeHook
@@ -23,6 +24,7 @@ __all__ = [
     'ExactResumeHook',
     'FiniteLossHook',
     'LayerDecayOptimWrapperConstructor',
+    'LoRAHook',
     'Preempted',
     'PreemptionHook',
     'ReportHook',

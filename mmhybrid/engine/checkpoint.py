@@ -18,6 +18,7 @@ from torch import nn
 from mmhybrid.checkpoints import CheckpointError, read
 from mmhybrid.engine.health import TrainingError
 from mmhybrid.engine.load_from import HINT, compare_load_from
+from mmhybrid.engine.lora import put_base_back
 from mmhybrid.files import PART, write_atomically
 from mmhybrid.registry import HOOKS
 
@@ -240,6 +241,8 @@ def load_trained(model: nn.Module, path: str | Path) -> dict:
 def check_weights(model: nn.Module, path: str | Path) -> tuple[dict, dict]:
     """Read the weights of a trained model and compare them with ``model``, which stays as it is.
 
+    Of a training with LoRA, the frozen weights are loaded into the model if it has others.
+
     Returns:
         tuple: the state dict and the checkpoint's ``meta``.
 
@@ -248,6 +251,7 @@ def check_weights(model: nn.Module, path: str | Path) -> tuple[dict, dict]:
     """
     checkpoint = read_checkpoint(path)
     given = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}
+    put_base_back(model, given, checkpoint['meta'], str(path))
     expected = model.state_dict()
     missing = [k for k in expected if k not in given]
     unexpected = [k for k in given if k not in expected]

@@ -56,6 +56,29 @@ def _deformable_sample(value, locations, weights, *args, out_shape=None, **kwarg
     return _bilinear_samples(value, weights)
 
 
+def _sample_gradients(grad, value, locations, weights, *args, out_shape=None, **kwargs) -> int:
+    """Count the FLOPs of the gradients of locations and weights, or of those of values."""
+    return _bilinear_samples(value, weights)
+
+
+def _bags_gradients(grad, value, points, offsets, weights, *args, out_shape=None, **kwargs) -> int:
+    return 2 * _bilinear_samples(value, weights)
+
+
+def _biased_attention_gradients(grad, q, k, v, *args, out_shape=None, **kwargs) -> int:
+    """Count the FLOPs of five products, of which one computes the scores again."""
+    return _fused_attention(q, k, v) * 2 + _fused_attention(q, k, [0])
+
+
+def _convolution_gradients(
+    grad, x, weight, bias, stride, padding, dilation, transposed, out_padding, groups, wanted,
+    out_shape=None,
+) -> int:  # fmt: skip
+    """Count the FLOPs of a convolution for each gradient; torch's formula leaves groups out."""
+    places = (x if transposed else grad)[2:]
+    return sum(wanted[:2]) * 2 * x[0] * prod(places) * prod(weight)
+
+
 def _grid_sample(maps, grid, *args, out_shape=None, **kwargs) -> int:
     """Count the FLOPs of bilinear samples of four pixels each."""
     return 2 * 4 * maps[0] * maps[1] * prod(grid[1:-1])
@@ -70,7 +93,12 @@ def formulas() -> dict[OpOverloadPacket, Callable[..., int]]:
         torch.ops.mmhybrid.linear: _linear,
         torch.ops.mmhybrid.biased_attention: _biased_attention,
         torch.ops.mmhybrid.sample_in_bags: _sample_in_bags,
+        torch.ops.aten.convolution_backward: _convolution_gradients,
+        torch.ops.mmhybrid.biased_attention_backward: _biased_attention_gradients,
+        torch.ops.mmhybrid.sample_in_bags_backward: _bags_gradients,
     }
     if triton_kernels() is not None:
         known[torch.ops.mmhybrid.deformable_sample] = _deformable_sample
+        known[torch.ops.mmhybrid.deformable_sample_gradients] = _sample_gradients
+        known[torch.ops.mmhybrid.deformable_value_gradient] = _sample_gradients
     return known

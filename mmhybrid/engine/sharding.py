@@ -84,7 +84,8 @@ class _TakeParts(Hook):
     priority = 'LOWEST'
 
     def after_load_checkpoint(self, runner, checkpoint):
-        parameters = {k: v for k, v in runner.model.named_parameters() if isinstance(v, DTensor)}
+        # Not named_parameters: with LoRA a state dict has other names.
+        parameters = {k: v for k, v in runner.model.state_dict().items() if isinstance(v, DTensor)}
         state = {k.removeprefix('module.'): v for k, v in checkpoint['state_dict'].items()}
         checkpoint['state_dict'] = {
             name: part_like(value, parameters[name]) if name in parameters else value

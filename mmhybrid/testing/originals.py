@@ -11,6 +11,7 @@ from mmhybrid.checkpoints.resize import split_relative_positions
 from mmhybrid.models.backbones import (
     CMT,
     SPACH,
+    STA,
     Backbone,
     ConvStemViT,
     CvT,
@@ -287,6 +288,40 @@ def build_vit_adapter(args: Arguments, shapes: dict) -> Backbone:
     )
 
 
+def build_sta(args: Arguments, shapes: dict) -> Backbone:
+    """DINOv3STAs of Intellindust-AI-Lab/DEIMv2, over DINOv3 or its authors' own ViT with RoPE."""
+    name = args.take('name')
+    is_dinov3 = name.startswith('dinov3_')
+    vit = next(key.partition('patch_embed.')[0] for key in shapes if 'patch_embed.' in key)
+    dims, _, patch_size, _ = shapes[f'{vit}patch_embed.proj.weight']
+    args.ignore('embed_dim', 'patch_size', 'weights_path', 'finetune')
+    block = f'{vit}blocks.0.'
+    gated = f'{block}mlp.w3.weight' in shapes
+    hidden = shapes[f'{block}mlp.w3.weight' if gated else f'{block}mlp.fc2.weight'][1]
+    return STA(
+        dict(
+            vit=dict(
+                embed_dims=dims,
+                depth=len({key.split('.')[-4] for key in shapes if '.attn.qkv.weight' in key}),
+                num_heads=args.take('num_heads', dims // 64),
+                mlp_ratio=hidden / dims * (1.5 if gated else 1),
+                patch_size=patch_size,
+                position='rope',
+                num_registers=shapes.get(f'{vit}storage_tokens', (1, 0))[1],
+                mask_key_bias=is_dinov3,
+                layer_scale=_layer_scale(shapes),
+                ffn='swiglu' if gated else 'mlp',
+                norm_cfg=dict(type='LN', eps=1e-5 if is_dinov3 else 1e-6),
+            ),
+            final_norm=is_dinov3,
+        ),
+        interaction_indexes=args.take('interaction_indexes'),
+        stem_channels=args.take('conv_inplane', 16),
+        out_dims=args.take('hidden_dim', None),
+        in_channels=shapes['sta.stem.0.weight'][1],
+    )
+
+
 def build_conv_stem_vit(args: Arguments, shapes: dict) -> Backbone:
     """ViT of facebookresearch/pycls; the stem's last convolution is not among the arguments."""
     dims = args.take('hidden_dim')
@@ -409,6 +444,7 @@ BUILDERS = {
     'Traffic-X/ViT-CoMer': build_vit_comer,
     'czczup/ViT-Adapter': build_vit_adapter,
     'microsoft/SPACH': build_spach,
+    'Intellindust-AI-Lab/DEIMv2': build_sta,
     'facebookresearch/pycls': build_conv_stem_vit,
     'microsoft/CvT': build_cvt,
 }

@@ -17,6 +17,7 @@ from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.cli.arguments import argument_parser
 from mmhybrid.cli.config import load_config
 from mmhybrid.cli.datasets import check_data
+from mmhybrid.cli.keys import check_nested
 from mmhybrid.cli.paths import find_checkpoint, is_config
 from mmhybrid.cli.usage import UsageError, run
 from mmhybrid.data.coco import DataError
@@ -251,8 +252,20 @@ def printed(tool):
         ('train_dataloader.num_workers=x', ["'>' not supported between instances of 'str'"]),
         ('train_dataloader.dataset.pipeline.19.type=X', ['--cfg-options', 'Index 19 exceeds']),
         ('model.backbone.arch=xx', ["ViTCoMer has no arch 'xx'; use one of"]),
-        ('model.backbone.type=mmhybrid.CMTT', ['cannot be built: KeyError: mmhybrid.CMTT is not']),
-        ('model.backbon.arch=s', ["unexpected keyword argument 'backbon'"]),
+        (
+            'model.backbone.type=mmhybrid.CMTT',
+            ['cannot be built: KeyError: mmhybrid.CMTT is not', 'did you mean mmhybrid.CMT?'],
+        ),
+        ('model.backbon.arch=s', ["model has no 'backbon', but 'backbone'"]),
+        ('train_dataloader.batchsize=4', ["has no 'batchsize', but 'batch_size'"]),
+        ('train_dataloader.colour=4', ["takes no 'colour'; it takes batch_sampler", 'sampler']),
+        ('train_cfg.max_epoch=3', ["train_cfg has no 'max_epoch', but 'max_epochs'"]),
+        ('optim_wrapper.optimzer.lr=1e-4', ["optim_wrapper has no 'optimzer', but 'optimizer'"]),
+        ('optim_wrapper.optimizer.weight_decai=0', ["but 'weight_decay'"]),
+        ('default_hooks.chekpoint.interval=2', ["has no 'chekpoint', but 'checkpoint'"]),
+        ('model.roi_head.bbox_head.num_class=3', ["bbox_head has no 'num_class', but"]),
+        ('model.test_cfg.rcnn.score_th=0.3', ["has no 'score_th', but 'score_thr'"]),
+        ('train_dataloader.dataset.pipeline.2.keep_ration=1', ["but 'keep_ratio'"]),
         ('optim_wrapper.optimizer.type=AdamWW', ['type=AdamWW', 'did you mean AdamW']),
         ('train_dataloader.dataset.type=Foo', ['cannot be built: KeyError: Foo is not in']),
     ],
@@ -264,6 +277,55 @@ def test_mistakes_in_options(option, parts, printed, job, tmp_path):
     for part in parts:
         assert part in message
     assert not list(tmp_path.glob('work/*.py'))  # it is what report.py takes for a training's
+
+
+@pytest.mark.parametrize(
+    'option',
+    [
+        'model.backbone.with_cp=True',
+        'model.roi_head.bbox_head.loss_bbox.loss_weight=2.0',
+        'train_dataloader.drop_last=True',
+        'train_dataloader.dataset.indices=2',
+        'optim_wrapper.accumulative_counts=2',
+        'optim_wrapper.paramwise_cfg.bypass_duplicate=True',
+        'default_hooks.checkpoint.save_best=auto',
+        'default_hooks.mine.type=IterTimerHook',
+        'param_scheduler.0.verbose=True',
+        'model.test_cfg.rcnn.mask_thr_binary=0.4',
+        'val_evaluator.classwise=True',
+    ],
+)
+def test_new_names_that_are_read(option, tool, job):
+    config, options = job('mmdet', option)
+    node = load_config(argument_parser('').parse_args([config, *options]))
+    for part in option.partition('=')[0].split('.'):
+        node = node[int(part)] if part.isdecimal() else node[part]
+
+
+@pytest.mark.parametrize(
+    'options',
+    [
+        'model.backbone.norm_cfg.requires_grad=False',  # mmcv's builder reads it
+        'model.backbone.dcn.fallback_on_stride=False',
+        'model.neck.drop_path_rate=0.1',  # handed on to timm
+        'optim_wrapper.paramwise_cfg.custom_keys.query_embeds=x',
+        'default_hooks.checkpoint2.type=CheckpointHook default_hooks.checkpoint2.interval=9',
+        'custom_hooks.0.update_buffers=True',  # handed on to the average
+    ],
+)
+def test_names_that_others_read_than_the_class_of_their_dict(options):
+    norm, dcn = dict(type='BN'), dict(type='Conv2d')
+    backbone = dict(type='mmdet.ResNet', depth=50, norm_cfg=norm, dcn=dcn)
+    timm = dict(type='mmpretrain.TIMMBackbone', model_name='resnet18')
+    cfg = Config(
+        dict(
+            model=dict(type='RetinaNet', backbone=backbone, neck=timm),
+            optim_wrapper=dict(paramwise_cfg=dict(custom_keys=dict(query_embed=dict(lr_mult=0.1)))),
+            default_hooks=dict(checkpoint=dict(type='CheckpointHook')),
+            custom_hooks=[dict(type='EMAHook')],
+        )
+    )
+    check_nested(cfg, dict(option.split('=') for option in options.split()), 'mmdet')
 
 
 def test_errors_that_are_not_of_the_config_keep_their_traceback(tool):

@@ -19,6 +19,10 @@ def test_a_good_folder_and_a_bad_one(check, data, tmp_path, capsys):
     root = shutil.copytree(data, tmp_path / 'demo')
     assert check([str(root)]) == 0
     out = capsys.readouterr().out
+    assert 'no classes.txt' not in out and 'the same names in both' not in out
+    (root / 'classes.txt').unlink()
+    assert check([str(root)]) == 0
+    out = capsys.readouterr().out
     assert f'train: {root}/annotations/instances_train.json' in out
     assert f'val: images in {root}/images/val, masks in {root}/annotations/val' in out
     assert 'no errors' in out and '96x64' in out and 'star' in out
@@ -43,6 +47,9 @@ def test_a_config(check, data, tmp_path, capsys):
     assert 'not in the file: sun' in out and 'gear' in out
     config = str(CONFIGS / 'upernet_vitcomer_t_custom.py')
     assert check([config, *options, 'classes=7', '--sample', '1']) == 0
+    out = capsys.readouterr().out
+    assert '4 images, of which 1 were read, 6144 pixels, 96x64' in out
+    assert 'without pixels' not in out  # those of the others are not known
     assert check([config, *options, 'classes=2']) == 1
     assert 'which is no class' in capsys.readouterr().out
 

@@ -1,16 +1,21 @@
 """Every data set: a config's loaders and evaluator on a tiny folder of its layout."""
 
+import json
+import shutil
+from collections import Counter
+
 import pytest
 import torch
 from mmengine.evaluator import Evaluator
-from mmengine.registry import init_default_scope
+from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from mmengine.structures import InstanceData, PixelData
 
 from mmhybrid import config_path
 from mmhybrid.cli.arguments import argument_parser
 from mmhybrid.cli.config import load_config
-from mmhybrid.cli.datasets import check_data
+from mmhybrid.cli.datasets import check_data, leaf_datasets
+from mmhybrid.data.findings import Reading
 from mmhybrid.testing.folders import LAYOUTS, PLACES, draw_folder
 
 from .conftest import CONFIGS
@@ -165,3 +170,61 @@ model = dict(
     arguments = ['small.py', 'work/epoch_1.pth', '--work-dir', 'tested']
     metrics = tool('test').main([*arguments, *options])
     assert {'coco/bbox_mAP', 'coco/segm_mAP'} <= set(metrics)
+
+
+def spoil(rows):
+    """Change some annotations so that the host leaves them out; return how many kinds there are."""
+    kinds = [
+        dict(area=0), dict(bbox=[3, 3, 0.5, 20]), dict(bbox=[900, 3, 20, 20]), dict(ignore=1),
+        dict(iscrowd=1),
+    ]  # fmt: skip
+    for row, kind in zip(rows[1:], kinds, strict=False):
+        row.update(kind)
+    return len(kinds)
+
+
+@pytest.mark.parametrize(
+    ('name', 'layout', 'file'),
+    [
+        ('maskrcnn_vitcomer_b', 'coco', 'instances_train2017'),
+        ('maskrcnn_vitcomer_s_lvis', 'lvis', 'lvis_v1_train'),
+    ],
+)
+def test_counts_are_those_of_the_data_set(name, layout, file, folder, tool, tmp_path):
+    root = shutil.copytree(folder(layout), tmp_path / 'in')
+    path = root / f'annotations/{file}.json'
+    content = json.loads(path.read_text())
+    kinds = spoil(content['annotations'])
+    path.write_text(json.dumps(content))
+    cfg = read_config(tool, name, root)
+    (dataset,) = leaf_datasets(cfg.train_dataloader.dataset)
+    built = DATASETS.build(dataset)
+    infos = map(built.get_data_info, range(len(built)))
+    kept = [one for info in infos for one in info['instances'] if not one['ignore_flag']]
+    classes = built.metainfo['classes']
+    counts = Counter(classes[one['bbox_label']] for one in kept)
+    report = tool('check_data').check_of_dataset('train', dataset, 'mmdet')(Reading())
+    assert {label: n for label, n in report.counts.items() if n} == dict(counts)
+    crowds = sum(bool(row.get('iscrowd')) for row in content['annotations'])
+    assert report.left_out == kinds - 1 + crowds
+    assert len(kept) + report.left_out == len(content['annotations'])
+
+
+def test_hidden_folders_that_a_host_reads(folder, tool, tmp_path, capsys):
+    hidden = '.ipynb_checkpoints'
+    for name, layout, place in (
+        ('upernet_vitcomer_t', 'ade20k', 'images/training'),
+        ('imagenet_cmt_ti', 'imagenet', 'train/n00000000'),
+    ):
+        root = shutil.copytree(folder(layout), tmp_path / layout)
+        read_config(tool, name, root)
+        assert 'hidden folders' not in capsys.readouterr().out
+        shutil.copytree(root / place, root / place / hidden)
+        cfg = read_config(tool, name, root)
+        assert f'train: hidden folders in {root / place}'[:40] in capsys.readouterr().out
+        (dataset,) = leaf_datasets(cfg.train_dataloader.dataset)
+        built = DATASETS.build(dataset)
+        paths = [built.get_data_info(i)['img_path'] for i in range(len(built))]
+        assert any(hidden in path for path in paths)  # the warning is right
+        report = tool('check_data').check_of_dataset('train', dataset, cfg.default_scope)
+        assert 'hidden folders' in ' '.join(report(Reading()).findings.lines())

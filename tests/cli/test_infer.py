@@ -262,3 +262,14 @@ def test_bad_sources_and_models(tool, trained, tmp_path, data):
         infer.main([config, 'model.txt', str(data / 'images/val'), *options])
     with pytest.raises(ValueError, match='not for classifiers'):
         infer.main([config, 'mmpretrain.pth', str(data / 'images'), '--tile', '64', *options])
+
+
+def test_progress_without_a_terminal(tool, monkeypatch, capsys):
+    infer = tool('infer')
+    monkeypatch.setattr(infer, 'SECONDS_A_LINE', 0)
+    with infer.progress(3) as advance:
+        advance(2)
+    assert capsys.readouterr().err.startswith('2 of 3 images, ')
+    with infer.progress(3, lines=False) as advance:
+        advance(2)
+    assert not capsys.readouterr().err.strip()

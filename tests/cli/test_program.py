@@ -7,7 +7,8 @@ import sys
 import pytest
 
 from mmhybrid import list_configs
-from mmhybrid.cli import configs
+from mmhybrid.checkpoints import OFFICIAL_FILES
+from mmhybrid.cli import configs, weights
 from mmhybrid.cli.program import COMMANDS, main
 from mmhybrid.cli.usage import UsageError
 
@@ -92,3 +93,28 @@ def test_every_config_is_found(capsys):
 def test_a_search_that_finds_nothing():
     with pytest.raises(UsageError, match='no_such_word.*Mask R-CNN'):
         configs.main(['no_such_word'])
+
+
+def test_weights_are_searched(capsys, tmp_path, monkeypatch):
+    monkeypatch.setattr('torch.hub.get_dir', lambda: str(tmp_path))
+    fetched = OFFICIAL_FILES['dinov2_vits14'].file_name
+    (tmp_path / 'checkpoints').mkdir()
+    (tmp_path / 'checkpoints' / fetched).touch()
+    found = weights.main(['dinov2', 'reg4'])
+    assert found == [f'dinov2_vit{size}14_reg4' for size in 'sblg']
+    out = capsys.readouterr().out
+    assert 'dinov2_vits14 ' not in out and f'4 of {len(OFFICIAL_FILES)} names' in out
+    weights.main(['dinov2_vits14'])
+    assert 'dinov2_vits14       fetched\n' in capsys.readouterr().out
+    assert weights.main(['on request', 'eupe_vitt'])
+    out = capsys.readouterr().out
+    assert 'no commercial use' in out and 'or vit_tiny_patch16_dinov3_qkvb.eupe' in out
+    weights.main(['dinov3_convnext_tiny', '--json'])
+    (entry,) = json.loads(capsys.readouterr().out)
+    assert entry['remark'].startswith('not taken: it is a ConvNeXt')
+
+
+def test_every_name_of_weights_is_listed(capsys):
+    assert weights.main([]) == list(OFFICIAL_FILES)
+    with pytest.raises(UsageError, match='none of .* names has no_such_word'):
+        weights.main(['no_such_word'])

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -24,7 +25,12 @@ def test_train_evaluate_predict(scope, metric, amp, tool, job, data, tmp_path):
     checkpoint = next((tmp_path / 'work').glob('*.pth'))
     assert not list((tmp_path / 'work').glob('*.part'))
 
-    arguments = [config, str(checkpoint), '--work-dir', 'tested', '--out', 'out.pkl']
+    if scope == 'mmseg':  # the work dir alone
+        trained, options = ['work'], []
+        arguments = [*trained, '--work-dir', 'tested', '--out', 'out.pkl']
+    else:
+        trained = [config, 'work']
+        arguments = [config, '--work-dir', 'tested', '--out', 'out.pkl', str(checkpoint)]
     metrics = tool('test').main([*arguments, '--show-dir', 'shown', *options])
     assert metric in metrics
     assert not list((tmp_path / 'tested').glob('*.py'))  # it would take the place of a training's
@@ -32,7 +38,7 @@ def test_train_evaluate_predict(scope, metric, amp, tool, job, data, tmp_path):
     assert [p for p in (tmp_path / 'shown').rglob('*') if p.suffix in ('.jpg', '.png')]
 
     source = data / 'images'
-    arguments = [config, 'work', str(source), '--out-dir', 'out', '--score-thr', '0']
+    arguments = [*trained, str(source), '--out-dir', 'out', '--score-thr', '0']
     assert tool('infer').main([*arguments, *options]) == 0
     written = sorted(p.name for p in (tmp_path / 'out/pictures/val').iterdir())
     assert written == ['000000.jpg', '000001.jpg']
@@ -71,6 +77,13 @@ def test_data_weights_and_what_is_printed(tool, job, data, tmp_path, capsys):
     out = capsys.readouterr().out
     _, _, block = out.rpartition('\nresults\n')
     printed = dict(line.split(maxsplit=1) for line in block.splitlines())
+    # A person can read it all; what the hosts say of each parameter is in the file.
+    assert len(out.splitlines()) < 40 and out.count('AdamW: ') == 1
+    assert 'config: first/tiny_mmpretrain.py; ' in out and 'the log in first/' in out
+    (file,) = work_dir.glob('*/*.log')
+    log = file.read_text()
+    for text in ('Config:\n', 'Hooks will be executed', 'System environment'):
+        assert text in log and text not in out
     assert printed['checkpoint'] == 'first/epoch_1.pth'  # from where the user is
     assert 'accuracy/top1 ' in printed['metrics'] and printed['log'].startswith('first/')
 
@@ -122,3 +135,13 @@ def test_weights_of_no_name_end_before_anything_is_built(tool, job, tmp_path):
     with pytest.raises(CheckpointError, match='deit_tiny_patch16_225.*deit_tiny_patch16_224'):
         tool('train').main([config, *options, '--weights', 'deit_tiny_patch16_225'])
     assert not list(tmp_path.iterdir())
+
+
+def test_an_evaluation_in_which_nothing_is_found(tool):
+    said, metrics = [], {'coco/bbox_mAP': 0.4}
+    hook = tool('train')._keep_metrics(metrics)
+    runner = SimpleNamespace(logger=SimpleNamespace(info=said.append))
+    hook.after_val_epoch(runner, {})
+    assert metrics == {} and len(said) == 1 and 'no object was found' in said[0]
+    hook.after_val_epoch(runner, {'coco/bbox_mAP': 0.5})
+    assert metrics == {'coco/bbox_mAP': 0.5} and len(said) == 1

@@ -28,6 +28,7 @@ HEADS = {
     'mask2former_instance': 'Mask2Former',
     'upernet': 'UPerHead',
     'fpn': 'FPNHead',
+    'linearseg': 'FCNHead',
     'mask2former': 'Mask2FormerHead',
     'linear': 'LinearClsHead',
     'imagenet': 'ClsHead',

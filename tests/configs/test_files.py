@@ -59,11 +59,16 @@ def test_a_name_in_two_folders_is_refused(monkeypatch, tmp_path):
 
 
 def test_folders():
-    """In front is what a user begins with; each folder is of one class of backbones."""
+    """In front is what a user begins with; each folder is of one class of backbones.
+
+    The study of small data compares classes of backbones, on a user's own data.
+    """
     front = {path.stem for path in FILES.values() if path.parent == CONFIGS}
-    assert front == {name for name in FILES if FRONT.fullmatch(name)}
+    study = {path.stem for path in FILES.values() if path.parent.name == 'small_data'}
+    assert len(study) == 4 and all(name.endswith('_small_custom') for name in study)
+    assert front | study == {name for name in FILES if FRONT.fullmatch(name)}
     classes = defaultdict(set)
-    for name in set(FILES) - front:
+    for name in set(FILES) - front - study:
         family = NAME.fullmatch(f'{name}.py')['family']
         classes[FILES[name].parent].add(FAMILIES[family])
     assert len(classes) >= 12
@@ -78,7 +83,8 @@ def test_every_folder_has_its_pages():
         text = (folder / 'README.md').read_text()
         for path in folder.glob('*.py'):
             assert f'[`{path.stem}`]({path.name})' in text, f'{folder.name}/README.md: {path.stem}'
-        assert (folder / 'metafile.yml').is_file() or folder == CONFIGS
+        has_recipes = folder != CONFIGS and folder.name != 'small_data'
+        assert (folder / 'metafile.yml').is_file() == has_recipes
 
 
 @pytest.mark.parametrize('name', FILES)

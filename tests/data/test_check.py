@@ -18,7 +18,7 @@ from mmhybrid.data.check import (
     check_overlap,
     check_voc,
 )
-from mmhybrid.data.findings import Reading, inside, read_pixels, shown
+from mmhybrid.data.findings import Reading, Split, inside, read_pixels, shown
 from mmhybrid.testing.folders import draw_folder
 
 
@@ -273,6 +273,28 @@ def test_run_lengths_in_letters(share, copied):
     counts = mask.encode(np.asfortranarray(pixels.astype(np.uint8)))['counts'].decode()
     outline = dict(size=[64, 80], counts=counts)
     assert not lines(coco(copied('coco'), set_first('annotations', segmentation=outline)))
+
+
+@pytest.mark.parametrize(
+    ('train', 'val', 'warned'),
+    [
+        (['000000', '000001'], ['000000'], False),
+        (['img_1', 'img_2', 'img_3'], ['img_2', 'img_1'], False),
+        (['img_1', 'img_2', 'img_3'], ['img_2'], True),
+        (['street', 'park'], ['park'], True),
+        (['000000', '000001'], ['000002'], False),
+    ],
+)
+def test_the_same_names_of_different_images(train, val, warned):
+    splits = [Split(name, '', 'boxes') for name in ('train', 'val')]
+    splits[0].names, splits[1].names = set(train), set(val)
+    found = check_overlap(*splits)
+    assert bool(found.groups) == warned
+    said = set()
+    found.forget(said)
+    again = check_overlap(*splits)
+    again.forget(said)  # of the masks of the same images
+    assert bool(found.groups) == warned and not again.groups
 
 
 def test_overlap_and_copies(copied):

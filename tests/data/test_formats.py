@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -162,6 +163,17 @@ def test_voc(tmp_path):
     assert 'images without an XML file, left out (2): JPEGImages/d.jpg' in found
 
 
+@pytest.mark.parametrize('above', ['VOC2007', 'VOCdevkit/VOC2007'])
+def test_voc_lists_of_a_folder_below(above, tmp_path):
+    root = tmp_path / 'in' / above
+    for name in 'ab':
+        picture(root / f'JPEGImages/{name}.jpg', value=ord(name))
+        write(root / f'Annotations/{name}.xml', voc_xml(('cell', 5, 5, 15, 10)))
+    write(root / 'ImageSets/Main/train.txt', 'a\n')
+    write(root / 'ImageSets/Main/val.txt', 'b\n')
+    assert convert(tmp_path / 'in', tmp_path / 'out').images == dict(train=1, val=1)
+
+
 def test_voc_outlines_are_beside_their_box(tmp_path):
     root = tmp_path / 'in'
     picture(root / 'a.jpg')
@@ -235,6 +247,69 @@ def test_coco_of_cvat_keeps_painted_masks(tmp_path):
     assert crowd['iscrowd'] == 1
     assert '1 painted masks that CVAT marks as crowds became objects' in lines(result)
     assert '1 objects marked iscrowd or ignore' in lines(result)
+
+
+def test_panoptic_coco_gives_its_things(tmp_path):
+    root = tmp_path / 'in'
+    picture(root / 'val2017/a.jpg')
+    numbers = np.zeros(SIZE[::-1], int)
+    numbers[2:8, 3:9] = 1 + 256 * 7
+    numbers[10:12, 20:30] = 2
+    numbers[15:] = 65536
+    colours = np.stack([numbers % 256, numbers // 256 % 256, numbers // 65536], -1)
+    mask = root / 'annotations/panoptic_val2017/a.png'
+    mask.parent.mkdir(parents=True)
+    Image.fromarray(colours.astype(np.uint8)).save(mask)
+    segments = [
+        dict(id=1 + 256 * 7, category_id=1), dict(id=2, category_id=1, iscrowd=1),
+        dict(id=65536, category_id=9), dict(id=77, category_id=1),
+    ]  # fmt: skip
+    rows = [dict(image_id=1, file_name='a.png', segments_info=segments),
+            dict(image_id=1, file_name='../../b.png', segments_info=segments)]  # fmt: skip
+    categories = [dict(id=1, name='car', isthing=1), dict(id=9, name='road', isthing=0)]
+    file = coco([(1, 'a.jpg')], categories, rows)
+    write(root / 'annotations/panoptic_val2017.json', file)
+    result = convert(root, tmp_path / 'out')
+    (car, crowd), made = content(tmp_path / 'out', 'val')
+    assert [row['name'] for row in made['categories']] == ['car']
+    assert car[:3] == ('a.jpg', 'car', [3, 2, 6, 6])
+    assert (coco_masks.decode(car[3]['segmentation']) == (numbers == 1 + 256 * 7)).all()
+    assert car[3]['iscrowd'] == 0 and crowd[3]['iscrowd'] == 1
+    found = lines(result)
+    assert 'error' not in found  # the folder was written
+    assert '1 segments of stuff in panoptic_val2017.json, no objects: left out' in found
+    assert 'objects of no area, left out: [0.0, 0.0, 0.0, 0.0] in segment 77 of a.jpg' in found
+    assert 'masks whose name leads out of their folder' in found
+
+
+def test_other_formats_in_a_folder_are_said(tmp_path):
+    root = yolo(tmp_path / 'in')
+    result = convert(root, tmp_path / 'one')
+    assert 'too, which is not read' not in lines(result)
+    file = coco([(1, 'a.jpg')], [dict(id=1, name='car')], [])
+    file['annotations'] = [dict(id=1, image_id=1, category_id=1, bbox=[1, 1, 5, 5])]
+    write(root / 'valid/labels.json', file)
+    result = convert(root, tmp_path / 'two')
+    assert result.source == 'COCO'
+    assert 'holds YOLO too, which is not read: --format yolo, or give' in lines(result)
+    result = convert(root, tmp_path / 'three', 'yolo')
+    assert result.objects == 3 and 'too, which is not read' not in lines(result)
+
+
+def test_masks_are_not_taken_for_their_images(tmp_path):
+    """Where the images are not there, files of the same name are."""
+    root = tmp_path / 'in'
+    for folder in ('annotations/panoptic_val2017', 'masks', 'SegmentationObject'):
+        shutil.rmtree(root, ignore_errors=True)
+        picture(root / folder / 'a.png')
+        row = dict(image_id=1, category_id=1, bbox=[1, 1, 5, 5])
+        file = coco([(1, 'a.jpg'), (2, 'a.png')], [dict(id=1, name='car')], [row])
+        write(root / 'annotations/panoptic_val2017.json', file)
+        with pytest.raises(DataError, match=r'listed and not there \(2\): a.jpg, a.png'):
+            convert(root, tmp_path / 'out')
+        picture(root / 'elsewhere/a.png')
+        assert convert(root, tmp_path / 'out').objects == 1
+        shutil.rmtree(tmp_path / 'out')
 
 
 def test_coco_by_the_names_of_files(tmp_path):
@@ -332,6 +407,7 @@ def test_labelme(tmp_path):
         ),
         dict(label='line', shape_type='line', points=[[1, 1], [2, 2]]),
         dict(label='bad', shape_type='polygon', points=[[1, 1]]),
+        dict(label='__ignore__', shape_type='polygon', points=[[1, 1], [5, 1], [5, 5]]),
     ]  # fmt: skip
     write(
         root / 'a.json',
@@ -349,6 +425,7 @@ def test_labelme(tmp_path):
     whole[5:9, 30:33] = patch
     assert (coco_masks.decode(code) == whole).all() and objects['blot'][0] == [30, 6, 2, 3]
     assert result.objects == 4
+    assert 'shapes called __ignore__, left out: a.json' in lines(result)
     assert 'shapes that enclose nothing, left out: line in a.json' in lines(result)
     assert 'images without a JSON file, left out: b.jpg' in lines(result)
 

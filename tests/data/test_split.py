@@ -45,7 +45,13 @@ def test_coco_is_split_and_stays_so(tmp_path, capsys):
     write_coco(tmp_path)
     with pytest.raises(DataError, match='coco_folder.val_fraction=0.2'):
         fit_to_folder(coco(tmp_path, fraction=None))
+    (tmp_path / 'b.json').write_text('{}')
+    with pytest.raises(
+        DataError, match=r'b.json is there: .* let that part alone with .*val_ann=None'
+    ):
+        fit_to_folder(coco(tmp_path))
     cfg = coco(tmp_path)
+    cfg.coco_folder.val_ann = None
     fit_to_folder(cfg)
     said = capsys.readouterr().out
     assert '2 of 10 images validate' in said and 'images.json lists them' in said

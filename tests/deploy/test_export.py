@@ -18,7 +18,7 @@ from mmhybrid.deploy import (
 )
 from mmhybrid.deploy.exporting import SIZES, capture, compare, write
 from mmhybrid.deploy.graphs import AdaptivePool, prepare
-from mmhybrid.models.backbones import CMT, SPACH, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import CMT, SPACH, STA, ConvStemViT, CvT, ViT, ViTAdapter, ViTCoMer
 from mmhybrid.models.kernels import resize_bicubic
 from tests.models.drawn import draw_parameters
 from tests.models.families import tiny_models
@@ -48,6 +48,7 @@ FAMILIES = tiny_models() | {
     ),
     'vitcomer': lambda: ViTCoMer(ADAPTED | dict(extra_cti=0), out_indices=(0, 3)),
     'vitadapter': lambda: ViTAdapter(ADAPTED | dict(extra_extractors=0)),
+    'sta': lambda: STA(dict(vit=VIT, stem_channels=8), out_indices=(0, 2)),
     'cmt': lambda: CMT(
         dict(
             embed_dims=(8,),
@@ -160,6 +161,24 @@ def test_outputs_of_one_value_are_compared_by_their_size(tolerance, tmp_path):
             export([graph], tmp_path / 'm.pt2', **options)
     else:
         assert 1e-4 < max(one.worst for one in export([graph], tmp_path / 'm.pt2', **options)) < 10
+
+
+def test_a_file_is_traced_and_written_once_and_run_once_a_shape(tmp_path, monkeypatch):
+    from mmhybrid.deploy import exporting
+
+    calls = []
+    for name in ('capture', 'write', 'measure'):
+        real = getattr(exporting, name)
+
+        def counted(*args, name=name, real=real, **options):
+            calls.append(name)
+            return real(*args, **options)
+
+        monkeypatch.setattr(exporting, name, counted)
+    lines = []
+    export([noisy_graph()], tmp_path / 'm.pt2', tolerance=1, report=lines.append)
+    assert calls == ['capture', 'write', 'measure', 'measure', 'measure']
+    assert len(lines) == 6 and 'traced in' in lines[1] and 'written in' in lines[2]
 
 
 def test_all_batches_are_tried_on_fewer_sizes(tmp_path):

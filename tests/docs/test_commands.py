@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import mmhybrid
+from mmhybrid.cli.arguments import IntermixedParser
 from mmhybrid.cli.config import _check_options
 from mmhybrid.cli.paths import find_config
 from mmhybrid.cli.program import COMMANDS
@@ -37,12 +38,15 @@ class Parsed(Exception):
 def parse(monkeypatch):
     """Parse arguments with the parser of a tool's or a module's `main`."""
     monkeypatch.syspath_prepend(str(ROOT / 'tools'))
-    parse_args = argparse.ArgumentParser.parse_args
 
-    def stop(self, args=None, namespace=None):
-        raise Parsed(parse_args(self, args, namespace))
+    def stopping(parse_args):
+        def stop(self, args=None, namespace=None):
+            raise Parsed(parse_args(self, args, namespace))
 
-    monkeypatch.setattr(argparse.ArgumentParser, 'parse_args', stop)
+        return stop
+
+    for kind in (argparse.ArgumentParser, IntermixedParser):
+        monkeypatch.setattr(kind, 'parse_args', stopping(kind.parse_args))
     before = set(sys.modules)
 
     def run(name, arguments):
@@ -147,7 +151,7 @@ def check_backbone_options(kind, options):
 
 
 def check_name(name):
-    """A config, or a backbone such as cmt_s,out_indices=(2,3) or timm:resnet50."""
+    """A config, its work dir, or a backbone such as cmt_s,out_indices=(2,3) or timm:resnet50."""
     if name.endswith('.py'):
         # What a training left, or a config that the reader has, is not there.
         assert not name.startswith('configs/') or Path(name).is_file(), name
@@ -155,6 +159,8 @@ def check_name(name):
         assert importlib.import_module('timm').is_model(name.removeprefix('timm:')), name
     elif name.isupper() or name.startswith(('/', '$', 'mm')):
         return  # a folder, CONFIG for any, a class of a host
+    elif name.startswith('work_dirs/'):
+        assert Path(name).name in mmhybrid.list_configs(), name
     else:
         name = name.partition('@')[0]  # of another checkout
         known = (*mmhybrid.list_backbones(), *mmhybrid.list_configs())

@@ -17,6 +17,7 @@ from mmhybrid.models.backbones import (
     BACKBONES,
     CMT,
     SPACH,
+    STA,
     Backbone,
     ConvStemViT,
     CvT,
@@ -90,6 +91,9 @@ FAMILIES = tiny_models() | {
     ),
     'vitadapter, light': lambda: ViTAdapter(
         dict(ADAPTED, windows=2, extra_extractors=0, ffn_ratio=0, vit_features='none'), **ONE_STAGE
+    ),
+    'sta, published': lambda: STA(
+        dict(vit=dict(PLAIN, position='rope'), final_norm=False, stem_channels=4), out_dims=8
     ),
     'cmt': lambda: CMT(CMT_ARCH, pretrain_size=32, num_classes=3, head_dims=8, head_drop=0.0),
     'cmt, options': lambda: CMT(

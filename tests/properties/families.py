@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from mmhybrid.models.backbones import (
     CMT,
     SPACH,
+    STA,
     Backbone,
     ConvStemViT,
     CvT,
@@ -91,6 +92,23 @@ def adapters(backbone):
 
 
 @st.composite
+def stas(draw):
+    vit = draw(vit_archs())
+    vit['position'] = draw(st.sampled_from(['absolute', 'relative', 'rope']))
+    vit['num_registers'] = 0 if vit['position'] == 'relative' else draw(st.integers(0, 2))
+    block = st.integers(0, vit['depth'] - 1)
+    arch = dict(
+        vit=vit,
+        stem_channels=draw(st.integers(1, 6)),
+        out_dims=draw(st.sampled_from([None, 8])),
+        final_norm=draw(ODDS),
+        # All blocks are run.
+        interaction_indexes=draw(st.permutations([draw(block), draw(block), vit['depth'] - 1])),
+    )
+    return Drawn(STA, dict(arch=arch), 4)
+
+
+@st.composite
 def cmts(draw):
     heads = draw(st.sampled_from([(1, 1, 2, 2), (1, 2, 4, 8)]))
     width = draw(st.integers(1, 6))
@@ -139,6 +157,7 @@ FAMILIES = {name: tiny(contract) for name, contract in contracts().items()} | {
     'convstemvit': conv_stem_vits(),
     'vitcomer': adapters(ViTCoMer),
     'vitadapter': adapters(ViTAdapter),
+    'sta': stas(),
     'cmt': cmts(),
     'cvt': cvts(),
     'spach': spachs(),

@@ -64,6 +64,7 @@ PADS_TO = {
     'convstemvit': lambda model: model.patch_size,
     'vitcomer': lambda model: 32,
     'vitadapter': lambda model: 32,
+    'sta': lambda model: 32,
     'cmt': lambda model: model.size_divisor,
 }
 
@@ -91,6 +92,7 @@ CONVOLUTIONS = {
     'convstemvit': lambda model: torch.nn.Sequential(*model.stem.layers, model.stem.proj),
     'vitcomer': lambda model: model.cnn,
     'vitadapter': lambda model: model.cnn,
+    'sta': lambda model: model.cnn,
     'cmt': lambda model: model.stem or model.stages[0].patch_embed,
     'cvt': lambda model: model.stages[0].patch_embed.proj,
     'spach': lambda model: model.stem,

@@ -142,6 +142,6 @@ def _read_classified(split, root, files, reading):
         os.path.splitext(path.relative_to(root).as_posix())[0] for path in files
     }  # fmt: skip
     report_depth(split.findings, headers_of(files))
-    for path, found in (reading or Reading()).each(split.name, files, try_to_read):
+    for path, found in (reading or Reading()).each(split, files, try_to_read):
         note_image(split, path, found)
     return split

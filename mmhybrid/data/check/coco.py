@@ -118,7 +118,7 @@ def check_coco(
     report_depth(split.findings, headers_of(list(paths.values())))
     expected = {path: _size(images[id_]) for id_, path in paths.items()}
     reading = reading or Reading()
-    for path, found in reading.each(name, list(expected), try_to_read):
+    for path, found in reading.each(split, list(expected), try_to_read):
         note_image(split, path, found, expected[path])
     return split
 

@@ -86,7 +86,7 @@ def check_masks(
     def read(pair):
         return try_to_read(pair[0]), try_to_read(pair[1], whole=True)
 
-    for (path, mask), (image, class_map) in (reading or Reading()).each(name, pairs, read):
+    for (path, mask), (image, class_map) in (reading or Reading()).each(split, pairs, read):
         good = note_image(split, path, image)
         if isinstance(class_map, str):
             split.findings.error(class_map.replace('image', 'mask'), mask)
@@ -119,7 +119,7 @@ def check_masks(
             if label is not None:
                 split.counts[label] += int(histogram[value])
                 split.in_images[label] += 1
-    if reading is None or reading.sample is None or reading.sample >= len(pairs):
+    if split.sampled is None:
         report_values(
             split.findings,
             occurring,

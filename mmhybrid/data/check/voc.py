@@ -67,7 +67,7 @@ def check_voc(
     split.in_images, split.left_out = objects.in_images, sum(objects.left_out.values())
     report_objects(split.findings, objects, evaluated=evaluated)
     report_depth(split.findings, headers_of(list(expected)))
-    for path, found in (reading or Reading()).each(name, list(expected), try_to_read):
+    for path, found in (reading or Reading()).each(split, list(expected), try_to_read):
         note_image(split, path, found, expected[path])
     return split
 

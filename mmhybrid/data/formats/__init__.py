@@ -32,20 +32,29 @@ def find_format(root: Path) -> str | None:
         return None
     if any((root / name).is_file() for name in colours.TABLES):
         return 'colours'
-    if any(voc.is_voc(path) for path in walk(root, ['.xml'])[:LOOKED_AT]):
-        return 'voc'
-    some = walk(root, ['.json'])[:LOOKED_AT]
-    if any(labelme.is_labelme(path) for path in some):
-        return 'labelme'
-    if any(coco.is_coco(path) for path in some):
-        return 'coco'
-    if walk(root, ['.names']) or yolo.find_settings(root)[0] or _has_label_lines(root):
-        return 'yolo'
+    annotated = annotated_as(root)
+    if annotated:
+        return annotated[0]
     pairs = colours.find_pairs(root, Findings())
     masks = [pair.mask for split in pairs.values() for pair in split[:3]]
     if any(colours.is_colour_mask(mask) for mask in masks):
         return 'colours'
     return None
+
+
+def annotated_as(root: Path) -> list[str]:
+    """The keys in ``READERS`` of all annotation files of a folder; the first is the one to read."""
+    found = []
+    if any(voc.is_voc(path) for path in walk(root, ['.xml'])[:LOOKED_AT]):
+        found.append('voc')
+    some = walk(root, ['.json'])[:LOOKED_AT]
+    if any(labelme.is_labelme(path) for path in some):
+        found.append('labelme')
+    if any(coco.is_coco(path) for path in some):
+        found.append('coco')
+    if walk(root, ['.names']) or yolo.find_settings(root)[0] or _has_label_lines(root):
+        found.append('yolo')
+    return found
 
 
 def _has_label_lines(root):

@@ -1,13 +1,14 @@
-"""COCO files as CVAT, Roboflow and Label Studio write them, and others that lie elsewhere."""
+"""COCO files as CVAT, Roboflow and Label Studio write them, panoptic ones, and others elsewhere."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_masks
 
 from ..coco import DataError, read_text
-from ..findings import shown
+from ..findings import inside, shown, try_to_read
 from .records import (
     Contents,
     ImageIndex,
@@ -36,7 +37,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     """The objects of all COCO files of a folder, their categories by name.
 
     Outlines and run-length codes are kept. A mask that CVAT painted has ``iscrowd: 1``, which no
-    training uses: it becomes an object.
+    training uses: it becomes an object. So do the things of panoptic files, with their masks.
     """
     contents = Contents()
     findings = contents.findings
@@ -48,7 +49,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         try:
             content = json.loads(read_text(path).lstrip('\ufeff'))
         except (DataError, ValueError, RecursionError) as error:
-            findings.error('JSON files that cannot be read', f'{path.name} ({error})')
+            findings.warning('JSON files that cannot be read', f'{path.name} ({error})')
             continue
         if isinstance(content, dict) and all(
             isinstance(content.get(key), list) for key in ('images', 'annotations', 'categories')
@@ -61,7 +62,10 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         split = _split(path, root)
         pictures = _pictures(path, content, index, findings, split)
         contents.splits.setdefault(split, []).extend(pictures.values())
-        _add_instances(content, names[path], pictures, contents)
+        if _is_panoptic(content):
+            _add_segments(path, content, names[path], pictures, contents)
+        else:
+            _add_instances(content, names[path], pictures, contents)
     return contents
 
 
@@ -83,6 +87,8 @@ def _categories(content, findings):
     """Name by id. Roboflow's category above the others, without an object, is none."""
     rows = [row for row in content['categories'] if isinstance(row, dict)]
     rows = [row for row in rows if _key(row.get('id')) is not None and 'name' in row]
+    if _is_panoptic(content):
+        rows = [row for row in rows if row.get('isthing')]
     used = {_key(row.get('category_id')) for row in content['annotations'] if isinstance(row, dict)}
     above = {row.get('supercategory') for row in rows}
     found = {}
@@ -97,20 +103,25 @@ def _categories(content, findings):
     return found
 
 
+def _is_panoptic(content):
+    rows = content['annotations']
+    return bool(rows) and isinstance(rows[0], dict) and 'segments_info' in rows[0]
+
+
 def _pictures(path, content, index, findings, split):
     """Pictures by id."""
     found = {}
     root = index.root
     for row in content['images']:
         if not isinstance(row, dict) or _key(row.get('id')) is None:
-            findings.error('images without an id, left out', row)
+            findings.warning('images without an id, left out', row)
             continue
         name = row.get('file_name')
         near = [path.parent, path.parent / 'images', root / 'images' / path.stem.split('_')[-1],
                 root / 'images' / split, root / 'images', root / split, root]  # fmt: skip
         image = index.find(name, None, near) if isinstance(name, str) else None
         if image is None:
-            findings.error('images that are listed and not there', name)
+            findings.warning('images that are listed and not there', name)
         else:
             found[_key(row['id'])] = (image, row)
     sizes = read_sizes([image for image, _ in found.values()], findings)
@@ -125,6 +136,48 @@ def _pictures(path, content, index, findings, split):
     return pictures
 
 
+def _add_segments(path, content, names, pictures, contents):
+    """Objects from masks whose colours are numbers of segments, in a folder called as the file."""
+    findings = contents.findings
+    stuff = 0
+    for row in content['annotations']:
+        row = row if isinstance(row, dict) else {}
+        picture = pictures.get(_key(row.get('image_id')))
+        if picture is None:
+            findings.warning('objects of images that are not there', shown(row.get('file_name')))
+            continue
+        mask = inside(path.with_suffix(''), row.get('file_name'))
+        found = 'masks whose name leads out of their folder'
+        if mask is not None:
+            found = try_to_read(mask, whole=True)
+        if isinstance(found, str):
+            findings.warning(f'{found.replace("image", "mask")}: without objects', mask)
+            continue
+        colours = found['pixels']
+        if colours.ndim != 3 or colours.shape[1::-1] != picture.size:
+            findings.warning("masks that are not of three channels and their image's size", mask)
+            continue
+        numbers = colours[..., :3].astype(np.int64) @ (1, 256, 256**2)
+        for segment in row['segments_info']:
+            label = names.get(_key(segment.get('category_id')))
+            if label is None:
+                stuff += 1
+                continue
+            if label not in contents.classes:
+                findings.warning('objects of other classes, left out', label)
+                continue
+            code = coco_masks.encode(np.asfortranarray(numbers == segment.get('id'), np.uint8))
+            instance = make_instance(
+                findings, f'segment {shown(segment.get("id"))} of {picture.name}', picture.size,
+                label, None, dict(size=code['size'], counts=code['counts'].decode()),
+                crowd=int(segment.get('iscrowd') == 1),
+            )  # fmt: skip
+            if instance is not None:
+                picture.instances.append(instance)
+    if stuff:
+        findings.warning(f'{stuff} segments of stuff in {path.name}, no objects: left out')
+
+
 def _add_instances(content, names, pictures, contents):
     findings = contents.findings
     painted = 0
@@ -134,10 +187,10 @@ def _add_instances(content, names, pictures, contents):
         picture = pictures.get(_key(row.get('image_id')))
         label = names.get(_key(row.get('category_id')))
         if picture is None:
-            findings.error('objects of images that are not there', where)
+            findings.warning('objects of images that are not there', where)
             continue
         if label is None:
-            findings.error('objects of unknown categories, left out', where)
+            findings.warning('objects of unknown categories, left out', where)
             continue
         if label not in contents.classes:
             findings.warning('objects of other classes, left out', label)
@@ -156,7 +209,7 @@ def _add_instances(content, names, pictures, contents):
             for part in outline if isinstance(outline, list) else ():
                 np.asarray(part, float)
         except (TypeError, ValueError):
-            findings.error('boxes or outlines that are not numbers, left out', where)
+            findings.warning('boxes or outlines that are not numbers, left out', where)
             continue
         instance = make_instance(
             findings, f'{where} of {picture.name}', picture.size, label, box, outline,

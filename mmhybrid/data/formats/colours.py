@@ -11,13 +11,10 @@ from PIL import Image
 from ..coco import DataError, read_text
 from ..findings import Findings
 from ..listing import IMAGE_SUFFIXES
-from .records import new_name, split_of, walk
+from .records import MASK_FOLDER, new_name, split_of, walk
 from .voc import read_lists
 
 TABLES = ('labelmap.txt', 'label_colors.txt', 'class_dict.csv')
-MASK_FOLDER = re.compile(
-    r'(.*[_-])?(masks?|labels?|annot|annotations?|SegmentationClass|gt)', re.IGNORECASE
-)
 MASK_ENDING = re.compile(r'[_-](masks?|labels?|colou?r|gt|L)$')
 NONE = ('void', 'ignore', 'unlabelled', 'unlabeled')  # names of colours without a class
 IGNORED = 255
@@ -168,7 +165,7 @@ def to_numbers(path: Path, masks: ColourMasks) -> np.ndarray:
         elif name not in NONE:
             numbers[i] = classes.index(name)
     if unknown:
-        masks.findings.error(
+        masks.findings.warning(
             'masks with colours that the table does not name, which become 255',
             f'{path} ({len(unknown)}: {", ".join(unknown[:3])})',
         )

@@ -24,6 +24,7 @@ from .records import (
 )
 
 CORNERS = 36  # of the polygon that stands for a circle
+NO_CLASS = ('__ignore__', '_background_')  # in labelme's own lists of labels
 
 
 def is_labelme(path: Path) -> bool:
@@ -49,21 +50,21 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         try:
             content = json.loads(read_text(path).lstrip('\ufeff'))
         except (DataError, ValueError, RecursionError) as error:
-            findings.error('JSON files that cannot be read', f'{relative} ({error})')
+            findings.warning('JSON files that cannot be read', f'{relative} ({error})')
             continue
         if not isinstance(content, dict) or not isinstance(content.get('shapes'), list):
-            findings.error('JSON files of another kind', relative)
+            findings.warning('JSON files of another kind', relative)
             continue
         name = content.get('imagePath')
         image = index.find(name if isinstance(name, str) else None, path.stem, [path.parent])
         if image is None:
-            findings.error(
+            findings.warning(
                 'files without their image beside them (one inside the file can be written by '
                 "labelme's labelme_export_json)" if content.get('imageData') else
                 'files without their image', relative,
             )  # fmt: skip
         elif image in documents:
-            findings.error('images of two files, the second left out', relative)
+            findings.warning('images of two files, the second left out', relative)
         else:
             documents[image] = (relative, content)
     for path in index.others(documents):
@@ -80,6 +81,9 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         picture = Picture(image, new_name(image.relative_to(root)), size)
         contents.splits.setdefault(split_of(relative.parent), []).append(picture)
         for label, box, outline in _objects(content['shapes'], size, findings, relative):
+            if label in NO_CLASS and not (classes and label in classes):
+                findings.warning(f'shapes called {label}, left out', relative)
+                continue
             if classes and label not in classes:
                 findings.warning('objects of other classes, left out', label)
                 continue
@@ -104,7 +108,7 @@ def _objects(shapes, size, findings, where):
                 continue
             part = _part(kind, points, shape, size)
         except (KeyError, TypeError, ValueError, AttributeError, OSError, binascii.Error):
-            findings.error('shapes that cannot be read, left out', where)
+            findings.warning('shapes that cannot be read, left out', where)
             continue
         group = shape.get('group_id')
         key = (label, number) if group is None else (label, 'group', str(group))
@@ -124,7 +128,7 @@ def _objects(shapes, size, findings, where):
             code = coco_masks.merge(codes)
             yield label, None, dict(code, counts=code['counts'].decode())
         else:
-            findings.error('groups of shapes of several kinds, left out', f'{label} in {where}')
+            findings.warning('groups of shapes of several kinds, left out', f'{label} in {where}')
 
 
 def _part(kind, points, shape, size):

@@ -17,6 +17,11 @@ SPLITS = ('train', 'val', 'test')
 SPLIT_FOLDER = re.compile(
     r'(?:obj_)?(train|training|val|valid|validation|test|testing)(?:\d{4}|_data)?', re.IGNORECASE
 )
+# As folders of masks are called, and those of annotations, in which masks may lie.
+MASK_FOLDER = re.compile(
+    r'(.*[_-])?(masks?|labels?|annot|annotations?|SegmentationClass|gt)', re.IGNORECASE
+)
+OTHER_MASKS = re.compile(r'SegmentationObject|panoptic_.*')
 LAYOUT_FOLDERS = ('images', 'JPEGImages', 'Annotations')
 ENDS = 4096  # bytes of a file by which its format is told
 
@@ -108,7 +113,8 @@ class ImageIndex:
         """The image called ``name``, in one of the folders ``near``, else the only one so called.
 
         ``stem`` is what it may be called without a suffix. Folders before the name are tried with
-        it and without. None is found if several elsewhere have the name.
+        it and without. None is found if several elsewhere have the name, and nothing in folders of
+        masks.
         """
         near = list(near)
         parts = [part for part in re.split(r'[\\/]+', name or '') if part not in ('', '.', '..')]
@@ -120,10 +126,20 @@ class ImageIndex:
         stem = stem or (Path(parts[-1]).stem if parts else '')
         names = self.by_name.get(parts[-1].lower(), []) if parts else []
         for paths in (names, self.by_stem.get(stem.lower(), [])):
+            paths = [path for path in paths if path.parent in near or not self._is_mask(path)]
             here = [path for path in paths if path.parent in near]
             if len(here) == 1 or len(paths) == 1:
                 return (here or paths)[0]
         return None
+
+    def _is_mask(self, path):
+        """Return True for a file of a folder that is called as those of masks are."""
+        for part in reversed(path.relative_to(self.root).parts[:-1]):
+            if MASK_FOLDER.fullmatch(part) or OTHER_MASKS.fullmatch(part):
+                return True
+            if part in LAYOUT_FOLDERS:  # annotations/images
+                return False
+        return False
 
     def others(self, used: Collection[Path]) -> list[Path]:
         """The images that are not among ``used``, relative to the folder, sorted."""
@@ -134,9 +150,9 @@ class ImageIndex:
 def read_sizes(paths: Sequence[Path], findings: Findings) -> dict[Path, tuple[int, int]]:
     """(width, height) of the images that can be read, turned by their EXIF entry as hosts do."""
     sizes = {}
-    for path, found in Reading().each('', list(dict.fromkeys(paths)), try_to_read):
+    for path, found in Reading().each(None, list(dict.fromkeys(paths)), try_to_read):
         if isinstance(found, str):
-            findings.error(f'{found}, left out', path)
+            findings.warning(f'{found}, left out', path)
         else:
             sizes[path] = found['size']
     return sizes
@@ -152,7 +168,7 @@ def has_size(
     known = [side for side in stated if isinstance(side, (int, float)) and side > 0]
     if len(known) < 2 or tuple(known) == size:
         return True
-    findings.error(
+    findings.warning(
         'images of another size than annotated, left out',
         f'{where} has {by(size)}, annotated {by(known)}',
     )
@@ -185,7 +201,7 @@ def make_instance(
     area = None
     if isinstance(outline, dict):
         if list(outline.get('size', ())) != [height, width]:
-            findings.error('masks of another size than their image, left out', where)
+            findings.warning('masks of another size than their image, left out', where)
             return None
         counts: Any = outline.get('counts')
         try:
@@ -198,14 +214,14 @@ def make_instance(
         except (TypeError, ValueError, KeyError):
             area = None
         if area is None:
-            findings.error('run lengths that do not fill the image, left out', where)
+            findings.warning('run lengths that do not fill the image, left out', where)
             return None
         box = coco_masks.toBbox(code).tolist() if box is None else box
     elif outline:
         parts = []
         for part in outline:
             if len(part) < 6 or len(part) % 2 or not np.isfinite(part).all():
-                findings.error('outlines that are not three points or more, left out', where)
+                findings.warning('outlines that are not three points or more, left out', where)
                 continue
             points = np.asarray(part, float).reshape(-1, 2)  # (2 N) -> (N, 2)
             parts.append(points.clip(0, size).ravel().round(3).tolist())
@@ -221,7 +237,7 @@ def make_instance(
     else:
         outline = None
     if box is None or len(box) != 4 or not np.isfinite(box).all():
-        findings.error('boxes that are not four numbers, left out', f'{box} in {where}')
+        findings.warning('boxes that are not four numbers, left out', f'{box} in {where}')
         return None
     x, y, w, h = map(float, box)
     left, top = min(max(x, 0), width), min(max(y, 0), height)
@@ -231,7 +247,7 @@ def make_instance(
         findings.warning('objects of no area, left out', text)
         return None
     if right <= left or bottom <= top:
-        findings.error('objects outside their image, left out', f'{text} of {by(size)}')
+        findings.warning('objects outside their image, left out', f'{text} of {by(size)}')
         return None
     if min(x, y) < -1 or x + w > width + 1 or y + h > height + 1:
         findings.warning('boxes that reach out of their image, cut at its border', text)

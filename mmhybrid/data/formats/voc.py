@@ -34,10 +34,10 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         try:
             document = _parse(path)
         except (OSError, ElementTree.ParseError, ValueError) as error:
-            findings.error('XML files that cannot be read', f'{path.relative_to(root)} ({error})')
+            findings.warning('XML files that cannot be read', f'{path.relative_to(root)} ({error})')
             continue
         if document.tag != 'annotation':
-            findings.error('XML files of another kind', path.relative_to(root))
+            findings.warning('XML files of another kind', path.relative_to(root))
             continue
         beside = path.parent.parent
         near = [beside / 'JPEGImages', beside / 'images', path.parent]
@@ -45,9 +45,9 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         twin = [found for found in index.by_stem.get(path.stem.lower(), []) if found.parent in near]
         image = twin[0] if len(twin) == 1 else image  # as the host: the name of the XML file
         if image is None:
-            findings.error('XML files without their image', path.relative_to(root))
+            findings.warning('XML files without their image', path.relative_to(root))
         elif image in documents:
-            findings.error('images of two XML files, the second left out', path.relative_to(root))
+            findings.warning('images of two XML files, the second left out', path.relative_to(root))
         else:
             documents[image] = (path, document)
     for path in index.others(documents):
@@ -88,31 +88,40 @@ def _parse(path):
 
 
 def read_lists(root: Path, folders: tuple[str, ...], findings: Findings) -> dict[str, list[str]]:
-    """Splits of each name in the lists of a VOC folder; trainval only where it says more."""
+    """Splits of each name in the lists of VOC folders; trainval only where it says more.
+
+    The folders may lie two levels down, as ``VOC2007/ImageSets/Main`` does.
+    """
     found: dict[str, list[str]] = {}
     for folder in folders:
-        files = {path.stem.lower(): path for path in (root / folder).glob('*.txt')}
-        if 'train' in files or 'val' in files:
-            files.pop('trainval', None)
-        for name, path in files.items():
-            split = 'train' if name in ('trainval', 'default') else split_of(Path(name, 'x'))
-            if name not in ('train', 'trainval', 'default') and split == 'train':
-                continue  # a list of one class
-            try:
-                lines = path.read_text(encoding='utf-8').splitlines()
-            except (OSError, ValueError) as error:
-                findings.error('lists that cannot be read', f'{path}: {shown(error)}')
-                continue
-            for line in lines:
-                if line.split():
-                    stem = Path(line.split()[0]).name
-                    stem = stem if not stem.endswith(('.jpg', '.png')) else stem[:-4]
-                    found.setdefault(stem, [])
-                    if split not in found[stem]:
-                        found[stem].append(split)
+        for above in ('', '*/', '*/*/'):
+            for place in sorted(root.glob(above + folder)):
+                _read_lists_of(place, found, findings)
         if found:
             return found
     return found
+
+
+def _read_lists_of(place, found, findings):
+    files = {path.stem.lower(): path for path in place.glob('*.txt')}
+    if 'train' in files or 'val' in files:
+        files.pop('trainval', None)
+    for name, path in files.items():
+        split = 'train' if name in ('trainval', 'default') else split_of(Path(name, 'x'))
+        if name not in ('train', 'trainval', 'default') and split == 'train':
+            continue  # a list of one class
+        try:
+            lines = path.read_text(encoding='utf-8').splitlines()
+        except (OSError, ValueError) as error:
+            findings.warning('lists that cannot be read', f'{path}: {shown(error)}')
+            continue
+        for line in lines:
+            if line.split():
+                stem = Path(line.split()[0]).name
+                stem = stem if not stem.endswith(('.jpg', '.png')) else stem[:-4]
+                found.setdefault(stem, [])
+                if split not in found[stem]:
+                    found[stem].append(split)
 
 
 def _number(text):
@@ -125,14 +134,14 @@ def _number(text):
 def _instance(one, picture, findings, where):
     label = (one.findtext('name') or '').strip()
     if not label:
-        findings.error('objects without a name, left out', where)
+        findings.warning('objects without a name, left out', where)
         return None
     try:
         x0, y0, x1, y1 = (
             float(one.findtext(f'bndbox/{key}')) - 1 for key in ('xmin', 'ymin', 'xmax', 'ymax')
         )
     except (TypeError, ValueError):
-        findings.error('boxes that are not four numbers, left out', where)
+        findings.warning('boxes that are not four numbers, left out', where)
         return None
     box = [x0, y0, x1 - x0, y1 - y0]
     polygon = one.find('polygon')
@@ -145,7 +154,7 @@ def _instance(one, picture, findings, where):
                 for i in range(1, len(points) // 2 + 1) for axis in 'xy'
             ]]  # fmt: skip
         except (KeyError, TypeError, ValueError):
-            findings.error('outlines that cannot be read: the box is kept', where)
+            findings.warning('outlines that cannot be read: the box is kept', where)
     return make_instance(findings, where, picture.size, label, box, outline)
 
 

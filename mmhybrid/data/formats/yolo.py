@@ -11,8 +11,7 @@ import yaml
 
 from ..coco import DataError, read_text
 from ..findings import inside, shown
-from ..fit import CLASS_FILE
-from ..listing import IMAGE_SUFFIXES
+from ..listing import CLASS_FILE, IMAGE_SUFFIXES
 from .records import (
     Contents,
     Picture,
@@ -70,7 +69,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
             try:
                 lines = read_text(label).splitlines()
             except DataError as error:
-                contents.findings.error('label files that cannot be read', str(error))
+                contents.findings.warning('label files that cannot be read', str(error))
                 continue
             for number, line in enumerate(lines, 1):
                 if line.strip():
@@ -83,7 +82,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     read = {_label_file(path) for paths in found.values() for path, _ in paths}
     for label in walk(root, ['.txt']):
         if 'labels' in label.relative_to(root).parts and label not in read:
-            contents.findings.error('label files without their image', label.relative_to(root))
+            contents.findings.warning('label files without their image', label.relative_to(root))
     return contents
 
 
@@ -121,7 +120,7 @@ def _images(root, settings, findings):
         for entry in entries if isinstance(entries, list) else [entries] if entries else []:
             paths = _listed(root, settings, str(entry))
             if paths is None:
-                findings.error('parts of the folder that are not there', f'{key}: {entry}')
+                findings.warning('parts of the folder that are not there', f'{key}: {entry}')
             else:
                 found.setdefault(split, []).extend(paths)
     if not any(found.values()):
@@ -179,17 +178,17 @@ def _instance(values, picture, names, keypoints, where, findings):
     try:
         number, *numbers = map(float, values)
     except ValueError:
-        findings.error('lines that are not numbers, left out', where)
+        findings.warning('lines that are not numbers, left out', where)
         return None
     label = names.get(number)
     if label is None:
-        findings.error('numbers that are no class, left out', f'{values[0]} in {where}')
+        findings.warning('numbers that are no class, left out', f'{values[0]} in {where}')
         return None
     width, height = picture.size
     if keypoints and len(numbers) == 4 + keypoints:
         numbers = numbers[:4]
     if len(numbers) < 4 or any(not -1 <= value <= 2 for value in numbers[:4]):
-        findings.error(
+        findings.warning(
             'lines that are no box and no outline in fractions of the image, left out', where
         )
         return None

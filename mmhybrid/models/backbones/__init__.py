@@ -10,6 +10,7 @@ from .cmt import CMT as CMT
 from .conv_stem_vit import ConvStemViT as ConvStemViT
 from .cvt import CvT as CvT
 from .spach import SPACH as SPACH
+from .sta import STA as STA
 from .vit import ViT as ViT
 from .vit_adapter import ViTAdapter as ViTAdapter
 from .vit_comer import ViTCoMer as ViTCoMer

@@ -1,9 +1,9 @@
-"""The base of the adapters of a plain ViT: options, constructor, freezing, output maps."""
+"""The bases of the adapters of a plain ViT: options, constructor, freezing, output maps."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +20,8 @@ SEGMENTATION = dict(windows=0, vit_features='stages')
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdapterArch(ViTSize):
-    """Settings that every adapter's architecture has, those of its ViT first."""
+class PyramidArch(ViTSize):
+    """Settings of every :class:`PyramidAdapter`, those of its ViT first."""
 
     windows: int | Sequence[int] = option(
         "side of the ViT's attention windows, 0 for global attention; a sequence sets each block "
@@ -75,33 +75,25 @@ class AdapterArch(ViTSize):
 
 
 class Adapter(Backbone):
-    """Base of the adapters: a plain ViT, wrapped and not changed, and a convolutional pyramid.
+    """Base of the adapters: a plain ViT, wrapped and not changed, and convolutions beside it.
 
-    An adapter is one file: a record of its architecture, which extends :class:`AdapterArch`, the
-    modules of its stages, and a subclass of this class that declares what :class:`Backbone` asks
-    for, and has :meth:`build_stages` and ``forward``, from :meth:`embed_pyramid` to
-    :meth:`output_maps`.
+    A subclass says by :meth:`vit_arguments` which ViT its architecture has.
 
     Args:
-        vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
-            By default it has no class token, and LayerScale beginning at 1.
+        vit: arguments of the :class:`ViT`, in place of those that ``arch`` says.
         out_indices: levels that come out, of strides 4, 8, 16 and 32.
-        deform_backend: see :func:`~mmhybrid.models.kernels.deformable_attention`.
         norm_cfg: norms of the convolutional branch and the outputs, BN, SyncBN or GN.
-        drop_path_rate: stochastic depth of every part of the adapter; in the ViT it grows to this.
-        with_cp: recompute ViT blocks, pyramid and parts of the stages, see :class:`Backbone`.
+        drop_path_rate: stochastic depth of the ViT's last block; it grows linearly from 0.
+        with_cp: recompute ViT blocks and the parts beside them, see :class:`Backbone`.
         freeze: ``'vit'`` freezes the whole ViT.
         frozen_stages: freezes part of it: 0 the embeddings, i also the first i blocks; -1 none.
+        lora: trains LoRA in the place of the ViT's weights, see :class:`ViT`.
         init_cfg: see :class:`Backbone`; takes weights of a ViT or of the whole adapter.
-
-    Raises:
-        ValueError: unknown arch, inconsistent settings, or an unfit image.
     """
 
-    arch_type = AdapterArch
     wrapped = {'vit': ViT}
-    stages: Any  # ModuleList of what build_stages returns: torch gives its items no type
-    upsample: Any  # None where the map of stride 4 does not come out
+    set_here: ClassVar[tuple[str, ...]] = ('out_indices', 'final_norm')
+    """Arguments of the ViT that a caller must not give."""
 
     def __init__(
         self,
@@ -109,28 +101,93 @@ class Adapter(Backbone):
         *,
         vit: dict | None = None,
         out_indices: Sequence[int] = (0, 1, 2, 3),
-        deform_backend: str = 'auto',
         norm_cfg: dict | None = None,
         drop_path_rate: float = 0.0,
         freeze: Literal['vit'] | None = None,
+        lora: dict | None = None,
         **options: Any,
     ):
         super().__init__(arch, out_indices=out_indices, **options)
-        if freeze not in (None, 'vit'):
-            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit'")
-        self.frozen_part = freeze
-        self.vit = wrap_vit(self, vit or {}, drop_path_rate)
+        self.levels = self.resolve_indices(4)
+        self.out_strides = tuple(4 * 2**level for level in self.levels)
+        self.norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
+
+        vit, name = vit or {}, type(self).__name__
+        for argument in self.set_here:
+            if vit.get(argument):
+                raise ValueError(
+                    f'{argument}={vit[argument]!r:.200} in vit=dict(...): {name} sets it; leave it '
+                    'out'
+                )
+        common = dict(
+            in_channels=self.in_channels,
+            drop_path_rate=drop_path_rate,
+            with_cp=self.with_cp,
+            freeze=freeze,
+            frozen_stages=self.frozen_stages,
+            lora=lora,
+        )
+        self.vit = ViT(**{**common, **self.vit_arguments(vit)})
+        if self.vit.patch_size != 16:
+            raise ValueError(
+                f'{name} joins a ViT of patch size 16 to its stride 16, got {self.vit.patch_size}; '
+                'set vit=dict(patch_size=16): patch embeddings are resized on loading'
+            )
+
+    def vit_arguments(self, given: dict) -> dict:
+        """Return the arguments of the ViT: ``given`` ones in place of those of ``self.arch``."""
+        raise NotImplementedError(f'{type(self).__name__} does not say which ViT it wraps')
+
+    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
+        """Return the depth that the ViT gives; the adapter is at the last depth."""
+        return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
+
+
+class PyramidAdapter(Adapter):
+    """Base of the adapters with a pyramid of tokens, which deformable attention reads.
+
+    Such an adapter is one file: a record of its architecture, which extends :class:`PyramidArch`,
+    the modules of its stages, and a subclass of this class that declares what :class:`Backbone`
+    asks for, and has :meth:`build_stages` and ``forward``, from :meth:`embed_pyramid` to
+    :meth:`output_maps`.
+
+    Args:
+        vit: arguments of the :class:`ViT`, such as ``dict(pretrain_size=592)`` for DINOv2 weights.
+            By default it has no class token, and LayerScale beginning at 1.
+        deform_backend: see :func:`~mmhybrid.models.kernels.deformable_attention`.
+        drop_path_rate: stochastic depth of every part of the adapter; in the ViT it grows to this.
+
+    Raises:
+        ValueError: unknown arch, inconsistent settings, or an unfit image.
+    """
+
+    arch_type = PyramidArch
+    stages: Any  # ModuleList of what build_stages returns: torch gives its items no type
+    upsample: Any  # None where the map of stride 4 does not come out
+
+    def __init__(
+        self,
+        arch: str | dict,
+        *,
+        deform_backend: str = 'auto',
+        drop_path_rate: float = 0.0,
+        **options: Any,
+    ):
+        super().__init__(arch, drop_path_rate=drop_path_rate, **options)
         self.groups = self.arch.groups
         self.vit_features = self.arch.vit_features
 
         dims = self.arch.embed_dims
-        self.levels = self.resolve_indices(4)
+        if (self.vit.embed_dims, self.vit.depth) != (dims, self.arch.depth):
+            raise ValueError(
+                f'the ViT has {self.vit.depth} blocks of width {self.vit.embed_dims}, but arch '
+                f'says {self.arch.depth} of width {dims}; give the same size to both'
+            )
         self.out_channels = (dims,) * len(self.levels)
-        self.out_strides = tuple(4 * 2**level for level in self.levels)
-
-        norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
         finest = 0 in self.levels
-        self.cnn = ConvPyramid(self.in_channels, self.arch.stem_channels, dims, norm_cfg, finest)
+        self.cnn = ConvPyramid(
+            self.in_channels, self.arch.stem_channels, dims, self.norm_cfg, finest
+        )
         self.level_embed = nn.Parameter(torch.randn(3, dims))
         attention = dict(
             num_heads=self.arch.deform_heads,
@@ -138,13 +195,19 @@ class Adapter(Backbone):
             value_ratio=self.arch.deform_ratio,
             backend=deform_backend,
         )
-        self.stages = nn.ModuleList(self.build_stages(attention, norm_cfg, drop_path_rate))
+        self.stages = nn.ModuleList(self.build_stages(attention, self.norm_cfg, drop_path_rate))
         self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if finest else None
-        self.norms = nn.ModuleDict({str(i): build_norm(norm_cfg, dims) for i in self.levels})
+        self.norms = nn.ModuleDict({str(i): build_norm(self.norm_cfg, dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:
                 part.apply(init_layer)
         self.freeze()
+
+    def vit_arguments(self, given: dict) -> dict:
+        """Take sizes and windows from the architecture; no class token, LayerScale from 1.0."""
+        arch = {it.name: getattr(self.arch, it.name) for it in fields(ViTSize)}
+        own = dict(arch=arch, windows=self.arch.windows, class_token=False, layer_scale=1.0)
+        return own | given
 
     def build_stages(
         self, attention: dict, norm_cfg: dict, drop_path_rate: float
@@ -206,55 +269,6 @@ class Adapter(Backbone):
                 out = out + resize_map(feature, tuple(out.shape[2:]))
             outs.append(self.crop_map(self.norms[str(level)](out), size, stride))
         return tuple(outs)
-
-    # Training
-
-    def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
-        return [self.vit] if self.frozen_part == 'vit' else []
-
-    def get_layer_depth(self, param_name: str, prefix: str = '') -> tuple[int, int]:
-        """Return the depth that the ViT gives; the adapter is at the last depth."""
-        return self.vit.get_layer_depth(param_name, f'{prefix}vit.')
-
-
-def wrap_vit(adapter: Adapter, overrides: dict, drop_path_rate: float) -> ViT:
-    """Build the ViT that an adapter wraps: patch size 16, no class token, LayerScale from 1.0.
-
-    Args:
-        adapter: its ``arch``, ``in_channels``, ``with_cp`` and ``frozen_stages`` are the ViT's too.
-        overrides: the caller's arguments of :class:`ViT`, which replace these.
-        drop_path_rate: of the last block.
-    """
-    arch = adapter.arch
-    settings = dict(
-        arch={it.name: getattr(arch, it.name) for it in fields(ViTSize)},
-        in_channels=adapter.in_channels,
-        windows=arch.windows,
-        class_token=False,
-        layer_scale=1.0,
-        drop_path_rate=drop_path_rate,
-        with_cp=adapter.with_cp,
-        frozen_stages=adapter.frozen_stages,
-    )
-    for name in ('out_indices', 'final_norm'):
-        if overrides.get(name):
-            raise ValueError(
-                f'{name}={overrides[name]!r:.200} in vit=dict(...): {type(adapter).__name__} takes '
-                "the ViT's tokens, not its maps; leave it out"
-            )
-    vit = ViT(**{**settings, **overrides})
-    if vit.patch_size != 16:
-        raise ValueError(
-            f'{type(adapter).__name__} joins a ViT of patch size 16 to its stride 16, got '
-            f'{vit.patch_size}; set vit=dict(patch_size=16): patch embeddings are resized on '
-            'loading'
-        )
-    if (vit.embed_dims, vit.depth) != (arch.embed_dims, arch.depth):
-        raise ValueError(
-            f'the ViT has {vit.depth} blocks of width {vit.embed_dims}, but arch says '
-            f'{arch.depth} of width {arch.embed_dims}; give the same size to both'
-        )
-    return vit
 
 
 def group_blocks(

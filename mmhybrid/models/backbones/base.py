@@ -122,7 +122,7 @@ class Backbone(BaseModule):
         self.is_fused = False
 
     @classmethod
-    def resolve_arch(cls, arch: str | Mapping, **options: Any) -> Arch:
+    def resolve_arch(cls, arch: str | Mapping, **options: Any) -> Any:
         """Make the record of an architecture from named or given settings and the options.
 
         It shares nothing with ``arch`` and the options, which are the caller's.

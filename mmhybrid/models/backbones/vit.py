@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from mmhybrid.lora import add_lora
 from mmhybrid.registry import MODELS
 
 from ..kernels import Grid
@@ -182,14 +183,17 @@ class ViT(Backbone):
 
     Args:
         arch: name of an architecture, or a dict. ``'t' 's' 'b' 'l' 'g'`` are DeiT, AugReg and MAE;
-            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others are as their weights need.
+            ``'beit_b' 'dinov2_s' 'dinov2_s_reg' 'dinov3_s'`` and others are as their weights need,
+            ``'rope_t' 'rope_tplus'`` those of :class:`STA`.
         out_indices: the blocks whose output comes out; negative ones count from the last.
         windows: side of the attention windows in patches, 0 for global; a sequence sets each block.
             At the border they are padded as in the adapters' originals, see :class:`Attention`.
         final_norm: normalise the tokens of each output.
         drop_path_rate: stochastic depth of the last block; it grows linearly from 0.
         with_cp: recompute blocks in the backward pass, see :class:`Backbone`.
+        freeze: ``'vit'`` freezes all of it: it stays in evaluation mode, and keeps no graph.
         frozen_stages: -1 nothing, 0 the patch embedding and positions, i also the first i blocks.
+        lora: ``dict(r=8)`` trains LoRA, not the weights, see :class:`~mmhybrid.lora.LoRA`.
         norm_eval: no effect, there is no batch norm; every backbone has it.
 
     Shapes:
@@ -215,6 +219,8 @@ class ViT(Backbone):
         **{f'dinov3_{size}plus': SIZES[size] | DINOV3_PLUS for size in 'sl'},
         'dinov3_hplus': dict(embed_dims=1280, depth=32, num_heads=20) | DINOV3_PLUS,
         'dinov3_7b': DINOV3_7B,
+        'rope_t': SIZES['t'] | dict(position='rope'),
+        'rope_tplus': dict(embed_dims=256, depth=12, num_heads=4, position='rope'),
     }
     pretrained_parts = {'vit': ''}
     embeddings = ('patch_embed.', 'pos_embed', 'cls_', 'dist_', 'register_')
@@ -227,21 +233,23 @@ class ViT(Backbone):
         windows: int | Sequence[int | None] = 0,
         final_norm: bool = False,
         drop_path_rate: float = 0.0,
+        freeze: Literal['vit'] | None = None,
+        lora: dict | None = None,
         **options: Any,
     ):
         super().__init__(arch, out_indices=out_indices, **options)
         arch = self.arch
         self.check_frozen_stages(arch.depth, 'blocks')
+        if freeze not in (None, 'vit') or (freeze and lora):
+            raise ValueError(f"freeze={freeze!r:.200}: expected None or 'vit', with lora None")
+        self.is_frozen = freeze == 'vit'
         dims, self.patch_size = arch.embed_dims, arch.patch_size
         self.embed_dims, self.depth, self.num_heads = dims, arch.depth, arch.num_heads
         self.position, self.position_grid = arch.position, arch.position_grid
-        self.interpolate = dict(
-            offset=arch.interpolate_offset, antialias=arch.interpolate_antialias
-        )
+        self.resizing = dict(offset=arch.interpolate_offset, antialias=arch.interpolate_antialias)
         self.num_prefix_positions = int(arch.class_token) + int(arch.dist_token)
         self.num_prefix_tokens = self.num_prefix_positions + arch.num_registers
-        names = ('class_token', 'dist_token', 'num_registers')
-        prefix = {name: getattr(arch, name) for name in names}
+        prefix = {it: getattr(arch, it) for it in ('class_token', 'dist_token', 'num_registers')}
         self.windows = window_per_block(windows, arch.depth, **prefix)
 
         self.patch_embed = PatchEmbed(self.in_channels, dims, arch.patch_size)
@@ -280,6 +288,7 @@ class ViT(Backbone):
         self.levels = self.resolve_indices(arch.depth)
         self.out_channels = (dims,) * len(self.levels)
         self.out_strides = (arch.patch_size,) * len(self.levels)
+        add_lora(self, lora)
         self.freeze()
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -306,7 +315,7 @@ class ViT(Backbone):
         if self.pos_embed is not None:
             count = self.num_prefix_positions
             prefix_positions, positions = self.pos_embed.tensor_split((count,), dim=1)
-            positions = resize_positions(positions, self.position_grid, grid, **self.interpolate)
+            positions = resize_positions(positions, self.position_grid, grid, **self.resizing)
             tokens = tokens + positions
             prefix = [torch.cat(prefix, dim=1) + prefix_positions] if prefix else []
         if self.register_tokens is not None:
@@ -329,6 +338,8 @@ class ViT(Backbone):
     # Training
 
     def frozen_modules(self) -> list[nn.Module | nn.Parameter]:
+        if self.is_frozen:
+            return [self]
         frozen: list[nn.Module | nn.Parameter] = list(self.blocks[self.levels[-1] + 1 :])
         if self.frozen_stages >= 0:
             tokens = (self.cls_token, self.dist_token, self.register_tokens, self.pos_embed)

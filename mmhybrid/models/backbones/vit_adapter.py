@@ -10,7 +10,7 @@ from mmhybrid.registry import MODELS
 
 from ..kernels import Shapes, reference_points
 from ..layers import ConvFFN, DropPath, MSDeformAttention, build_norm
-from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
+from .adapter import SEGMENTATION, WIDE, PyramidAdapter, PyramidArch
 from .arch import option
 from .vit import SIZES
 
@@ -73,7 +73,7 @@ class Extractor(nn.Module):
 class Stage(nn.Module):
     """The parts of ViT-Adapter around one group of ViT blocks."""
 
-    def __init__(self, injector: Injector, extractor: Extractor, extra: list[Extractor]):
+    def __init__(self, injector: Injector | None, extractor: Extractor, extra: list[Extractor]):
         super().__init__()
         self.injector = injector
         self.extractor = extractor
@@ -81,9 +81,10 @@ class Stage(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTAdapterArch(AdapterArch):
+class ViTAdapterArch(PyramidArch):
     """Architecture of a :class:`ViTAdapter`."""
 
+    injectors: bool = option('inject into the ViT; a frozen one without keeps no graph', True)
     extra_extractors: int = option("extractors after the last stage's own", 2)
 
     def __post_init__(self) -> None:
@@ -104,7 +105,7 @@ DETECTION: dict[str, dict[str, Any]] = {
 
 
 @MODELS.register_module()
-class ViTAdapter(Adapter):
+class ViTAdapter(PyramidAdapter):
     """ViT-Adapter: a plain ViT, and a pyramid that injects edges and extracts features.
 
     Vision Transformer Adapter for Dense Predictions, arXiv 2205.08534, ``czczup/ViT-Adapter``. Both
@@ -146,7 +147,8 @@ class ViTAdapter(Adapter):
             extractors = [
                 Extractor(dims, arch.ffn_dims, attention, drop_path_rate) for _ in range(1 + extra)
             ]
-            stages.append(Stage(Injector(dims, attention), extractors[0], extractors[1:]))
+            injector = Injector(dims, attention) if arch.injectors else None
+            stages.append(Stage(injector, extractors[0], extractors[1:]))
         return stages
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
@@ -161,9 +163,10 @@ class ViTAdapter(Adapter):
         pyramid_points = reference_points(shapes, image.device)
         features = []
         for stage, (first, last) in zip(self.stages, self.groups, strict=True):
-            prefix, patches = tokens.tensor_split((count,), dim=1)
-            patches = patches + self.run(stage.injector, patches, patch_points, pyramid, shapes)
-            tokens = torch.cat((prefix, patches), dim=1) if count else patches
+            if stage.injector is not None:
+                prefix, patches = tokens.tensor_split((count,), dim=1)
+                patches = patches + self.run(stage.injector, patches, patch_points, pyramid, shapes)
+                tokens = torch.cat((prefix, patches), dim=1) if count else patches
             tokens = self.vit.run_blocks(tokens, grid, first, last + 1)
             patches = tokens[:, count:]
             features.append(patches)

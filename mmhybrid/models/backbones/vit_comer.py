@@ -11,7 +11,7 @@ from mmhybrid.registry import MODELS
 
 from ..kernels import Shapes, join_levels, reference_points, resize_map, split_levels
 from ..layers import ConvFFN, DropPath, Linear, MSDeformAttention, build_norm, fold_into_previous
-from .adapter import SEGMENTATION, WIDE, Adapter, AdapterArch
+from .adapter import SEGMENTATION, WIDE, PyramidAdapter, PyramidArch
 from .arch import option, per_stage
 from .vit import SIZES
 
@@ -165,10 +165,10 @@ class Stage(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ViTCoMerArch(AdapterArch):
+class ViTCoMerArch(PyramidArch):
     """Architecture of a :class:`ViTCoMer`."""
 
-    mrfp_ratio: float = option('hidden width of MRFP over ``embed_dims``', 0.5)
+    mrfp_ratio: float = option('hidden width of MRFP over ``embed_dims``; 0 leaves it out', 0.5)
     cti_to_vit: bool | Sequence[bool] = option(
         'have CTI to the ViT (and MRFP, which feeds it); a sequence sets each stage', True
     )
@@ -196,7 +196,7 @@ class ViTCoMerArch(AdapterArch):
                 f'ffn_ratio={self.ffn_ratio} leaves the feed-forward networks of CTI no channel; '
                 'to do without those on the side of the CNN set cnn_ffn=False'
             )
-        if self.mrfp_dims < 2 or self.mrfp_dims % 2:
+        if self.mrfp_ratio and (self.mrfp_dims < 2 or self.mrfp_dims % 2):
             raise ValueError(
                 f'mrfp_ratio={self.mrfp_ratio} gives MRFP {self.mrfp_dims} hidden channels; it '
                 'needs an even number, half for each kernel size'
@@ -215,7 +215,7 @@ class ViTCoMerArch(AdapterArch):
 
 
 @MODELS.register_module()
-class ViTCoMer(Adapter):
+class ViTCoMer(PyramidAdapter):
     """ViT-CoMer: a plain ViT and a convolutional pyramid that inform each other.
 
     ViT-CoMer: Vision Transformer with Convolutional Multi-scale Feature Interaction for Dense
@@ -268,11 +268,12 @@ class ViTCoMer(Adapter):
         for i, (with_vit, with_cnn) in enumerate(
             zip(arch.cti_to_vit, arch.cti_to_cnn, strict=True)
         ):
+            with_mrfp = with_vit and arch.mrfp_dims > 0
             extra = arch.extra_cti if i == len(self.groups) - 1 else 0
             to_cnn['interaction'] = arch.cnn_interaction[i]
             stages.append(
                 Stage(
-                    mrfp=MRFP(dims, arch.mrfp_dims, 3, norm_cfg) if with_vit else None,
+                    mrfp=MRFP(dims, arch.mrfp_dims, 3, norm_cfg) if with_mrfp else None,
                     to_vit=CTIToViT(ffn_dims=arch.ffn_dims, **common) if with_vit else None,
                     to_cnn=CTIToCNN(own_ffn=False, **to_cnn) if with_cnn else None,
                     extra=[CTIToCNN(own_ffn=True, **to_cnn) for _ in range(extra)],
@@ -293,7 +294,8 @@ class ViTCoMer(Adapter):
         for stage, (first, last) in zip(self.stages, self.groups, strict=True):
             if stage.to_vit is not None:
                 prefix, patches = tokens.tensor_split((count,), dim=1)
-                pyramid = self.run(stage.mrfp, pyramid, shapes)
+                if stage.mrfp is not None:
+                    pyramid = self.run(stage.mrfp, pyramid, shapes)
                 pyramid = add_patches(pyramid, patches, shapes)
                 patches = patches + self.run(stage.to_vit, pyramid, points, shapes)
                 tokens = torch.cat((prefix, patches), dim=1) if count else patches

@@ -1,4 +1,4 @@
-"""What ViT-CoMer and ViT-Adapter share."""
+"""The parts that ViT-CoMer and ViT-Adapter share."""
 
 import inspect
 from dataclasses import dataclass
@@ -197,14 +197,14 @@ def test_groups_that_do_not_fit(depth, given, message):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SumArch(adapter.AdapterArch):
+class SumArch(adapter.PyramidArch):
     """Architecture of a :class:`Sum`."""
 
     factor: float = option('of the patches', 1.0)
 
 
 @MODELS.register_module(force=True)
-class Sum(adapter.Adapter):
+class Sum(adapter.PyramidAdapter):
     """An adapter that adds patch tokens to its pyramid: what a third one has to write.
 
     Args:

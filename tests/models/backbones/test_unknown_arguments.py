@@ -6,7 +6,7 @@ import re
 import pytest
 
 from mmhybrid import build_backbone
-from mmhybrid.models.backbones import BACKBONES, CMT, SPACH, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import BACKBONES, CMT, SPACH, STA, CvT, ViT, ViTAdapter, ViTCoMer
 from mmhybrid.unknown_arguments import explain_unknown
 
 # Of the original repository's detection config, its own class tokens and weights aside.
@@ -81,6 +81,7 @@ ADAPTERS = (
 NAMES = {
     ViTCoMer: f'{ADAPTERS} use_extra_CTI use_CTI_toV use_CTI_toC cnn_feature_interaction dim_ratio',
     ViTAdapter: f'{ADAPTERS} use_extra_extractor',
+    STA: 'name embed_dim num_heads weights_path finetune conv_inplane hidden_dim',
     CMT: f'{" ".join(CMT_TI)} qk_scale qk_ratio representation_size drop_rate attn_drop_rate '
     'hybrid_backbone norm_layer',
     CvT: ' '.join([*CVT_13, *CVT_13['spec'], 'act_layer', 'norm_layer']),

@@ -64,6 +64,7 @@ def test_parameter_counts_are_the_originals(arch, total, width):
     'arguments',
     [
         dict(cti_to_vit=False),
+        dict(mrfp_ratio=0),
         dict(cti_to_cnn=False),
         dict(cti_to_vit=[True, False, True, False], cti_to_cnn=[False, True, False, True]),
         dict(extra_cti=0),

@@ -1,0 +1,14 @@
+# Mask R-CNN with ViT-CoMer over a frozen ViT, on your own images, annotated in COCO format. The weights
+# tell the ViT:
+#
+#   python tools/train.py configs/maskrcnn_vitcomer_s_frozen_custom.py \
+#       --cfg-options data_root=/data/street weights=dinov3_vits16
+#
+# Folder and options are those of maskrcnn_vitcomer_t_custom.py; docs/dinov3.md goes through all of it.
+_base_ = [
+    './_base_/backbones/vitcomer_frozen.py',
+    './_base_/models/mask_rcnn_fpn.py',
+    './_base_/custom_instance.py',
+]
+
+model = dict(backbone={{_base_._backbone}}, neck=dict(in_channels=[384] * 4))

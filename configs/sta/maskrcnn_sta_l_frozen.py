@@ -1,0 +1,10 @@
+# Mask R-CNN, STA-L over a frozen ViT-S with DINOv3 weights, COCO 1x. There are no published figures.
+_base_ = [
+    '../_base_/backbones/sta_frozen.py',
+    '../_base_/models/mask_rcnn_fpn.py',
+    '../_base_/datasets/coco_instance.py',
+    '../_base_/schedules/coco_1x.py',
+    '../_base_/mmdet_runtime.py',
+]
+
+model = dict(backbone={{_base_._backbone_from_4}}, neck=dict(in_channels=[224] * 4))

@@ -1,0 +1,407 @@
+"""Compare models at equal budgets: each with its best learning rate, over several seeds.
+
+    mmhybrid study PLAN [--data DIR] [--weights FILE] [--work-dir DIR] [--jobs N] [--rows NAME ...]
+                        [--cfg-options KEY=VALUE ...]
+
+A plan is a YAML file, such as configs/experiments/small_data/semantic.yml. Each row of it is first
+trained at each rate, in short, and evaluated on a part of the training images that is held out; the
+best rate is then trained at full length with each seed, on all training images, and evaluated on
+the validation part. Stopped by Ctrl-C or SIGTERM, the study goes on when it is started again.
+WORK_DIR/table.md holds the results so far, with the command of each run in its folder.
+"""
+
+import argparse
+import contextlib
+import json
+import math
+import os
+import shlex
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from ..files import write_file
+from .paths import find_config
+from .usage import UsageError
+
+PROGRAM = (sys.executable, '-m', 'mmhybrid')
+RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
+LOG = 'output.txt'  # what it printed
+SHOWN = 15  # last lines of it, of a run that fails
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One model of a study.
+
+    Attributes:
+        name: names it in the table and its folder.
+        config: its config, by name or path.
+        weights: train it from the weights of ``--weights``.
+        arguments: further words of ``mmhybrid train``, such as ``['--lora', '8']``.
+        options: changes of the config, beside those of the plan.
+        rates: learning rates tried, in the place of the plan's.
+    """
+
+    name: str
+    config: str
+    weights: bool = False
+    arguments: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    rates: tuple[float, ...] = ()
+
+    @property
+    def folder(self) -> str:
+        """Name of the folder of its runs."""
+        return ''.join(c if c.isalnum() else '_' for c in self.name.lower())
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is compared, and what is equal for all.
+
+    Attributes:
+        metric: of the evaluation, the higher the better, such as ``mIoU``.
+        steps: of a training.
+        search_steps: of one that chooses the rate.
+        rates: learning rates that are tried.
+        seeds: of the trainings; the first one is that of the search too.
+        held_out: changes of the config that evaluate on a part of the training images.
+        options: changes of every config.
+        rows: the models.
+    """
+
+    metric: str
+    steps: int
+    search_steps: int
+    rates: tuple[float, ...]
+    seeds: tuple[int, ...]
+    held_out: Mapping[str, Any]
+    rows: tuple[Row, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training of a study: its command, without the program, its folder and its metric."""
+
+    folder: Path
+    command: tuple[str, ...]
+    metric: str
+
+    def result(self) -> dict[str, Any]:
+        """Return what is known of it, ``{}`` before its start.
+
+        Raises:
+            UsageError: the folder holds a training by another command.
+        """
+        path = self.folder / RESULT
+        if not path.is_file():
+            return {}
+        result = json.loads(path.read_text())
+        if result['command'] != list(self.command):
+            raise UsageError(
+                f'{self.folder} holds a training by another command,\n  '
+                f'{shlex.join(result["command"])}\nand the plan asks for\n  '
+                f'{shlex.join(self.command)}\nremove the folder, or give another --work-dir'
+            )
+        if result.setdefault('metric', self.metric) != self.metric:
+            result |= dict(metric=self.metric)
+            result.pop('score', None)  # the metric is read from the log anew
+        return result
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run the study and print its table."""
+    parser = argparse.ArgumentParser(description='Compare models at equal budgets.')
+    parser.add_argument('plan', type=Path, help='YAML file with the rows of the study')
+    parser.add_argument('--data', type=Path, help='folder of the data')
+    parser.add_argument('--weights', help='of the rows that ask for some: a file, address or name')
+    parser.add_argument('--work-dir', type=Path, help='default: work_dirs/PLAN')
+    parser.add_argument('--jobs', type=int, default=1, help='trainings at a time')
+    parser.add_argument('--rows', nargs='+', metavar='NAME', help='only these')
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        default=[],
+        metavar='KEY=VALUE',
+        help='changes of every config, after those of the plan: classes=road,sky,tree',
+    )
+    parser.add_argument('--dry-run', action='store_true', help='print the commands of all runs')
+    args = parser.parse_args(argv)
+    if args.jobs < 1:
+        parser.error(f'--jobs {args.jobs}: expected at least 1')
+    plan = read_plan(args.plan)
+    rows = _chosen(plan, args.rows)
+    if args.weights is None and any(row.weights for row in rows):
+        raise UsageError(
+            f'rows of {args.plan} begin from weights: give them with --weights, or choose others '
+            f'with --rows'
+        )
+    folder = args.work_dir or Path('work_dirs') / args.plan.stem
+    study = Study(plan, folder, args.data, args.weights, args.cfg_options)
+    if args.dry_run:
+        for row in rows:
+            for run in (*study.search(row), *study.finals(row, rate='RATE')):
+                print(shlex.join(['mmhybrid', *run.command]))
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    try:
+        failed = study.run(rows, args.jobs)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    print(f'\n{study.table()}\nwritten to {study.folder / "table.md"}')
+    if failed:
+        raise UsageError(
+            f'{len(failed)} of the trainings failed: '
+            + ', '.join(str(run.folder / LOG) for run in failed)
+        )
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a plan.
+
+    Raises:
+        UsageError: it is not there, or something in it is unknown, missing or no list.
+    """
+    import yaml
+
+    if not path.is_file():
+        raise UsageError(f'plan not found: {path}')
+    try:
+        content = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise UsageError(f'{path} is no YAML: {error}') from error
+    if not isinstance(content, dict) or not isinstance(content.get('rows'), dict):
+        raise UsageError(f'{path}: expected {_names(Plan)}, and in rows a name for each')
+    rows = [
+        _build(Row, dict(row or {}, name=str(name)), f'{path}: row {name!r}')
+        for name, row in content['rows'].items()
+    ]
+    plan = _build(Plan, content | dict(rows=rows), str(path))
+    if not (plan.rates and plan.seeds and plan.rows):
+        raise UsageError(f'{path}: rates, seeds and rows need at least one each')
+    folders: dict[str, str] = {}
+    for row in plan.rows:
+        if (other := folders.setdefault(row.folder, row.name)) != row.name:
+            raise UsageError(
+                f'{path}: rows {other!r} and {row.name!r} are one folder, {row.folder}'
+            )
+    return plan
+
+
+def _build(kind: type, content: dict, place: str) -> Any:
+    known = {it.name: it for it in fields(kind)}
+    if unknown := set(content) - set(known):
+        raise UsageError(f'{place}: unknown {", ".join(sorted(unknown))}; known: {_names(kind)}')
+    for name, value in content.items():
+        is_sequence = 'tuple' in str(known[name].type)
+        if is_sequence != isinstance(value, list):
+            raise UsageError(
+                f'{place}: {name}: expected {"a list" if is_sequence else "one value"}'
+            )
+    if 'rates' in content:
+        try:
+            content = content | dict(rates=[float(rate) for rate in content['rates']])
+        except (TypeError, ValueError) as error:  # 1e-3 is text in YAML, 1.0e-3 a number
+            raise UsageError(f'{place}: rates: {error}') from error
+    try:
+        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
+    except TypeError as error:  # names what is missing
+        raise UsageError(f'{place}: {str(error).partition("() ")[2]}') from error
+
+
+def _names(kind: type) -> str:
+    return ', '.join(it.name for it in fields(kind))
+
+
+def _chosen(plan: Plan, names: Iterable[str] | None) -> list[Row]:
+    if names is None:
+        return list(plan.rows)
+    rows = {row.name: row for row in plan.rows}
+    if unknown := [name for name in names if name not in rows]:
+        raise UsageError(f'--rows: no {", ".join(map(repr, unknown))}; there are {", ".join(rows)}')
+    return [rows[name] for name in names]
+
+
+class Study:
+    """The runs of a plan in a folder.
+
+    Args:
+        plan: what to compare.
+        folder: of all runs.
+        data: folder of the data; the configs' own if None.
+        weights: of the rows that ask for some.
+        changes: of every config, as ``KEY=VALUE``.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        folder: Path,
+        data: Path | None,
+        weights: str | None,
+        changes: Sequence[str] = (),
+    ):
+        self.plan, self.folder, self.data, self.weights = plan, folder, data, weights
+        self.changes = changes
+        self.writing = threading.Lock()
+        self.processes: set[subprocess.Popen] = set()  # of the runs under way
+        self.stopped = False
+
+    def search(self, row: Row) -> list[Run]:
+        """Return the runs that choose a row's rate."""
+        rates = row.rates or self.plan.rates
+        if len(rates) == 1:
+            return []
+        steps, held_out = self.plan.search_steps, self.plan.held_out
+        return [
+            self._run(row, f'rate_{rate:g}', steps, rate, self.plan.seeds[0], held_out)
+            for rate in rates
+        ]
+
+    def finals(self, row: Row, rate: float | str) -> list[Run]:
+        """Return a row's trainings at full length."""
+        return [
+            self._run(row, f'seed_{seed}', self.plan.steps, rate, seed, {})
+            for seed in self.plan.seeds
+        ]
+
+    def rate_of(self, row: Row) -> float | None:
+        """Return the rate with the best held-out score; None while a run of the search is open."""
+        rates = row.rates or self.plan.rates
+        results = [run.result() for run in self.search(row)]
+        if not all('score' in result for result in results):
+            return None
+        scores = [result['score'] for result in results]
+        return rates[scores.index(max(scores))] if scores else rates[0]
+
+    def run(self, rows: Iterable[Row], jobs: int = 1) -> list[Run]:
+        """Run what is left to do for these rows, the searches first; return what failed."""
+        rows = list(rows)
+        for row in rows:
+            find_config(row.config)  # all of them, before the first run
+        failed = self._run_all([run for row in rows for run in self.search(row)], jobs)
+        chosen = [(row, self.rate_of(row)) for row in rows]
+        finals = [run for row, rate in chosen if rate is not None for run in self.finals(row, rate)]
+        return failed + self._run_all(finals, jobs)
+
+    def table(self) -> str:
+        """Return the results so far, as Markdown: mean and standard deviation over the seeds."""
+        lines = [
+            f'| | rate | {self.plan.metric} | spread | seeds | minutes | peak MB |',
+            '|---|---|---|---|---|---|---|',
+        ]
+        for row in self.plan.rows:
+            try:
+                rate = self.rate_of(row)
+                results = [] if rate is None else [run.result() for run in self.finals(row, rate)]
+            except UsageError:
+                continue  # another plan's; asked for, it would have been refused
+            done = [result for result in results if 'score' in result]
+            if not done:
+                continue
+            scores = [result['score'] for result in done]
+            spread = f'{statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
+            minutes = statistics.median(result['minutes'] for result in done)
+            peak = statistics.median(result['peak_mb'] for result in done)
+            lines.append(
+                f'| {row.name} | {rate:g} | {statistics.mean(scores):.2f} | {spread} | '
+                f'{len(scores)} | {minutes:.1f} | {peak:.0f} |'
+            )
+        return '\n'.join(lines)
+
+    def _run(
+        self, row: Row, name: str, steps: int, rate: float | str, seed: int, options: Mapping
+    ) -> Run:
+        place = self.folder / row.folder / name
+        words = ['train', row.config, '--work-dir', str(place), '--seed', str(seed)]
+        if self.data is not None:
+            words += ['--data', str(self.data)]
+        if row.weights:
+            words += ['--weights', str(self.weights)]
+        changes = {
+            **self.plan.options, **row.options, **options,
+            'max_iters': steps, 'optim_wrapper.optimizer.lr': rate,
+        }  # fmt: skip
+        words += [*row.arguments, '--cfg-options', *(f'{k}={v}' for k, v in changes.items())]
+        words += self.changes
+        return Run(place, tuple(words), self.plan.metric)
+
+    def _run_all(self, runs: list[Run], jobs: int) -> list[Run]:
+        runs = [run for run in runs if 'score' not in run.result()]
+        threads = max(1, (os.cpu_count() or 1) // jobs)
+        with ThreadPoolExecutor(jobs) as pool:
+            try:
+                done = list(pool.map(lambda run: self._train(run, threads), runs))
+            except BaseException:  # Ctrl-C, or SIGTERM
+                self.stopped = True
+                pool.shutdown(wait=False, cancel_futures=True)
+                for process in list(self.processes):
+                    _stop(process)
+                raise
+        return [run for run, is_done in zip(runs, done, strict=True) if not is_done]
+
+    def _train(self, run: Run, threads: int) -> bool:
+        """Train as the run's command says, and go on where it was stopped; write its result."""
+        before = run.result()
+        run.folder.mkdir(parents=True, exist_ok=True)
+        print(f'{run.folder}: {"going on" if before else "starting"}', flush=True)
+        command = [*PROGRAM, *run.command, *(['--resume'] if before else [])]
+        environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+        new = dict(command=list(run.command), metric=run.metric, minutes=0.0, peak_mb=0.0)
+        result: dict[str, Any] = new | before
+        write_file(run.folder / RESULT, json.dumps(result, indent=1))
+        begin = time.monotonic()
+        with (run.folder / LOG).open('a') as output:
+            process = subprocess.Popen(
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment
+            )
+            self.processes.add(process)
+            if self.stopped:  # since this run was chosen
+                _stop(process)
+            _, status, used = os.wait4(process.pid, 0)
+            self.processes.remove(process)
+        process.returncode = os.waitstatus_to_exitcode(status)
+        result['minutes'] += (time.monotonic() - begin) / 60
+        result['peak_mb'] = max(result['peak_mb'], used.ru_maxrss / 1024)
+        score = _last_score(run.folder, self.plan.metric) if process.returncode == 0 else None
+        if score is not None:
+            result['score'] = score
+        write_file(run.folder / RESULT, json.dumps(result, indent=1))
+        if score is None and self.stopped:
+            print(f'{run.folder}: stopped', file=sys.stderr, flush=True)
+            return False
+        if score is None:
+            lines = (run.folder / LOG).read_text(errors='replace').splitlines()[-SHOWN:]
+            print('\n'.join([f'{run.folder}: failed', *lines]), file=sys.stderr, flush=True)
+            return False
+        print(f'{run.folder}: {self.plan.metric} {score:.2f}', flush=True)
+        with self.writing:
+            write_file(self.folder / 'table.md', self.table() + '\n')
+        return True
+
+
+def _stop(process: subprocess.Popen) -> None:
+    """Let a training save itself and end. Popen would wait for it, as a thread does already."""
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(process.pid, signal.SIGTERM)
+
+
+def _last_score(folder: Path, metric: str) -> float | None:
+    """Return the metric of the last evaluation that a training logged; None if it is no number."""
+    scores = []
+    for path in sorted(folder.glob('*/vis_data/scalars.json')):
+        for line in path.read_text().splitlines():
+            score = json.loads(line).get(metric)
+            if score is not None:
+                scores.append(score)
+    return scores[-1] if scores and math.isfinite(scores[-1]) else None

@@ -1,0 +1,201 @@
+"""A study: rates are chosen on what is held out, seeds are averaged, and nothing is done twice."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmhybrid.cli import study
+from mmhybrid.cli.usage import UsageError
+
+PLAN = """
+metric: mIoU
+steps: 90
+search_steps: 30
+rates: [1.0e-4, 1.0e-3]
+seeds: [3, 4]
+held_out: {mask_folder.val_fraction: 0.25, mask_folder.val_img: null}
+options: {train_dataloader.batch_size: 2}
+rows:
+  First, tuned: {config: upernet_vit_t_scratch_custom, options: {model.backbone.with_cp: light}}
+  Second:
+    config: upernet_cmt_ti_scratch_custom
+    weights: true
+    arguments: [--lora, '8']
+    rates: [2.0e-3]
+"""
+
+# In the place of the program: the score follows from rate and seed, a file beside it stops a run.
+FAKE = """
+import json, sys
+from pathlib import Path
+words = sys.argv[1:]
+folder = Path(words[words.index('--work-dir') + 1])
+options = dict(word.split('=', 1) for word in words if '=' in word)
+rate, seed = float(options['optim_wrapper.optimizer.lr']), int(words[words.index('--seed') + 1])
+with (Path(__file__).parent / 'started.txt').open('a') as file:
+    file.write(json.dumps(words) + chr(10))
+if (Path(__file__).parent / 'stop' / folder.name).exists():
+    print('out of luck')
+    sys.exit(1)
+log = folder / '2026' / 'vis_data' / 'scalars.json'
+log.parent.mkdir(parents=True, exist_ok=True)
+score = 40 + 1000 * rate + 2 * seed
+log.write_text(f'{{"loss": 1.0}}\\n{{"mIoU": 1.0, "step": 1}}\\n{{"mIoU": {score}, "step": 2}}\\n')
+"""
+
+
+@pytest.fixture
+def fake(tmp_path, monkeypatch):
+    (tmp_path / 'plan.yml').write_text(PLAN)
+    (tmp_path / 'fake.py').write_text(FAKE)
+    monkeypatch.setattr(study, 'PROGRAM', (sys.executable, str(tmp_path / 'fake.py')))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments):
+        study.main(['plan.yml', '--weights', 'w.pth', '--work-dir', 'out', *arguments])
+
+    run.started = lambda: [
+        json.loads(line) for line in (tmp_path / 'started.txt').read_text().splitlines()
+    ]
+    return run
+
+
+@pytest.mark.parametrize('jobs', [1, 3])
+def test_the_best_held_out_rate_is_trained_with_each_seed(fake, tmp_path, capsys, jobs):
+    fake('--jobs', str(jobs))
+    first, second = (tmp_path / 'out/table.md').read_text().splitlines()[2:]
+    # 40 + 1000 * 0.001 + 2 * (3 or 4): mean 48, standard deviation 2 / sqrt(2)
+    assert first.startswith('| First, tuned | 0.001 | 48.00 | 1.41 | 2 |')
+    assert second.startswith('| Second | 0.002 | 49.00 | 1.41 | 2 |')
+    assert first in capsys.readouterr().out
+
+    started = fake.started()
+    searched = [words for words in started if 'mask_folder.val_fraction=0.25' in words]
+    assert len(searched) == 2 and len(started) == 6  # one rate needs no search
+    assert all({'max_iters=30', 'mask_folder.val_img=None'} < set(words) for words in searched)
+    for words in started:
+        assert 'train_dataloader.batch_size=2' in words
+        if words not in searched:
+            assert 'max_iters=90' in words
+        is_second = words[1] == 'upernet_cmt_ti_scratch_custom'
+        assert ('--lora' in words) == ('w.pth' in words) == is_second
+        assert ('model.backbone.with_cp=light' in words) != is_second
+
+
+def test_what_is_done_stays_and_what_failed_goes_on(fake, tmp_path, capsys):
+    (tmp_path / 'stop').mkdir()
+    (tmp_path / 'stop/seed_4').touch()
+    with pytest.raises(UsageError, match=r'2 of the trainings failed: out/first__tuned/seed_4/'):
+        fake()
+    assert 'out of luck' in capsys.readouterr().err
+    assert '| 46.' not in (tmp_path / 'out/table.md').read_text()
+    assert '| First, tuned | 0.001 | 47.00 |  | 1 |' in (tmp_path / 'out/table.md').read_text()
+    (tmp_path / 'stop/seed_4').unlink()
+    fake()
+    again = fake.started()[6:]
+    assert [words[-1] for words in again] == ['--resume', '--resume']
+    assert '| 48.00 | 1.41 | 2 |' in (tmp_path / 'out/table.md').read_text()
+
+
+def test_another_metric_is_read_from_the_logs(fake, tmp_path):
+    fake('--rows', 'Second')
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('metric: mIoU', 'metric: loss'))
+    fake('--rows', 'Second')
+    lines = (tmp_path / 'out/table.md').read_text().splitlines()
+    assert '| loss |' in lines[0] and lines[2].startswith('| Second | 0.002 | 1.00 | 0.00 | 2 |')
+
+
+def test_rows_of_another_plan_are_not_in_the_table(fake, tmp_path, capsys):
+    fake()
+    study.main(['plan.yml', '--work-dir', 'out', '--rows', 'First, tuned'])  # Second had weights
+    assert '| First, tuned |' in capsys.readouterr().out.rpartition('minutes')[2]
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('rates: [2.0e-3]', 'rates: [3.0e-3]'))
+    fake('--rows', 'First, tuned')
+    assert 'Second' not in capsys.readouterr().out.rpartition('minutes')[2]
+
+
+@pytest.mark.parametrize(('last', 'score'), [('41.5', 41.5), ('NaN', None)])
+def test_the_last_evaluation_counts(tmp_path, last, score):
+    for name, value in (('2026_1', '50.0'), ('2026_2', last)):
+        log = tmp_path / name / 'vis_data/scalars.json'
+        log.parent.mkdir(parents=True)
+        log.write_text(f'{{"mIoU": 60.0}}\n{{"mIoU": {value}}}\n{{"loss": 1.0}}\n')
+    assert study._last_score(tmp_path, 'mIoU') == score
+
+
+@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+def test_a_stopped_study_stops_its_trainings(tmp_path, number):
+    (tmp_path / 'plan.yml').write_text(PLAN)
+    (tmp_path / 'slow.py').write_text(
+        'import os, pathlib, time\n'
+        'pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))\n'
+        'time.sleep(600)\n'
+    )
+    program = (
+        'import sys\n'
+        'from mmhybrid.cli import study, usage\n'
+        'study.PROGRAM = (sys.executable, "slow.py")\n'
+        'usage.run(lambda: study.main(["plan.yml", "--weights", "w.pth", "--work-dir", "out"]))\n'
+    )
+    process = subprocess.Popen([sys.executable, '-c', program], cwd=tmp_path)
+    pid = tmp_path / 'pid'
+    for _ in range(1200):
+        if process.poll() is not None or pid.exists() and pid.read_text():
+            break
+        time.sleep(0.1)
+    training = int(pid.read_text())
+    process.send_signal(number)
+    assert process.wait(60) == (130 if number == signal.SIGINT else 143)
+    with pytest.raises(ProcessLookupError):
+        os.kill(training, 0)
+    runs = list(tmp_path.glob('out/*/*/study.json'))
+    assert len(runs) == 1 and 'score' not in json.loads(runs[0].read_text())
+
+
+def test_a_folder_of_another_plan_is_left_alone(fake, tmp_path):
+    fake('--rows', 'Second')
+    assert len(fake.started()) == 2
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('steps: 90', 'steps: 91'))
+    with pytest.raises(UsageError, match='(?s)max_iters=90.*plan asks for.*max_iters=91'):
+        fake('--rows', 'Second')
+
+
+@pytest.mark.parametrize(
+    'old, new, message',
+    [
+        ('metric:', 'metrics:', "unknown metrics; known: metric, steps"),
+        ('seeds: [3, 4]', '', "missing 1 required keyword-only argument: 'seeds'"),
+        ('seeds: [3, 4]', 'seeds: 3', 'seeds: expected a list'),
+        ('steps: 90', 'steps: [90]', 'steps: expected one value'),
+        ('rates: [1.0e-4,', 'rates: [fast,', "rates: could not convert string to float: 'fast'"),
+        ('weights: true', 'weight: true', "row 'Second': unknown weight; known: name, config"),
+        ('metric: mIoU', '[', 'is no YAML'),
+        ('Second:', 'first  TUNED:', "'First, tuned' and 'first  TUNED' are one folder"),
+        ('upernet_cmt_ti_scratch_custom', 'upernet_cmt', 'upernet_cmt'),
+    ],
+)  # fmt: skip
+def test_a_wrong_plan_is_refused_before_the_first_run(fake, tmp_path, old, new, message):
+    (tmp_path / 'plan.yml').write_text(PLAN.replace(old, new, 1))
+    with pytest.raises(UsageError, match=message):
+        fake()
+    assert not (tmp_path / 'started.txt').exists()
+
+
+def test_rows_and_weights_are_asked_for_by_name(fake):
+    with pytest.raises(UsageError, match="no 'Third'; there are First, tuned, Second"):
+        fake('--rows', 'Third')
+    with pytest.raises(UsageError, match='give them with --weights'):
+        study.main(['plan.yml', '--work-dir', 'out'])
+
+
+def test_a_dry_run_prints_the_commands(fake, capsys):
+    fake('--dry-run', '--data', '/data/street', '--cfg-options', 'classes=a,b', 'palette=None')
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 6 and all(line.startswith('mmhybrid train upernet_') for line in lines)
+    assert all('--data /data/street' in line for line in lines)
+    assert all(line.endswith(' classes=a,b palette=None') for line in lines)
