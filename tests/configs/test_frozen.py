@@ -11,6 +11,7 @@ from mmhybrid import config_path
 from mmhybrid.checkpoints import OFFICIAL_FILES, CheckpointError
 from mmhybrid.cli.usage import UsageError
 from mmhybrid.cli.vit import find_vit, fit_vit, official_weights
+from mmhybrid.data.fit import _set_num_classes
 from mmhybrid.models.backbones import ViT
 from mmhybrid.testing.tasks import ConfigTask
 from tests.configs.test_configs import build_model
@@ -240,3 +241,10 @@ def test_tuned_configs_take_other_sizes(head, family):
     assert model.backbone.vit.depth == own.depth and model.backbone.vit.position == 'rope'
     assert any(model.backbone.vit.windows) == (head in ('retinanet', 'maskrcnn'))
     assert all(p.requires_grad for p in model.backbone.parameters())
+
+
+def test_mask2former_weighs_the_classes_of_a_folder():
+    cfg = Config.fromfile(config_path('mask2former_vitadapter_s_frozen_custom'))
+    _set_num_classes(cfg.model, 11)
+    assert cfg.model.decode_head.loss_cls.class_weight == [1.0] * 11 + [0.1]
+    assert cfg.model.decode_head.num_classes == 11
