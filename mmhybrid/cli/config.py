@@ -83,7 +83,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     if getattr(args, 'weights', None):
         _check_weights(str(args.weights))
     weights = cfg.get('weights') or getattr(args, 'weights', None)
-    fit_vit(cfg, weights or options.get('model.backbone.init_cfg.checkpoint'))
+    fit_vit(cfg, weights or options.get('model.backbone.init_cfg.checkpoint'), options)
     if 'max_iters' in cfg and not KINDS.keys().isdisjoint(cfg):
         check_count('max_iters', cfg.max_iters)
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
@@ -230,7 +230,7 @@ def _check_options(cfg, options, path):
 
 
 def _places(node, name, place=''):
-    """Where a config holds a plain value of a name, below its top."""
+    """Return the places below the top of a config that hold a plain value of a name."""
     found = []
     for key, value in enumerate(node) if isinstance(node, (list, tuple)) else node.items():
         if isinstance(value, (dict, list, tuple)):

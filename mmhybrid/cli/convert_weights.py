@@ -50,8 +50,9 @@ def main(argv: list[str] | None = None) -> int:
         parser.error('give OUT to write, or --show to print the report only')
     if bool(args.to) != bool(args.arch) or (args.to and args.show):
         parser.error('--to transformers goes with --arch and OUT')
-    if args.merge_lora and (args.to or not args.output):
-        parser.error('--merge-lora CONFIG goes with OUT, and without --to')
+    others = (args.to, args.trust, args.sha256, args.entry, args.prefix)
+    if args.merge_lora and (any(others) or not args.output):
+        parser.error('--merge-lora CONFIG goes with OUT, and with no other option')
     if args.output and not args.to and not args.output.endswith(SUFFIXES):
         parser.error(f'OUT is {args.output}; it must end in {" or ".join(SUFFIXES)}')
 

@@ -1,4 +1,4 @@
-"""What a GPU would be asked to do: ``mmhybrid benchmark NAME --count``, without a device."""
+"""Count what a GPU would be asked to do: ``mmhybrid benchmark NAME --count``, without a device."""
 
 import argparse
 import json

@@ -66,7 +66,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is compared, and what is equal for all.
+    """The models that are compared, and what is equal for all.
 
     Attributes:
         metric: of the evaluation, the higher the better, such as ``mIoU``.

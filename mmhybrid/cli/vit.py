@@ -6,7 +6,7 @@ it. Another is asked for by that option, or by weights, which tell what they are
 
 import contextlib
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from math import isqrt
 from typing import TYPE_CHECKING, Any
 
@@ -21,21 +21,26 @@ FREE = ('pos_embed', 'patch_embed.proj.weight', 'norm.', 'rope_embed.')
 OFFICIAL = re.compile(r'dinov([23])_vit(\w+?)1[46](plus)?(_reg)?4?')
 
 
-def fit_vit(cfg: 'Config', weights: str | None) -> None:
+def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) -> None:
     """Put the asked ViT into a config that takes any; writes to ``cfg``, leaves others alone.
 
     Args:
         cfg: a config with the key ``vit``, which is removed: one that is saved is complete. Where
             it names another ViT than the model has, this gets the weights of its authors.
         weights: file, address or name that the user gave; they tell the ViT, if it is not named.
+        options: names of those that the user changed.
 
     Raises:
-        UsageError: there is no such architecture, or the weights are of none.
+        UsageError: there is no such architecture, or it was asked for in the model, where the rest
+            would not follow.
         CheckpointError: the weights cannot be had or read.
     """
-    backbone = cfg.model.get('backbone') or {}
+    backbone: Any = cfg.model.get('backbone') or {}
     if 'vit' not in cfg or not str(backbone.get('type')).startswith('mmhybrid.'):
         return
+    place = f'model.backbone.{"vit." if "vit" in backbone else ""}arch'
+    if place in options:
+        raise UsageError(f'--cfg-options {place}=...: this config takes its ViT as vit=NAME')
     name = cfg.pop('vit')
     for key in [key for key in cfg if key.startswith('_backbone')]:  # the model has its own copy
         cfg.pop(key)
@@ -43,8 +48,8 @@ def fit_vit(cfg: 'Config', weights: str | None) -> None:
         set_vit(backbone, name, {})
         if not weights:
             backbone.init_cfg = dict(type='Pretrained', checkpoint=official_weights(name))
-    elif weights:
-        set_vit(backbone, *find_vit(weights))
+    elif weights and (found := find_vit(weights)):
+        set_vit(backbone, *found)
     fit_widths(cfg)
 
 
@@ -63,11 +68,12 @@ def official_weights(vit: str) -> str:
     return names[vit]
 
 
-def find_vit(weights: str) -> tuple[str, dict[str, Any]]:
+def find_vit(weights: str) -> tuple[str, dict[str, Any]] | None:
     """Return the architecture that weights fill, and the options that it does not tell.
 
+    None for weights of no plain ViT that has a name: whether they fit, the strict load says.
+
     Raises:
-        UsageError: they are of another model than a plain ViT, or of an unknown architecture.
         CheckpointError: they cannot be had or read.
     """
     import torch
@@ -79,34 +85,28 @@ def find_vit(weights: str) -> tuple[str, dict[str, Any]]:
     content = read(locate(weights))
     try:
         found = find_weights(content)
-    except CheckpointError as error:
+    except CheckpointError:
         found = _find_own(content)
-        if found is None:
-            raise CheckpointError(f'--weights {weights}: {error}') from error
+    if found is None or found.source.family != 'vit':
+        return None
     state_dict, _, _ = convert(found)
     looks = describe_vit(state_dict)
-    if found.source.family != 'vit' or looks is None:
-        raise UsageError(
-            f'--weights {weights}: a {found.source.name} checkpoint; this config takes those of a '
-            'plain ViT'
-        )
     shapes = _shapes(state_dict)
     for name in ViT.arch_settings:
-        sizes = ViT.resolve_arch(name)
-        if (sizes.embed_dims, sizes.depth) != (looks.width, looks.depth):
+        sizes: Any = ViT.resolve_arch(name)
+        if looks is None or (sizes.embed_dims, sizes.depth) != (looks.width, looks.depth):
             continue
-        for options in ({}, dict(qkv_bias=False)):  # some files leave it out where it is zero
+        for bias in ({}, dict(qkv_bias=False)):  # some files leave it out where it is zero
+            options: dict[str, Any] = dict(bias)
             with torch.device('meta'):
                 vit = ViT(name, **options)
-            if _shapes(vit.state_dict()) == shapes:
-                if vit.pos_embed is not None:
+            is_absolute = vit.pos_embed is not None
+            if _shapes(vit.state_dict()) == shapes and is_absolute == ('pos_embed' in state_dict):
+                if is_absolute:
                     count = state_dict['pos_embed'].shape[1] - vit.num_prefix_positions
                     options = dict(options, patch_size=PATCH, pretrain_size=isqrt(count) * PATCH)
                 return name, options
-    raise UsageError(
-        f'--weights {weights}: a ViT {looks}, which is no architecture of mmhybrid.ViT; name the '
-        'nearest with --cfg-options vit=NAME, and change model.backbone'
-    )
+    return None
 
 
 def _find_own(content: Any) -> Any:
@@ -146,7 +146,7 @@ def set_vit(backbone: dict[str, Any], name: str, options: Mapping[str, Any]) -> 
     from ..registry import MODELS
 
     try:
-        arch = ViT.resolve_arch(name)
+        arch: Any = ViT.resolve_arch(name)
     except ValueError as error:
         raise UsageError(f'vit={name}: {error}') from error
     if arch.patch_size != PATCH and not options:

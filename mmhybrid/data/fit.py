@@ -493,9 +493,10 @@ def _set_num_classes(node, count):
     if isinstance(node, dict):
         if 'num_classes' in node:
             node['num_classes'] = count
-            loss = node.get('loss_cls') or {}
-            if loss.get('class_weight'):  # of Mask2Former, which has "no object" beside the classes
-                loss['class_weight'] = [1.0] * count + loss['class_weight'][-1:]
+            weights = (node.get('loss_cls') or {}).get('class_weight')
+            # Of Mask2Former, which has "no object" beside the classes; those for this data stay.
+            if isinstance(weights, (list, tuple)) and len(weights) not in (count, count + 1):
+                node['loss_cls']['class_weight'] = [1.0] * count + [weights[-1]]
         for value in node.values():
             _set_num_classes(value, count)
     elif isinstance(node, (list, tuple)):

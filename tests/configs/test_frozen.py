@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 from mmengine.config import Config
-from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS, DefaultScope
 
 from mmhybrid import config_path
@@ -99,7 +98,7 @@ def test_a_recipe_steps_evaluates_and_resumes(name, tmp_path):
 
     torch.manual_seed(0)
     task = ConfigTask(tmp_path / 'config.py', 2, (64, 96), torch.device('cpu'), options)
-    task.model = revert_sync_batchnorm(task.model).train()
+    task.model.train()
     trained = [p for p in task.model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=1e-3)
 
@@ -140,6 +139,7 @@ def test_a_recipe_steps_evaluates_and_resumes(name, tmp_path):
         ('dinov2_s', dict(patch_size=16, pretrain_size=592)),
         ('dinov2_s_reg', dict(patch_size=16, pretrain_size=592)),
         ('dinov3_t', {}),
+        ('rope_t', {}),
         ('dinov3_splus', {}),
     ],
 )
@@ -205,17 +205,29 @@ def test_what_the_user_says_stays():
 def test_names_that_are_none(tmp_path):
     with pytest.raises(UsageError, match="vit=dinov4_s: ViT has no arch 'dinov4_s'; use one of"):
         fitted('linearseg_vit_s_dinov3_frozen', 'dinov4_s')
+    for name, place in (
+        ('upernet_sta_l_frozen', 'vit.arch'),
+        ('upernet_vit_s_dinov3_frozen', 'arch'),
+    ):
+        cfg = Config.fromfile(config_path(name))
+        with pytest.raises(UsageError, match=f'backbone.{place}=.*: this config takes its ViT as'):
+            fit_vit(cfg, None, {f'model.backbone.{place}': 'dinov2_s'})
     with pytest.raises(UsageError, match='vit=s alone tells no weights; give them too'):
         fitted('linearseg_vit_s_dinov3_frozen', 's')
     assert official_weights('dinov2_b_reg') == 'dinov2_vitb14_reg4'
     assert official_weights('dinov3_hplus') == 'dinov3_vith16plus'
+
+
+def test_weights_that_tell_no_vit_are_left_to_the_strict_load(tmp_path):
     odd = ViT(dict(embed_dims=32, depth=2, num_heads=2, pretrain_size=64))
-    path = save(odd, tmp_path / 'odd.pth')
-    with pytest.raises(UsageError, match=r'odd.pth: a ViT .* no architecture of mmhybrid.ViT'):
-        fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', path)
-    torch.save(dict(weight=torch.ones(2)), tmp_path / 'other.pth')
-    with pytest.raises(CheckpointError, match='--weights .*other.pth: '):
-        fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', str(tmp_path / 'other.pth'))
+    want = fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s')
+    for content in (odd.state_dict(), dict(weight=torch.ones(2))):
+        torch.save(content, tmp_path / 'odd.pth')
+        assert find_vit(str(tmp_path / 'odd.pth')) is None
+        cfg = fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', str(tmp_path / 'odd.pth'))
+        assert cfg.to_dict() == want.to_dict()
+    with pytest.raises(CheckpointError, match='none.pth'):
+        fitted('linearseg_vit_s_dinov3_frozen', 'dinov3_s', str(tmp_path / 'none.pth'))
 
 
 @pytest.mark.parametrize('family', ['vitcomer', 'vitadapter'])

@@ -71,6 +71,23 @@ def test_config_follows_the_folder(tmp_path):
     assert 'coco_folder' not in cfg
 
 
+@pytest.mark.parametrize(
+    ('given', 'fitted'),
+    [
+        ([1.0] * 80 + [0.1], [1.0, 1.0, 0.1]),  # of Mask2Former on COCO
+        ([3.0, 1.0, 0.1], [3.0, 1.0, 0.1]),
+        ([3.0, 1.0], [3.0, 1.0]),
+        (1.0, 1.0),  # of DETR
+    ],
+)
+def test_weights_of_classes(given, fitted, tmp_path):
+    write(tmp_path, ['car', 'bus'], ['car', 'bus'])
+    head = dict(num_classes=80, loss_cls=dict(class_weight=given))
+    cfg = coco_config(tmp_path, model=dict(backbone=dict(), bbox_head=head))
+    fit_to_folder(cfg)
+    assert cfg.model.bbox_head.loss_cls.class_weight == fitted
+
+
 def test_options_win(tmp_path):
     write(tmp_path, ['car', 'bus', 'tram'], ['car', 'bus', 'tram'])
     cfg = coco_config(

@@ -139,9 +139,6 @@ class ConvStemViT(Backbone):
     ViT_C replaces the 16x16 patch convolution by a few 3x3 ones, and has one block fewer than
     ViT_P. Differences from the original: other image sizes, with resized positions.
 
-    It has what an adapter asks of a :class:`ViT`: :meth:`embed`, :meth:`run_blocks`, and its widths
-    (``embed_dims``, ``depth``, ``patch_size``, ``num_prefix_tokens``).
-
     Args:
         arch: ``'c_1gf' 'c_4gf' 'c_18gf' 'c_36gf'``, the same with ``p``, the paper's stem
             ablations ``'s1_4gf'`` to ``'s4_4gf'``, or a dict.
@@ -263,8 +260,6 @@ class ConvStemViT(Backbone):
             pooled = tokens[:, 0] if self.cls_token is not None else tokens.mean(dim=1)
             outs.append(self.head(pooled))
         return tuple(outs)
-
-    # For adapters
 
     def embed(self, image: Tensor) -> tuple[Tensor, Grid]:
         """Embed an image as tokens ``(N, num_prefix_tokens + h * w, C)`` with positions.
