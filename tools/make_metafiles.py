@@ -506,8 +506,9 @@ python tools/train.py configs/cmt/retinanet_cmt_s.py
 python tools/train.py retinanet_cmt_s
 ```
 
-Configs of a frozen ViT, `frozen` in their names, and `{{head}}_{{adapter}}_s_dinov3` take every size, which
-the weights tell: `python tools/train.py linearseg_vit_s_dinov3_frozen --weights dinov3_vitl16`, or
+Configs of a frozen ViT, `frozen` in their names, and `{{head}}_{{adapter}}_s_dinov3` take every
+size, which the weights tell:
+`python tools/train.py linearseg_vit_s_dinov3_frozen --weights dinov3_vitl16`, or
 `--cfg-options vit=dinov3_l`; [With DINOv3](../docs/dinov3.md).
 
 In a config of your own: `_base_ = 'mmhybrid::retinanet_cmt_s'`. A config is a few lines over files

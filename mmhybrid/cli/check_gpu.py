@@ -23,6 +23,7 @@ import statistics
 import time
 import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -154,7 +155,7 @@ def check_kernels(args: argparse.Namespace, device: 'torch.device', report: dict
         tensors = [tensors[0], *(t[:, :, :49] for t in tensors[1:])]
         tensors.append(torch.randn(4, 196, 49, device=device))
         errors = differences(
-            lambda *tensors: biased_attention(*tensors, 46**-0.5),
+            lambda q, k, v, bias: biased_attention(q, k, v, bias, 46**-0.5),
             lambda q, k, v, bias: (q @ k.mT * 46**-0.5 + bias).softmax(-1) @ v,
             tensors,
             dtype,
@@ -235,7 +236,8 @@ def measure_machine(args: argparse.Namespace, device: 'torch.device', report: di
     for key in ('fp32', args.dtype):
         dtype = getattr(torch, benchmark_deformable.DTYPES[key])
         left, right = torch.randn(2, side, side, device=device).to(dtype)
-        times = [timed(lambda a=left, b=right: a @ b, device) for _ in range(args.rounds + 2)]
+        product = partial(torch.matmul, left, right)
+        times = [timed(product, device) for _ in range(args.rounds + 2)]
         rates[key] = 2 * side**3 / statistics.median(times[2:]) * 1e3
     number = torch.zeros(1, device=device)
 

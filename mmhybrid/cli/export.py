@@ -4,10 +4,11 @@
     mmhybrid export CONFIG [CHECKPOINT] OUT    the whole model of a config
 
 OUT ends in .onnx (standard operators only) or .pt2 (torch.export). Batch and size are free unless
---fixed-size is given. A segmentor gives logits of the image's size, a classifier logits, a
-single-stage detector the raw outputs of its head; a two-stage detector becomes three files: OUT
-(maps and RPN), and OUT's name with .box and .mask before the suffix. mmhybrid test runs such files
-in the place of a checkpoint.
+--fixed-size is given. A detector gives boxes, scores, labels and masks, a segmentor the class of
+each pixel and logits, a classifier scores, the label and logits. With --layers a detector gives
+the raw outputs of its head; a two-stage one becomes three files then: OUT (maps and RPN), and
+OUT's name with .box and .mask before the suffix. mmhybrid test runs all of them in the place of a
+checkpoint.
 
 Each file is run back (ONNX by onnxruntime) on several sizes and batches and compared with the
 model; the worst difference is printed, and a file that differs by more than --tolerance of an
@@ -50,6 +51,14 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         help='take RGB images of values 0 to 255 and normalise them in the file',
     )
     parser.add_argument(
+        '--layers', action='store_true', help='the raw outputs of the layers, without NMS'
+    )
+    parser.add_argument(
+        '--pasted-masks',
+        action='store_true',
+        help="masks of the image's size, bool; else those of the boxes, 28x28 probabilities",
+    )
+    parser.add_argument(
         '--quantize',
         choices=('int8',),
         help='also write OUT.int8.onnx, for CPUs; its difference is printed, not judged',
@@ -74,6 +83,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
     args.out = Path(args.out)
     if args.quantize and args.out.suffix != '.onnx':
         parser.error(f'--quantize makes ONNX files, but OUT is {args.out}')
+    if args.layers and args.pasted_masks:
+        parser.error('--pasted-masks is of final results: leave --layers out')
     if min(args.batches) < 1:
         parser.error(f'--batches {min(args.batches)}: expected at least 1')
     if args.opset < 18:
@@ -166,6 +177,8 @@ def config_graphs(args: argparse.Namespace) -> list:
         classes=classes,
         with_preprocessing=args.with_preprocessing,
         size=args.fixed_size,
+        layers=args.layers,
+        pasted=args.pasted_masks,
     )
 
 

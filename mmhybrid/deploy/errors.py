@@ -1,10 +1,10 @@
-"""Errors of exporting and of exported files, and the packages that ONNX needs."""
+"""Errors of exporting and of exported files, and the packages that files need."""
 
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
-FORMATS = ('.onnx', '.pt2')
+FORMATS = ('.onnx', '.pt2', '.xml')
 
 
 class ExportError(ValueError):
@@ -16,9 +16,12 @@ def need(*names: str) -> list[ModuleType]:
     try:
         return [import_module(name) for name in names]
     except ImportError as error:
+        wanted = ['onnx', 'onnxruntime', 'onnxscript']
+        if 'openvino' in names:
+            wanted = ['onnx', 'onnxscript', 'openvino']
         raise ExportError(
-            f'ONNX files need the packages onnx, onnxruntime and onnxscript ({error}): '
-            'pip install onnx onnxruntime onnxscript'
+            f'such files need the packages {", ".join(wanted)} ({error}): '
+            f'pip install {" ".join(wanted)}'
         ) from error
 
 
@@ -26,6 +29,7 @@ def check_format(path: Path) -> str:
     """Return the suffix of a path, one of ``FORMATS``."""
     if path.suffix not in FORMATS:
         raise ExportError(
-            f'{path} has the suffix {path.suffix!r}; expected .onnx (ONNX) or .pt2 (torch.export)'
+            f'{path} has the suffix {path.suffix!r}; expected .onnx (ONNX), .pt2 (torch.export) or '
+            '.xml (OpenVINO)'
         )
     return path.suffix

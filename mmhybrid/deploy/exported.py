@@ -35,13 +35,14 @@ class Exported:
 
     def __call__(self, batch: Tensor) -> list[Tensor]:
         """Return the outputs, in the order of their names, on the batch's device."""
-        self.check(batch)
-        outs = self.run(batch.detach().cpu().float().contiguous())
-        return [out.to(batch.device) for out in outs]
+        return list(self.named(batch).values())
 
-    def named(self, batch: Tensor) -> dict[str, Tensor]:
-        """Return the outputs by name."""
-        return dict(zip(self.outputs, self(batch), strict=True))
+    def named(self, batch: Tensor, *, inner: bool = False) -> dict[str, Tensor]:
+        """Return the outputs by name, perhaps with those that are only there to be compared."""
+        self.check(batch)
+        names = self.outputs + (self.meta.get('inner', []) if inner else [])
+        outs = self.run(batch.detach().cpu().float().contiguous(), names)
+        return {name: out.to(batch.device) for name, out in zip(names, outs, strict=True)}
 
     @cached_property
     def parts(self) -> dict[str, 'Exported']:
@@ -62,8 +63,8 @@ class Exported:
                 f'{tuple(batch.shape)}'
             )
 
-    def run(self, batch: Tensor) -> list[Tensor]:
-        """Return the outputs of a checked batch on the CPU."""
+    def run(self, batch: Tensor, names: list[str]) -> list[Tensor]:
+        """Return the first outputs, those named, of a checked batch on the CPU."""
         raise NotImplementedError
 
 
@@ -82,13 +83,12 @@ class OnnxFile(Exported):
         except Exception as error:  # onnxruntime's own errors have no common base
             raise ExportError(f'onnxruntime cannot read {path}: {error}') from error
         text = self.session.get_modelmeta().custom_metadata_map.get(META)
-        super().__init__(path, _read_meta(text, path))
+        super().__init__(path, read_meta(text, path))
 
-    def run(self, batch: Tensor) -> list[Tensor]:
+    def run(self, batch: Tensor, names: list[str]) -> list[Tensor]:
         """Run onnxruntime."""
-        return [
-            torch.from_numpy(out) for out in self.session.run(None, {self.input: batch.numpy()})
-        ]
+        outs = self.session.run(names, {self.input: batch.numpy()})
+        return [torch.from_numpy(out) for out in outs]
 
 
 class Pt2File(Exported):
@@ -100,30 +100,37 @@ class Pt2File(Exported):
             self.module = torch.export.load(path, extra_files=extra).module()
         except Exception as error:  # a damaged archive fails in many ways
             raise ExportError(f'torch.export cannot read {path}: {error}') from error
-        super().__init__(path, _read_meta(extra[f'{META}.json'], path))
+        super().__init__(path, read_meta(extra[f'{META}.json'], path))
 
-    def run(self, batch: Tensor) -> list[Tensor]:
+    def run(self, batch: Tensor, names: list[str]) -> list[Tensor]:
         """Run the exported program with torch."""
         try:
             with torch.no_grad():
-                return list(self.module(batch))
+                return list(self.module(batch))[: len(names)]
         except AssertionError as error:  # a guard of the program
             raise ExportError(
                 f'{self.path.name} does not take a batch of shape {tuple(batch.shape)}: {error}'
             ) from error
 
 
-def load_exported(path: str | Path) -> Exported:
+def load_exported(path: str | Path, *, precision: str = 'f32') -> Exported:
     """Open a file that :func:`mmhybrid.deploy.export` or ``tools/export.py`` wrote.
+
+    Args:
+        precision: in which OpenVINO computes, ``'f32'``, ``'bf16'`` or ``'f16'``.
 
     Raises:
         ExportError: it is missing, of another suffix, damaged, or from elsewhere; or onnxruntime
-            is not installed.
+            or openvino is not installed.
     """
     path = Path(path)
     suffix = check_format(path)
     if not path.is_file():
         raise ExportError(f'exported file not found: {path}')
+    if suffix == '.xml':
+        from .openvino import OpenVinoFile
+
+        return OpenVinoFile(path, precision)
     return OnnxFile(path) if suffix == '.onnx' else Pt2File(path)
 
 
@@ -138,7 +145,8 @@ def unflatten(outs: Sequence[Tensor], layout: Sequence[int]) -> tuple[list[Tenso
     return tuple([next(left) for _ in range(n)] for n in layout)
 
 
-def _read_meta(text: str | bytes | None, path: Path) -> dict:
+def read_meta(text: str | bytes | None, path: Path) -> dict:
+    """Return what a file says of itself, from its JSON."""
     if not text:
         raise ExportError(
             f'{path} was not written by mmhybrid: it has no metadata of that name; export the '

@@ -4,44 +4,29 @@ import json
 import os
 import shutil
 import tempfile
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from .agreement import Agreement, measure
 from .errors import ExportError, check_format, need
 from .exported import LEAST, META, Exported, load_exported, part_path
 from .graphs import Graph, prepare
+from .nms import onnx_translations
+from .openvino import to_openvino
 
 OPSET = 18
 SIZES = ((64, 64), (75, 110), (224, 160))
 """Images that a file of any size is tried on: aligned, odd, and not the traced one."""
-
-
-@dataclass
-class Agreement:
-    """The distance of a file's outputs on one batch from the model's, in each one's deviation."""
-
-    path: Path
-    shape: tuple[int, ...]
-    worst: float
-    mean: float
-    output: str
-
-    def __str__(self) -> str:
-        shape = 'x'.join(map(str, self.shape))
-        return (
-            f'{self.path.name}  {shape:<14}  worst {self.worst:.1e} ({self.output})  '
-            f'mean {self.mean:.1e}'
-        )
 
 
 def export(
@@ -73,8 +58,9 @@ def export(
         ExportError: the model cannot be exported, or a file disagrees; nothing is left then.
     """
     path = Path(path)
-    if check_format(path) == '.onnx':
-        need('onnx', 'onnxruntime', 'onnxscript')  # before minutes of tracing
+    suffix = check_format(path)
+    if suffix != '.pt2':  # before minutes of tracing
+        need('onnx', 'onnxscript', 'onnxruntime' if suffix == '.onnx' else 'openvino')
     if not path.parent.is_dir():
         raise ExportError(f'folder not found: {path.parent}; make it first')
     for target in (part_path(path, graph.name) for graph in graphs):
@@ -86,11 +72,19 @@ def export(
         for graph in graphs:
             target = folder / part_path(path, graph.name).name
             report(f'exporting {target.name}')
+            start = time.perf_counter()
             program = capture(prepare(graph, deform), graph)
+            traced = time.perf_counter()
+            report(f'  traced in {traced - start:.0f} s')
             write(program, graph, target, opset=opset)
+            report(f'  converted and written in {time.perf_counter() - traced:.0f} s')
             for agreement in compare(graph, load_exported(target), sizes, batches):
                 report(f'  {agreement}')
                 found.append(agreement)
+            if graph.inner:
+                drop_inner(target)
+            if suffix == '.xml':
+                target.with_suffix('.onnx').unlink()
         check(found, tolerance)
         for file in sorted(folder.iterdir()):
             os.replace(file, path.parent / file.name)
@@ -119,14 +113,36 @@ def write(program: ExportedProgram, graph: Graph, path: Path, *, opset: int = OP
     meta = graph.meta | dict(
         input=graph.input,
         outputs=graph.outputs,
+        inner=graph.inner,
         shape=[graph.free.get(i, side) for i, side in enumerate(graph.example.shape)],
         torch=torch.__version__,
     )
-    if check_format(path) == '.onnx':
-        _write_onnx(program, graph, path, meta | dict(opset=opset), opset)
+    suffix = check_format(path)
+    if suffix != '.pt2':
+        onnx = path.with_suffix('.onnx')
+        _write_onnx(program, graph, onnx, meta | dict(opset=opset), opset)
+        if suffix == '.xml':
+            to_openvino(onnx, path)
     else:
         extra = {f'{META}.json': json.dumps(meta)}
         torch.export.save(program, path, extra_files=extra)
+
+
+def drop_inner(path: Path) -> None:
+    """Leave only the final results among the outputs of a file, unless torch.export wrote it."""
+    if path.suffix == '.pt2':
+        return
+    if path.suffix == '.xml':
+        drop_inner(path.with_suffix('.onnx'))
+        to_openvino(path.with_suffix('.onnx'), path)
+        return
+    (onnx,) = need('onnx')
+    model = onnx.load(path, load_external_data=False)
+    (entry,) = (one for one in model.metadata_props if one.key == META)
+    meta = json.loads(entry.value)
+    del model.graph.output[len(meta['outputs']) :]
+    entry.value = json.dumps(meta | dict(inner=[]))
+    onnx.save(model, path)
 
 
 def compare(
@@ -137,13 +153,14 @@ def compare(
 ) -> Iterator[Agreement]:
     """Run the graph's own module and the file on noise of several sizes and batches."""
     generator = torch.Generator().manual_seed(1)
+    names = graph.outputs + graph.inner
     for shape in _shapes(graph, sizes, batches):
         batch = torch.randn(shape, generator=generator)
         if graph.meta.get('preprocessing'):
             batch = (batch * 60 + 120).clamp(0, 255)
         with torch.no_grad():
-            expected = graph.module(batch)
-        yield _agreement(exported, shape, expected, exported(batch))
+            expected = dict(zip(names, graph.module(batch), strict=True))
+        yield measure(exported.path, shape, expected, exported.named(batch, inner=True))
 
 
 def check(found: Sequence[Agreement], tolerance: float) -> None:
@@ -154,30 +171,6 @@ def check(found: Sequence[Agreement], tolerance: float) -> None:
             f'the exported file disagrees with the model by more than {tolerance:g} and was not '
             'kept:\n' + '\n'.join(f'  {one}' for one in apart)
         )
-
-
-def _agreement(
-    exported: Exported, shape: tuple[int, ...], expected: Sequence[Tensor], outs: Sequence[Tensor]
-) -> Agreement:
-    rows = []
-    for name, want, out in zip(exported.outputs, expected, outs, strict=True):
-        if want.shape != out.shape:
-            raise ExportError(
-                f'{exported.path.name}: output {name} of a batch {shape} has the shape '
-                f'{tuple(out.shape)}, the model gives {tuple(want.shape)}'
-            )
-        error = (out.double() - want.double()).abs() / _unit(want.double())
-        rows.append((error.max().item(), error.mean().item(), name))
-    worst = max(rows, key=lambda row: (row[0] != row[0], row[0]))
-    return Agreement(exported.path, shape, worst[0], max(row[1] for row in rows), worst[2])
-
-
-def _unit(want: Tensor) -> float:
-    """Return the unit of an output's errors: its standard deviation.
-
-    Of one value, such as the centerness of a map of one pixel, its size.
-    """
-    return want.std(correction=0).item() or want.abs().max().item() or 1.0
 
 
 def _shapes(
@@ -241,8 +234,9 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
             onnx = torch.onnx.export(
                 program,
                 input_names=[graph.input],
-                output_names=graph.outputs,
+                output_names=graph.outputs + graph.inner,
                 opset_version=opset,
+                custom_translation_table=onnx_translations(),
                 dynamo=True,
                 verbose=False,
             )

@@ -7,20 +7,22 @@ and RoI pooling between them are left to who runs them.
 """
 
 import copy
-import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import mmhybrid
 
 from ..lora import merge_lora
+from ..models.backbones.base import Backbone
 from ..models.layers import MSDeformAttention
 from .errors import ExportError
+from .layers import AdaptivePool, Classifier, Flat, Preprocessed, Segmentor, SingleStage, TwoStage
+from .queries import PlainSampling
+from .results import results_of
 
 if TYPE_CHECKING:
     from mmengine.model import BaseModel, BaseModule
@@ -41,6 +43,8 @@ class Graph:
         name: ``''`` for the graph that takes the image, else the part of the model.
         meta: entries to write into the file.
         size: (H, W) where the image's size is fixed.
+        inner: names of further outputs of the module, which are compared but not kept in the file:
+            decisions are taken from them, and a small difference shows in them first.
     """
 
     module: nn.Module
@@ -50,6 +54,7 @@ class Graph:
     name: str = ''
     meta: dict = field(default_factory=dict)
     size: tuple[int, int] | None = None
+    inner: list[str] = field(default_factory=list)
 
     @property
     def input(self) -> str:
@@ -81,11 +86,16 @@ def config_graphs(
     classes: Sequence[str] | None = None,
     with_preprocessing: bool = False,
     size: tuple[int, int] | None = None,
+    layers: bool = False,
+    pasted: bool = False,
 ) -> list[Graph]:
     """Make the graphs of a host's model, the one that takes the image first.
 
     Args:
         model: a detector, segmentor or classifier, built.
+        layers: the raw outputs of the layers alone, a two-stage detector in parts; else one graph
+            from the image to the final results.
+        pasted: of the final results of RoI heads, masks in the image's size.
         name: the name in the files.
         classes: names that are written into them.
         with_preprocessing: take RGB images of values 0 to 255 and normalise them inside; else they
@@ -93,31 +103,17 @@ def config_graphs(
         size: (H, W) of the images, None for any.
     """
     size = _fixed_size(model.backbone, size)
-    module: nn.Module
     parts: list[Graph] = []
     layout: list[int] | None = None
-    if hasattr(model, 'decode_head'):
-        kind, module, outputs = 'segmentor', Segmentor(model), ['logits']
-    elif hasattr(model, 'rpn_head') and hasattr(model, 'roi_head'):
-        kind, module = 'detector', TwoStage(model)
-        parts = _roi_graphs(model)
-        layout = _layout(module, size)
-        outputs = _leveled(('map', 'rpn_cls_score', 'rpn_bbox_pred'), layout)
-    elif hasattr(model, 'bbox_head') and hasattr(model, 'extract_feat'):
-        kind, module = 'detector', SingleStage(model)
-        layout = _layout(module, size)
-        extra = [f'extra_{i}' for i in range(len(layout) - 2)]
-        outputs = _leveled(['cls_score', 'bbox_pred', *extra], layout)
-    elif hasattr(model, 'head') and hasattr(model, 'extract_feat'):
-        kind, module, outputs = 'classifier', Classifier(model), ['logits']
+    if layers:
+        kind, module, outputs, layout = _layers(model, name, size)
+        if isinstance(module, TwoStage):
+            parts = _roi_graphs(model)
     else:
-        raise ExportError(
-            f'{name}: a {type(model).__name__} is no single-stage or two-stage detector, segmentor '
-            'or classifier; export its backbone alone by name'
-        )
+        kind, module, outputs = results_of(model, pasted=pasted)
     meta = _meta(kind, model.backbone, name)
     meta.update(layout=layout, classes=list(classes) if classes else None)
-    meta['parts'] = [part.name for part in parts]
+    meta.update(parts=[part.name for part in parts], results=not layers)
     meta.update(_normalisation(model, with_preprocessing))
     if with_preprocessing:
         module = Preprocessed(module, meta)
@@ -126,7 +122,12 @@ def config_graphs(
         part.meta = dict(
             mmhybrid=mmhybrid.__version__, kind=f'{part.name} head', name=name, parts=[]
         )
-    return [_image_graph(module, outputs, meta, size, channels), *parts]
+    graph = _image_graph(module, outputs, meta, size, channels)
+    if not layers:
+        with torch.no_grad():
+            count = len(graph.module(graph.example))
+        graph.inner = [f'inner_{i}' for i in range(count - len(outputs))]
+    return [graph, *parts]
 
 
 def prepare(graph: Graph, deform: str) -> nn.Module:
@@ -141,140 +142,14 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
             )
     module = merge_lora(copy.deepcopy(graph.module).eval())
     for parent in list(module.modules()):
+        if isinstance(parent, Backbone):
+            parent.fuse()  # a batch norm is ten operators to trace
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
                 setattr(parent, name, AdaptivePool(_output_size(child)))
-        if isinstance(parent, MSDeformAttention):
+        if isinstance(parent, (MSDeformAttention, PlainSampling)):
             parent.backend = deform
     return module
-
-
-# Modules of one image in and a flat tuple out
-
-
-class Segmentor(nn.Module):
-    """Class logits ``(N, classes, H, W)`` of the image's size."""
-
-    def __init__(self, model: 'BaseModel'):
-        super().__init__()
-        self.backbone, self.neck = model.backbone, getattr(model, 'neck', None)
-        head = model.decode_head
-        self.head = head[-1] if isinstance(head, nn.ModuleList) else head
-        if self.head is not head:
-            raise ExportError('cascaded segmentors cannot be exported; export the backbone alone')
-        _check_takes_maps(head)
-        self.corners = bool(head.align_corners)
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        maps = self.backbone(image)
-        logits = self.head(maps if self.neck is None else self.neck(maps))
-        size = tuple(image.shape[2:])
-        return (F.interpolate(logits, size=size, mode='bilinear', align_corners=self.corners),)
-
-
-class Classifier(nn.Module):
-    """Class logits ``(N, classes)``."""
-
-    def __init__(self, model: 'BaseModel'):
-        super().__init__()
-        self.model = model
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return (self.model.head(self.model.extract_feat(image)),)
-
-
-class SingleStage(nn.Module):
-    """All levels of the head's first output, then of its second, and so on."""
-
-    def __init__(self, model: 'BaseModel'):
-        super().__init__()
-        self.backbone, self.neck = model.backbone, getattr(model, 'neck', None)
-        self.head = self.dense_head(model)
-        _check_takes_maps(self.head)
-
-    @staticmethod
-    def dense_head(model: 'BaseModel') -> nn.Module:
-        """Return the head that takes the maps."""
-        return model.bbox_head
-
-    def maps(self, image: Tensor) -> Sequence[Tensor]:
-        """Return the neck's maps, or the backbone's."""
-        maps = self.backbone(image)
-        return maps if self.neck is None else self.neck(maps)
-
-    def outputs(self, image: Tensor) -> tuple[Sequence[Tensor], ...]:
-        """Return the levels of each of the head's outputs."""
-        return self.head(self.maps(image))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        return tuple(out for levels in self.outputs(image) for out in levels)
-
-
-class TwoStage(SingleStage):
-    """The neck's maps, then the RPN's scores and deltas."""
-
-    @staticmethod
-    def dense_head(model: 'BaseModel') -> nn.Module:
-        """Return the RPN's head."""
-        return model.rpn_head
-
-    def outputs(self, image: Tensor) -> tuple[Sequence[Tensor], ...]:
-        """Return the maps, then the levels of each of the RPN's outputs."""
-        maps = self.maps(image)
-        return (maps, *self.head(maps))
-
-
-class Flat(nn.Module):
-    """A head whose output is one tensor or several."""
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        self.module = module
-
-    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
-        outs = self.module(features)
-        return tuple(outs) if isinstance(outs, (tuple, list)) else (outs,)
-
-
-class Preprocessed(nn.Module):
-    """A graph that normalises its images, RGB of values 0 to 255."""
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, module: nn.Module, meta: dict):
-        super().__init__()
-        self.module = module
-        self.is_bgr = meta['channel_order'] == 'BGR'
-        for name in ('mean', 'std'):
-            self.register_buffer(name, torch.tensor(meta[name]).view(-1, 1, 1))
-
-    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
-        if self.is_bgr:
-            image = image.flip(1)
-        return self.module((image - self.mean) / self.std)
-
-
-class AdaptivePool(nn.Module):
-    """``nn.AdaptiveAvgPool2d`` as two matrix products, which exist for images of any size."""
-
-    def __init__(self, output_size: tuple[int, int]):
-        super().__init__()
-        self.output_size = output_size
-
-    def forward(self, x: Tensor) -> Tensor:
-        rows = self._means(x.shape[2], self.output_size[0], x)
-        columns = self._means(x.shape[3], self.output_size[1], x)
-        return rows @ x @ columns.T
-
-    @staticmethod
-    def _means(old: int, new: int, like: Tensor) -> Tensor:
-        """Return a matrix ``(new, old)``; row i is the mean of i old / new to (i + 1) old / new."""
-        target = torch.arange(new, device=like.device).unsqueeze(1)
-        source = torch.arange(old, device=like.device)
-        inside = (source >= target * old // new) & (source * new < (target + 1) * old)
-        inside = inside.to(like.dtype)
-        return inside / inside.sum(1, keepdim=True)
 
 
 # Facts that a graph needs
@@ -291,21 +166,6 @@ def _output_size(pool: nn.AdaptiveAvgPool2d) -> tuple[int, int]:
     return height, width
 
 
-def _check_takes_maps(head: nn.Module) -> None:
-    """Raise where a head's forward needs more than maps, such as queries or data samples."""
-    parameters = inspect.signature(head.forward).parameters.values()
-    needed = [
-        one.name
-        for one in parameters
-        if one.default is one.empty and one.kind not in (one.VAR_POSITIONAL, one.VAR_KEYWORD)
-    ]
-    if len(needed) > 1:
-        raise ExportError(
-            f'the head {type(head).__name__} cannot be exported: expected one that takes maps '
-            f'alone, its forward needs {", ".join(needed)}; export the backbone alone'
-        )
-
-
 def _image_graph(
     module: nn.Module, outputs: list[str], meta: dict, size: tuple[int, int] | None, channels: int
 ) -> Graph:
@@ -316,6 +176,30 @@ def _image_graph(
     free = {0: 'batch'} if size else {0: 'batch', 2: 'height', 3: 'width'}
     meta = dict(meta, size=size)
     return Graph(module.eval(), outputs, example, free, meta=meta, size=size)
+
+
+def _layers(
+    model: 'BaseModel', name: str, size: tuple[int, int] | None
+) -> tuple[str, nn.Module, list[str], list[int] | None]:
+    """Return kind, module, outputs and layout of the layers of a host's model."""
+    if hasattr(model, 'decode_head'):
+        return 'segmentor', Segmentor(model), ['logits'], None
+    if hasattr(model, 'rpn_head') and hasattr(model, 'roi_head'):
+        module = TwoStage(model)
+        layout = _layout(module, size)
+        names = ['map', 'rpn_cls_score', 'rpn_bbox_pred']
+        return 'detector', module, _leveled(names, layout), layout
+    if hasattr(model, 'bbox_head') and hasattr(model, 'extract_feat'):
+        dense = SingleStage(model)
+        layout = _layout(dense, size)
+        names = ['cls_score', 'bbox_pred', *(f'extra_{i}' for i in range(len(layout) - 2))]
+        return 'detector', dense, _leveled(names, layout), layout
+    if hasattr(model, 'head') and hasattr(model, 'extract_feat'):
+        return 'classifier', Classifier(model), ['logits'], None
+    raise ExportError(
+        f'{name}: a {type(model).__name__} is no single-stage or two-stage detector, segmentor '
+        'or classifier; export its backbone alone by name'
+    )
 
 
 def _roi_graphs(model: 'BaseModel') -> list[Graph]:

@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from types import MethodType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .errors import ExportError
 from .exported import Exported, unflatten
+from .rois import paste
 
 if TYPE_CHECKING:
     from mmengine.model import BaseModel
@@ -30,10 +32,12 @@ def run_exported(model: 'BaseModel', exported: Exported) -> 'BaseModel':
     kind = exported.meta['kind']
     run = _Images(exported)
     if kind == 'segmentor' and hasattr(model, 'decode_head'):
-        model.encode_decode = lambda inputs, batch_img_metas: run(inputs)[0]
+        model.encode_decode = lambda inputs, batch_img_metas: run.named(inputs)['logits']
     elif kind == 'classifier' and hasattr(model, 'head'):
-        model.extract_feat = run
-        model.head.forward = lambda outs: outs[0]
+        model.extract_feat = run.named
+        model.head.forward = lambda outs: outs['logits']
+    elif kind == 'detector' and exported.meta.get('results') and hasattr(model, 'test_cfg'):
+        model.predict = _Predict(model, run)
     elif kind == 'detector' and exported.meta['parts'] and hasattr(model, 'roi_head'):
         model.extract_feat = lambda inputs: _Maps(unflatten(run(inputs), exported.meta['layout']))
         model.rpn_head.forward = lambda maps: maps.rpn
@@ -63,13 +67,68 @@ class _Images:
         self.exported = exported
 
     def __call__(self, images: Tensor) -> list[Tensor]:
+        """Return the outputs in their order."""
+        return list(self.named(images).values())
+
+    def named(self, images: Tensor) -> dict[str, Tensor]:
+        """Return the outputs by name."""
         meta = self.exported.meta
         if meta['preprocessing']:
             mean, std = (torch.tensor(meta[key], device=images.device) for key in ('mean', 'std'))
             images = images * std.view(-1, 1, 1) + mean.view(-1, 1, 1)
             if meta['channel_order'] == 'BGR':
                 images = images.flip(1)
-        return self.exported(images)
+        return self.exported.named(images)
+
+
+class _Predict:
+    """A detector's ``predict``, from a file of final results."""
+
+    def __init__(self, model: 'BaseModel', run: _Images):
+        self.model, self.run = model, run
+        self.threshold = _mask_threshold(model)
+
+    def __call__(self, batch_inputs: Tensor, batch_data_samples: list, rescale: bool = True) -> Any:
+        results = []
+        for image, sample in zip(batch_inputs, batch_data_samples, strict=True):
+            height, width = sample.img_shape[:2]  # without what was padded for its neighbours
+            found = self.run.named(image[None, :, :height, :width])
+            results.append(self._instances(found, sample, rescale))
+        return self.model.add_pred_to_datasample(batch_data_samples, results)
+
+    def _instances(self, found, sample, rescale):
+        from mmengine.structures import InstanceData
+
+        real = found['labels'][0] >= 0
+        rows = {name: out[0][real] for name, out in found.items()}
+        size = sample.ori_shape[:2] if rescale else sample.img_shape[:2]
+        boxes = rows['boxes']
+        if rescale:
+            boxes = boxes / boxes.new_tensor(sample.scale_factor).repeat(2)  # (w, h) -> 4 sides
+        instances = InstanceData(bboxes=boxes, scores=rows['scores'], labels=rows['labels'])
+        if 'masks' in rows:
+            instances.masks = self._masks(rows['masks'], boxes, tuple(size))
+        if isinstance(getattr(self.model, 'panoptic_fusion_head', None), nn.Module):
+            return dict(ins_results=instances)
+        return instances
+
+    def _masks(self, masks, boxes, size):
+        """Bring the masks ``(n, h, w)`` of boxes ``(n, 4)`` to a size, ``(n, H, W)`` bool."""
+        if masks.dtype == torch.bool:
+            if tuple(masks.shape[1:]) == size or not len(masks):
+                return masks.new_zeros(0, *size) if not len(masks) else masks
+            return F.interpolate(masks[None].float(), size)[0] > 0.5
+        # One by one: pasted together they take the memory of as many images.
+        pasted = [
+            paste(mask[None, None], box[None, None], size)[0] >= self.threshold
+            for mask, box in zip(masks, boxes, strict=True)
+        ]
+        return torch.cat(pasted) if pasted else masks.new_zeros(0, *size, dtype=torch.bool)
+
+
+def _mask_threshold(model: 'BaseModel') -> float:
+    cfg = getattr(getattr(model, 'roi_head', None), 'test_cfg', None)
+    return cfg.get('mask_thr_binary', 0.5) if cfg else 0.5
 
 
 class _Maps(tuple):

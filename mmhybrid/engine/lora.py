@@ -184,8 +184,10 @@ def _pretrained(model: nn.Module, prefix: str) -> tuple[str, list[dict]] | None:
     return None
 
 
-def _unwrapped(model: nn.Module) -> nn.Module:
-    return getattr(model, 'module', model)
+def _unwrapped(model: Any) -> nn.Module:
+    while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
+        model = model.module
+    return model
 
 
 def _whole(tensor: Tensor) -> Tensor:

@@ -57,6 +57,7 @@ class ConfigTask:
         options: dict | None = None,
     ):
         from mmengine.config import Config
+        from mmengine.model import revert_sync_batchnorm
         from mmengine.registry import MODELS, init_default_scope
 
         cfg = Config.fromfile(config)
@@ -73,7 +74,10 @@ class ConfigTask:
         if preprocessor and 'size' in preprocessor:
             # a segmentor's crop, to which images would be padded
             preprocessor.size = size
-        self.model = MODELS.build(cfg.model).to(device)
+        model = MODELS.build(cfg.model)
+        if device.type == 'cpu':  # where synchronised norms do not train
+            model = revert_sync_batchnorm(model)
+        self.model = model.to(device)
         if hasattr(self.model, 'level_embed'):  # of mmdet's DETRs, until init_weights any memory
             torch.nn.init.normal_(self.model.level_embed)
         self.num_classes = _num_classes(cfg.model)

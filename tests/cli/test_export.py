@@ -37,6 +37,7 @@ CONFIGS = dict(
 
 # The one with most layers takes the demo's images alone: any size is for the other detector.
 FIXED = ['--fixed-size', '64', '96']
+LAYERS = ['--layers', *FIXED]
 
 
 @pytest.fixture
@@ -73,10 +74,11 @@ def worst(found):
 @pytest.mark.parametrize(
     ('name', 'options', 'outputs'),
     [
-        ('mask_rcnn', FIXED, ['map_0', 'rpn_cls_score_3', 'rpn_bbox_pred_3']),
-        ('retinanet', ['--with-preprocessing'], ['cls_score_0', 'bbox_pred_3']),
-        ('upernet', [], ['logits']),
-        ('linear', ['--with-preprocessing'], ['logits']),
+        ('mask_rcnn', LAYERS, ['map_0', 'rpn_cls_score_3', 'rpn_bbox_pred_3']),
+        ('mask_rcnn', FIXED, ['boxes', 'scores', 'labels', 'masks']),
+        ('retinanet', ['--with-preprocessing'], ['boxes', 'scores', 'labels']),
+        ('upernet', [], ['class_map', 'logits']),
+        ('linear', ['--with-preprocessing', '--layers'], ['logits']),
     ],
 )
 def test_onnx_of_a_whole_model(name, options, outputs, config, data, tool, tmp_path, capsys):
@@ -90,14 +92,14 @@ def test_onnx_of_a_whole_model(name, options, outputs, config, data, tool, tmp_p
     found = tool('export').main([path, str(checkpoint), str(out), *options])
     assert worst(found) < 1e-4
     shapes = {agreement.shape for agreement in found if agreement.path == found[0].path}
-    assert len(shapes) == (2 if options == FIXED else 3)
+    assert len(shapes) == (2 if '--fixed-size' in options else 3)
     exported = load_exported(out)
     assert set(outputs) <= set(exported.outputs)
     assert exported.meta['classes'] == list(classes)
     assert exported.meta['channel_order'] == 'RGB'
     assert exported.meta['preprocessing'] is ('--with-preprocessing' in options)
     assert exported.meta['mean'] == pytest.approx([123.675, 116.28, 103.53])
-    parts = ['model.box.onnx', 'model.mask.onnx'] if name == 'mask_rcnn' else []
+    parts = ['model.box.onnx', 'model.mask.onnx'] if options == LAYERS else []
     assert sorted(p.name for p in tmp_path.glob('*.onnx')) == sorted(['model.onnx', *parts])
     capsys.readouterr()
 

@@ -100,6 +100,8 @@ def test_two_processes_with_all_weights_and_with_parts(job, weights, tmp_path):
     for steps in (options, [*options, 'train_cfg.max_epochs=2', '--resume', '--fsdp', '1000']):
         done = subprocess.run([*command, *steps], capture_output=True, text=True, timeout=300)
         assert done.returncode == 0, done.stderr[-3000:]
+        # mmengine logs what it cannot load, and goes on.
+        assert 'do not match' not in done.stdout and 'copying the parameter' not in done.stdout
     first, second = (tmp_path / f'work/epoch_{i}.pth' for i in (1, 2))
     assert frozen_names(first) == frozen_names(second) == []
     one, other = (read_checkpoint(path)['state_dict'] for path in (first, second))

@@ -163,6 +163,24 @@ def test_outputs_of_one_value_are_compared_by_their_size(tolerance, tmp_path):
         assert 1e-4 < max(one.worst for one in export([graph], tmp_path / 'm.pt2', **options)) < 10
 
 
+def test_a_file_is_traced_and_written_once_and_run_once_a_shape(tmp_path, monkeypatch):
+    from mmhybrid.deploy import exporting
+
+    calls = []
+    for name in ('capture', 'write', 'measure'):
+        real = getattr(exporting, name)
+
+        def counted(*args, name=name, real=real, **options):
+            calls.append(name)
+            return real(*args, **options)
+
+        monkeypatch.setattr(exporting, name, counted)
+    lines = []
+    export([noisy_graph()], tmp_path / 'm.pt2', tolerance=1, report=lines.append)
+    assert calls == ['capture', 'write', 'measure', 'measure', 'measure']
+    assert len(lines) == 6 and 'traced in' in lines[1] and 'written in' in lines[2]
+
+
 def test_all_batches_are_tried_on_fewer_sizes(tmp_path):
     options = dict(sizes=[(40, 33)], batches=(1, 3), tolerance=1, report=lambda line: None)
     found = export([noisy_graph()], tmp_path / 'm.pt2', **options)
@@ -204,7 +222,7 @@ def test_heads_that_need_more_than_maps_are_refused(head):
     model.backbone, model.extract_feat = build('cmt'), None
     setattr(model, head, Queried())
     with pytest.raises(ExportError, match='Queried cannot .* maps, references, batch_data_samples'):
-        config_graphs(model, name='model')
+        config_graphs(model, name='model', layers=True)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (2, 7), (12, 12), (13, 5)])

@@ -47,7 +47,8 @@ def resize_bicubic(
     """
     h, w = maps.shape[2:]
     is_deterministic = maps.is_cuda and torch.are_deterministic_algorithms_enabled()
-    if is_deterministic or torch.compiler.is_compiling() and (offset or antialias):
+    is_exporting = torch.compiler.is_exporting()  # to torch it is a hundred slow operators
+    if is_deterministic or is_exporting or torch.compiler.is_compiling() and (offset or antialias):
         return resize_by_matrices(maps, size, offset, antialias)
     if not offset:
         return F.interpolate(maps, size=size, mode='bicubic', antialias=antialias)
@@ -64,6 +65,8 @@ def resize_by_matrices(
     if offset:  # of the same size maps stay as they are
         offset = offset * ((new[0] != h) | (new[1] != w))
     rows = _bicubic_matrix(h, size[0], h / (new[0] + offset), antialias, maps)
+    if is_known(w, size[1]) and size[1] == w:
+        return rows @ maps
     columns = _bicubic_matrix(w, size[1], w / (new[1] + offset), antialias, maps)
     return rows @ maps @ columns.T
 

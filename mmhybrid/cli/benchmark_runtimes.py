@@ -1,0 +1,164 @@
+"""Time one inference in PyTorch, compiled, in onnxruntime and in OpenVINO, side by side.
+
+    python tools/benchmark_runtimes.py vitcomer_s cmt_s --size 512 512
+
+A NAME is a backbone, perhaps with arguments, or a config, whose model is measured from the image to
+its final results; weights are as initialised. Each is exported for the given size, and the exported
+file is compared with the model first. The runtimes take turns, round after round; a figure is the
+median of the rounds in ms, with the ratio to eager PyTorch in brackets.
+
+    eager, eager-bf16               PyTorch; bf16 by autocast
+    compiled                        torch.compile, without a C++ compiler not there
+    onnxruntime, onnxruntime-int8   int8 weights of linear layers
+    openvino, openvino-bf16         OpenVINO on the CPU
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .export import backbone_graph, config_graphs
+from .export import parse_args as export_args
+from .paths import find_config, is_config
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from ..deploy import Graph
+
+RUNTIMES = (
+    'eager',
+    'compiled',
+    'onnxruntime',
+    'openvino',
+    'eager-bf16',
+    'openvino-bf16',
+    'onnxruntime-int8',
+)
+DEFAULT = 'eager,compiled,onnxruntime,openvino'
+Step = Callable[['Tensor'], Any]
+
+
+def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
+    """Parse and check the arguments."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument('names', nargs='+', metavar='NAME')
+    parser.add_argument('--runtimes', default=DEFAULT, help=f'by comma; default: {DEFAULT}')
+    parser.add_argument('--size', nargs=2, type=int, default=(512, 512), metavar=('H', 'W'))
+    parser.add_argument('--batch', type=int, default=1)
+    parser.add_argument('--rounds', type=int, default=5)
+    parser.add_argument('--threads', type=int)
+    parser.add_argument('--deform', choices=('grid_sample', 'gather'), default='grid_sample')
+    parser.add_argument('--json', type=Path, metavar='FILE')
+    args = parser.parse_args(argv)
+    args.runtimes = args.runtimes.split(',')
+    unknown = [name for name in args.runtimes if name not in RUNTIMES]
+    if unknown:
+        parser.error(f'--runtimes {unknown[0]}: expected {", ".join(RUNTIMES)}')
+    if min(args.batch, args.rounds) < 1 or min(args.size) < 32:
+        parser.error('--batch and --rounds are at least 1, --size at least 32 32')
+    return args
+
+
+def main(argv: list[str] | None = None) -> list[dict]:
+    """Measure, print a table and return its rows: the name, and ms by runtime."""
+    import torch
+
+    args = parse_args(argv)
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    rows = []
+    for name in args.names:
+        with tempfile.TemporaryDirectory() as folder:
+            steps = prepare(name, args, Path(folder))
+            rows.append(dict(name=name, **measure(steps, args)))
+    print(table(rows, args))
+    if args.json:
+        args.json.write_text(json.dumps(rows, indent=2) + '\n')
+    return rows
+
+
+def prepare(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Step]:
+    """Export a model, and return what each runtime does with a batch."""
+    import torch
+
+    from .. import deploy
+
+    graph = graph_of(name, args)
+    steps: dict[str, Step] = {}
+    files: dict[str, Path] = {}
+    for suffix, runtime in (('.onnx', 'onnxruntime'), ('.xml', 'openvino')):
+        if any(one.startswith(runtime) for one in args.runtimes):
+            files[runtime] = folder / f'model{suffix}'
+            options = dict(deform=args.deform, batches=(args.batch,))
+            deploy.export([graph], files[runtime], **options)
+    if 'onnxruntime-int8' in args.runtimes:
+        files['onnxruntime-int8'] = folder / 'model.int8.onnx'
+        deploy.quantize_int8(
+            files['onnxruntime'], files['onnxruntime-int8'], [graph], batches=(args.batch,)
+        )
+    for runtime in args.runtimes:
+        if runtime == 'openvino-bf16':
+            steps[runtime] = deploy.load_exported(files['openvino'], precision='bf16')
+        elif runtime in files:
+            steps[runtime] = deploy.load_exported(files[runtime])
+        elif runtime == 'compiled':
+            steps[runtime] = torch.compile(graph.module)
+        else:
+            steps[runtime] = graph.module
+    return steps
+
+
+def graph_of(name: str, args: argparse.Namespace) -> 'Graph':
+    """Return the graph of a backbone or config for the size that is measured."""
+    is_file = is_config(name)
+    given = [str(find_config(name)) if is_file else name, 'model.onnx']
+    size = [str(side) for side in args.size]
+    export = export_args([*given, '--fixed-size', *size])
+    return config_graphs(export)[0] if is_file else backbone_graph(export)
+
+
+def measure(steps: dict[str, Step], args: argparse.Namespace) -> dict[str, float]:
+    """Return the median ms of each runtime; they take turns."""
+    import torch
+
+    batch = torch.randn(args.batch, 3, *args.size)
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for number in range(-2, args.rounds):  # the first ones warm up
+        for name, step in steps.items():
+            start = time.perf_counter()
+            with (
+                torch.inference_mode(),
+                torch.autocast('cpu', torch.bfloat16, enabled=name == 'eager-bf16'),
+            ):
+                step(batch)
+            if number >= 0:
+                times[name].append((time.perf_counter() - start) * 1e3)
+    return {name: statistics.median(found) for name, found in times.items()}
+
+
+def table(rows: list[dict], args: argparse.Namespace) -> str:
+    """Return the rows as text; in brackets the ratio to the first runtime."""
+    import torch
+
+    head = ['', *args.runtimes]
+    lines = [head]
+    for row in rows:
+        base = row[args.runtimes[0]]
+        cells = [f'{row[name]:.0f} ({row[name] / base:.2f}x)' for name in args.runtimes]
+        lines.append([row['name'], *cells])
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    text = ['  '.join(c.ljust(w) for c, w in zip(line, widths, strict=True)) for line in lines]
+    about = (
+        f'{torch.get_num_threads()} threads, torch {torch.__version__}, '
+        f'{args.size[0]}x{args.size[1]}, batch {args.batch}, deformable sampling as {args.deform}, '
+        f'ms, median of {args.rounds} interleaved rounds'
+    )
+    return '\n'.join([about, '', *(line.rstrip() for line in text)])

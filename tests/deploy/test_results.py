@@ -1,0 +1,182 @@
+"""Files of final results find what the hosts' own post-processing finds, image by image."""
+
+import copy
+
+import pytest
+import torch
+
+from mmhybrid.deploy import ExportError, config_graphs
+from mmhybrid.deploy.agreement import missed
+from mmhybrid.deploy.nms import best_boxes
+from mmhybrid.deploy.rois import paste
+from tests.cli.conftest import CONFIGS
+from tests.models.drawn import draw_parameters
+
+WIDTHS = [8, 16, 32, 64]
+BACKBONE = dict(
+    type='mmhybrid.SPACH', arch=dict(embed_dims=8, num_heads=1, stages=[[('conv', 1)]] * 4)
+)
+DENSE = dict(in_channels=32, feat_channels=32, stacked_convs=1, num_classes=3)
+GROUPS = dict(norm_cfg=dict(type='GN', num_groups=8))
+FEW = dict(nms_pre=60, max_per_img=20, score_thr=0.3)
+RPN = dict(in_channels=32, feat_channels=32)
+EXTRACTOR = dict(out_channels=32)
+BOX = dict(in_channels=32, conv_out_channels=32, fc_out_channels=32, num_classes=3)
+MASK = dict(in_channels=32, conv_out_channels=32, num_convs=1, num_classes=3)
+ROIS = dict(bbox_roi_extractor=EXTRACTOR, mask_roi_extractor=EXTRACTOR, mask_head=MASK)
+PROPOSALS = dict(rpn=dict(nms_pre=60, max_per_img=25), rcnn=dict(score_thr=0.2, max_per_img=15))
+ATTENTION = dict(embed_dims=32, num_heads=4)
+FFN = dict(embed_dims=32, feedforward_channels=32)
+SAMPLING = dict(self_attn_cfg=dict(ATTENTION, num_points=2), ffn_cfg=FFN)
+QUERIES = dict(self_attn_cfg=ATTENTION, cross_attn_cfg=ATTENTION, ffn_cfg=FFN)
+MASKS = dict(
+    in_channels=WIDTHS,
+    feat_channels=32,
+    out_channels=32,
+    num_queries=10,
+    pixel_decoder=dict(
+        encoder=dict(num_layers=1, layer_cfg=SAMPLING), positional_encoding=dict(num_feats=16)
+    ),
+    positional_encoding=dict(num_feats=16),
+    transformer_decoder=dict(num_layers=2, layer_cfg=QUERIES),
+)
+# A config of each head, and what makes it tiny.
+HEADS = {
+    'retinanet_cmt_ti': dict(bbox_head=DENSE, test_cfg=FEW),
+    'atss_cmt_ti': dict(bbox_head=DENSE | GROUPS, test_cfg=FEW),
+    'gfl_cmt_ti': dict(bbox_head=DENSE | GROUPS, test_cfg=FEW),
+    'maskrcnn_cmt_ti': dict(
+        rpn_head=RPN, roi_head=ROIS | dict(bbox_head=BOX), test_cfg=PROPOSALS
+    ),
+    'cascade_cmt_ti': dict(
+        rpn_head=RPN, roi_head=ROIS, test_cfg=PROPOSALS
+    ),
+    'dino_cmt_ti': dict(
+        num_queries=20,
+        neck=dict(out_channels=32),
+        encoder=dict(num_layers=1, layer_cfg=SAMPLING),
+        decoder=dict(
+            num_layers=2,
+            layer_cfg=QUERIES | dict(cross_attn_cfg=dict(ATTENTION, num_points=2)),
+        ),
+        positional_encoding=dict(num_feats=16),
+        bbox_head=dict(num_classes=3, embed_dims=32),
+        test_cfg=dict(max_per_img=15),
+    ),
+    'mask2former_instance_cmt_ti': dict(
+        panoptic_head=MASKS | dict(num_things_classes=3),
+        panoptic_fusion_head=dict(num_things_classes=3),
+        test_cfg=dict(max_per_image=8),
+    ),
+}  # fmt: skip
+
+
+def tiny(name):
+    """A tiny detector of a config, in which much is found."""
+    from mmengine.config import Config
+    from mmengine.model import revert_sync_batchnorm
+    from mmengine.registry import MODELS, init_default_scope
+
+    cfg = Config.fromfile(CONFIGS / 'cmt' / f'{name}.py')
+    init_default_scope(cfg.default_scope)
+    given = copy.deepcopy(HEADS[name])
+    old = cfg.model
+    indices = old.backbone.get('out_indices', [0, 1, 2, 3])
+    given['backbone'] = BACKBONE | dict(_delete_=True, out_indices=indices)
+    if 'neck' in old:
+        given['neck'] = dict(in_channels=[WIDTHS[i] for i in indices], out_channels=32)
+    if name.startswith('cascade'):  # a list is replaced, not merged
+        heads = old.roi_head.bbox_head
+        given['roi_head']['bbox_head'] = [head | BOX | dict(num_shared_convs=1) for head in heads]
+    cfg.merge_from_dict(dict(model=given))
+    torch.manual_seed(0)
+    return draw_parameters(revert_sync_batchnorm(MODELS.build(cfg.model))).eval()
+
+
+def host_results(model, image):
+    """What the host's own code finds on an image, as outputs of a file."""
+    from mmdet.structures import DetDataSample
+
+    size = tuple(image.shape[2:])
+    sample = DetDataSample(metainfo=dict(
+        img_shape=size, ori_shape=size, pad_shape=size, batch_input_shape=size,
+        scale_factor=(1.0, 1.0),
+    ))  # fmt: skip
+    inputs = image
+    divisor = model.data_preprocessor.pad_size_divisor
+    padding = [-side % divisor for side in size]
+    inputs = torch.nn.functional.pad(image, (0, padding[1], 0, padding[0]))
+    sample.set_metainfo(dict(batch_input_shape=tuple(inputs.shape[2:])))
+    with torch.no_grad():
+        (found,) = model.predict(inputs, [sample])
+    return found.pred_instances
+
+
+def as_outputs(found):
+    names = dict(bboxes='boxes', scores='scores', labels='labels', masks='masks')
+    return {new: found[old][None] for old, new in names.items() if old in found}
+
+
+@pytest.mark.parametrize('name', HEADS)
+def test_final_results_are_those_of_the_host(name):
+    """What tests/cli exports is this module."""
+    model = tiny(name)
+    image = torch.randn(1, 3, 70, 93, generator=torch.Generator().manual_seed(3))
+    expected = as_outputs(host_results(model, image))
+    assert expected['labels'].shape[1] >= 4
+    (graph,) = config_graphs(model, name=name)
+    with torch.no_grad():
+        found = dict(zip(graph.outputs + graph.inner, graph.module(image), strict=True))
+        pair = graph.module(torch.cat((image.flip(3), image)))
+    assert graph.inner and set(graph.outputs) == set(expected)
+    if 'masks' in found and found['masks'].dtype != torch.bool:
+        size = tuple(image.shape[2:])
+        found['masks'] = paste(found['masks'], found['boxes'], size) >= 0.5
+    assert missed(expected, found) <= 0.1
+    alone = {name: out[1:] for name, out in zip(graph.outputs, pair, strict=False)}
+    if 'masks' not in alone:
+        assert missed(expected, alone) <= 0.1
+
+
+def test_best_boxes_are_apart_within_a_class():
+    boxes = torch.tensor([[[0, 0, 10, 10], [0, 0, 10, 9], [20, 20, 30, 30]]]).float()
+    boxes = torch.cat((boxes, boxes.flip(1)))
+    scores = torch.tensor([[0.5, 0.9, 0.1], [0.3, 0.9, 0.5]])
+    nms = dict(type='nms', iou_threshold=0.5)
+    one_class = torch.zeros(2, 3, dtype=torch.long)
+    found = best_boxes(boxes, scores, one_class, nms, 3)
+    assert found[2].tolist() == [[0, 0, -1], [0, 0, -1]]
+    torch.testing.assert_close(found[1], torch.tensor([[0.9, 0.1, 0], [0.9, 0.3, 0]]))
+    classes = torch.tensor([[0, 1, 1]] * 2)
+    assert (best_boxes(boxes, scores, classes, nms, 3)[2] >= 0).sum() == 5
+    assert best_boxes(boxes, scores, classes, nms, 1)[0].shape == (2, 1, 4)
+    merged = best_boxes(boxes, scores, classes, nms | dict(class_agnostic=True), 3)
+    assert merged[2].tolist() == [[1, 1, -1], [1, 0, -1]]
+    none = best_boxes(boxes, scores - 2, classes, nms, 3)
+    assert (none[2] == -1).all() and not none[0].any() and not none[1].any()
+    with pytest.raises(ExportError, match='soft_nms'):
+        best_boxes(boxes, scores, classes, dict(type='soft_nms', iou_threshold=0.5), 3)
+
+
+def test_pasted_masks_are_those_of_mmdet():
+    from mmdet.models.roi_heads.mask_heads.fcn_mask_head import _do_paste_mask
+
+    masks = torch.rand(4, 1, 7, 7)
+    boxes = torch.tensor([[3, 2, 20, 30], [-4, 5, 9, 60.5], [0.2, 0.7, 1.3, 2.9], [10, 9, 50, 40]])
+    expected, _ = _do_paste_mask(masks, boxes, 44, 39, skip_empty=False)
+    found = paste(masks.transpose(0, 1), boxes[None], (44, 39))[0]
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_what_no_file_holds_is_refused():
+    model = tiny('retinanet_cmt_ti')
+    model.bbox_head.test_cfg.nms.type = 'soft_nms'
+    with pytest.raises(ExportError, match='soft_nms.*--layers'):
+        config_graphs(model, name='model')
+    model = tiny('mask2former_instance_cmt_ti')
+    model.panoptic_fusion_head.test_cfg.panoptic_on = True
+    with pytest.raises(ExportError, match='panoptic_on=False'):
+        config_graphs(model, name='model')
+    del model.panoptic_head
+    with pytest.raises(ExportError, match='expected RetinaNet, ATSS, GFL'):
+        config_graphs(model, name='model')
