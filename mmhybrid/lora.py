@@ -37,11 +37,11 @@ class LoRA:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.r, int) or self.r < 1:
+        if type(self.r) is not int or self.r < 1:
             raise ValueError(f'lora has r={self.r!r:.200}: expected a whole number, at least 1')
-        if self.alpha is not None and not self.alpha > 0:
+        if self.alpha is not None and not (isinstance(self.alpha, (int, float)) and self.alpha > 0):
             raise ValueError(f'lora has alpha={self.alpha!r:.200}: expected a number above 0')
-        if not 0 <= self.dropout < 1:
+        if not (isinstance(self.dropout, (int, float)) and 0 <= self.dropout < 1):
             raise ValueError(f'lora has dropout={self.dropout!r:.200}: expected a number in [0, 1)')
 
 

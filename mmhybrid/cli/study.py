@@ -15,6 +15,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import shlex
 import signal
 import statistics
@@ -35,6 +36,7 @@ from .usage import UsageError
 PROGRAM = (sys.executable, '-m', 'mmhybrid')
 RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
 LOG = 'output.txt'  # what it printed
+DIVERGED = re.compile(r'^error: .* is (nan|inf|-inf) at iteration', re.MULTILINE)
 SHOWN = 15  # last lines of it, of a run that fails
 
 
@@ -276,21 +278,35 @@ class Study:
         ]
 
     def rate_of(self, row: Row) -> float | None:
-        """Return the rate with the best held-out score; None while a run of the search is open."""
+        """Return the rate with the best held-out score; None while a run of the search is open.
+
+        Rates whose training diverged count as the worst; there is none if all did.
+        """
         rates = row.rates or self.plan.rates
         results = [run.result() for run in self.search(row)]
-        if not all('score' in result for result in results):
+        if not results:
+            return rates[0]
+        if not all('score' in result or 'diverged' in result for result in results):
             return None
-        scores = [result['score'] for result in results]
-        return rates[scores.index(max(scores))] if scores else rates[0]
+        scores = [result.get('score', -math.inf) for result in results]
+        best = max(scores)
+        return None if best == -math.inf else rates[scores.index(best)]
 
     def run(self, rows: Iterable[Row], jobs: int = 1) -> list[Run]:
         """Run what is left to do for these rows, the searches first; return what failed."""
         rows = list(rows)
         for row in rows:
             find_config(row.config)  # all of them, before the first run
-        failed = self._run_all([run for row in rows for run in self.search(row)], jobs)
+        rateless = [row for row in rows if self.rate_of(row) is None]
+        self._run_all([run for row in rateless for run in self.search(row)], jobs)
         chosen = [(row, self.rate_of(row)) for row in rows]
+        failed = [
+            run
+            for row, rate in chosen
+            if rate is None  # else those that failed diverged
+            for run in self.search(row)
+            if 'score' not in run.result()
+        ]
         finals = [run for row, rate in chosen if rate is not None for run in self.finals(row, rate)]
         return failed + self._run_all(finals, jobs)
 
@@ -374,15 +390,18 @@ class Study:
         result['minutes'] += (time.monotonic() - begin) / 60
         result['peak_mb'] = max(result['peak_mb'], used.ru_maxrss / 1024)
         score = _last_score(run.folder, self.plan.metric) if process.returncode == 0 else None
+        text = (run.folder / LOG).read_text(errors='replace')
         if score is not None:
             result['score'] = score
+        elif DIVERGED.search('\n'.join(text.splitlines()[-SHOWN:])):
+            result['diverged'] = True
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         if score is None and self.stopped:
             print(f'{run.folder}: stopped', file=sys.stderr, flush=True)
             return False
         if score is None:
-            lines = (run.folder / LOG).read_text(errors='replace').splitlines()[-SHOWN:]
-            print('\n'.join([f'{run.folder}: failed', *lines]), file=sys.stderr, flush=True)
+            lines = [f'{run.folder}: failed', *text.splitlines()[-SHOWN:]]
+            print('\n'.join(lines), file=sys.stderr, flush=True)
             return False
         print(f'{run.folder}: {self.plan.metric} {score:.2f}', flush=True)
         with self.writing:

@@ -9,6 +9,7 @@ import traceback
 
 import pytest
 
+from mmhybrid.cli.study import DIVERGED
 from mmhybrid.engine import latest_checkpoint
 
 from .faults import (
@@ -120,6 +121,7 @@ def test_iterations_and_a_full_disk(train, job, tmp_path):
     code, log = train([*arguments, '--resume'], at_iteration(5, poison))
     assert code == 1
     assert 'error: loss is nan, ' in log and ' at iteration 6, epoch 1. Images: ' in log
+    assert DIVERGED.search(log)  # by which a study knows
     assert log[log.rindex('Images: ') :].count('.jpg') == 2
     assert 'iter_4.pth' in log[log.rindex('Last checkpoint: ') :]
     code, _ = train([*arguments, '--resume'])

@@ -39,9 +39,9 @@ options = dict(word.split('=', 1) for word in words if '=' in word)
 rate, seed = float(options['optim_wrapper.optimizer.lr']), int(words[words.index('--seed') + 1])
 with (Path(__file__).parent / 'started.txt').open('a') as file:
     file.write(json.dumps(words) + chr(10))
-if (Path(__file__).parent / 'stop' / folder.name).exists():
-    print('out of luck')
-    sys.exit(1)
+stop = Path(__file__).parent / 'stop' / folder.name
+if stop.exists():
+    sys.exit(stop.read_text() or 'out of luck')
 log = folder / '2026' / 'vis_data' / 'scalars.json'
 log.parent.mkdir(parents=True, exist_ok=True)
 score = 40 + 1000 * rate + 2 * seed
@@ -100,6 +100,25 @@ def test_what_is_done_stays_and_what_failed_goes_on(fake, tmp_path, capsys):
     again = fake.started()[6:]
     assert [words[-1] for words in again] == ['--resume', '--resume']
     assert '| 48.00 | 1.41 | 2 |' in (tmp_path / 'out/table.md').read_text()
+
+
+def test_a_rate_that_diverges_is_not_chosen(fake, tmp_path):
+    (tmp_path / 'stop').mkdir()
+    loss = 'error: loss is nan, loss_cls is nan at iteration 7, epoch 1. Images: a.jpg'
+    (tmp_path / 'stop/rate_0.001').write_text(loss)
+    fake('--rows', 'First, tuned')
+    assert '| First, tuned | 0.0001 |' in (tmp_path / 'out/table.md').read_text()
+    started = len(fake.started())
+    fake('--rows', 'First, tuned')
+    assert len(fake.started()) == started
+
+    (tmp_path / 'stop/rate_0.0001').write_text(loss)
+    for _ in range(2):
+        with pytest.raises(
+            UsageError, match=r'2 of the trainings failed: other/first__tuned/rate_'
+        ):
+            fake('--rows', 'First, tuned', '--work-dir', 'other')
+    assert not list(tmp_path.glob('other/*/seed*'))
 
 
 def test_another_metric_is_read_from_the_logs(fake, tmp_path):
