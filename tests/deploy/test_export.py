@@ -263,6 +263,19 @@ def test_what_cannot_be_opened(tmp_path):
             load_exported(tmp_path / name)
 
 
+def test_openvino_runs_what_it_was_given(tmp_path):
+    pytest.importorskip('openvino')
+    found = export([noisy_graph()], tmp_path / 'm.xml', tolerance=1, report=lambda line: None)
+    assert len(found) == 3 and max(one.worst for one in found) > 1e-4
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['m.bin', 'm.xml']
+    batch = torch.randn(2, 3, 50, 41)
+    (out,) = load_exported(tmp_path / 'm.xml')(batch)
+    torch.testing.assert_close(out, batch.mean(1, keepdim=True))
+    (tmp_path / 'm.xml').write_text('nothing of the kind')
+    with pytest.raises(ExportError, match='OpenVINO cannot read'):
+        load_exported(tmp_path / 'm.xml')
+
+
 def test_another_shape_is_refused(tmp_path):
     export([noisy_graph()], tmp_path / 'm.pt2', tolerance=1, report=lambda line: None)
     with pytest.raises(ExportError, match=r'takes a batch of shape .*got \(1, 4, 40, 40\)'):
