@@ -67,7 +67,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--json', type=Path, metavar='FILE')
     parser.add_argument('--count', action='store_true', help='what a GPU would be asked to do')
     parser.add_argument(
-        '--card', default='h200', metavar='CARD', help='of --count: one of its table'
+        '--card', metavar='CARD', help='for --count: h200 (default), h100, a100, l4, rtx4090, t4'
     )
     parser.add_argument('--worker', action='store_true', help=argparse.SUPPRESS)
     args = parser.parse_args(argv)
@@ -83,6 +83,9 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
         parser.error('--batch, --rounds and --processes are at least 1, --size at least 32 32')
     if args.count and any(is_config(name) or '@' in name for name in args.names):
         parser.error('--count is for backbones of this checkout: give no config and no NAME@FOLDER')
+    if args.card and not args.count:
+        parser.error('--card is what --count computes times for: add --count')
+    args.card = args.card or 'h200'
     return args
 
 

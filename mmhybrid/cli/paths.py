@@ -48,7 +48,10 @@ def is_config(name: str) -> bool:
 
 
 def _not_found(path, what):
-    return f'{what} not found: {path} (looked in {Path.cwd()} and {ROOT})'
+    if Path(path).is_absolute():
+        return f'{what} not found: {path}'
+    places = ' and '.join(dict.fromkeys([str(Path.cwd()), str(ROOT)]))
+    return f'{what} not found: {path} (looked in {places})'
 
 
 def _near(path):

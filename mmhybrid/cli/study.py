@@ -37,6 +37,7 @@ PROGRAM = (sys.executable, '-m', 'mmhybrid')
 RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
 LOG = 'output.txt'  # what it printed
 DIVERGED = re.compile(r'^error: .* is (nan|inf|-inf) at iteration', re.MULTILINE)
+SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')  # of files of weights
 SHOWN = 15  # last lines of it, of a run that fails
 
 
@@ -148,6 +149,11 @@ def main(argv: list[str] | None = None) -> None:
             f'rows of {args.plan} begin from weights: give them with --weights, or choose others '
             f'with --rows'
         )
+    if args.data is not None and not args.data.is_dir():
+        raise UsageError(f'--data {args.data}: no such folder')
+    is_file = str(args.weights).endswith(SUFFIXES) and '://' not in args.weights
+    if is_file and not Path(args.weights).is_file():
+        raise UsageError(f'--weights {args.weights}: no such file')
     folder = args.work_dir or Path('work_dirs') / args.plan.stem
     study = Study(plan, folder, args.data, args.weights, args.cfg_options)
     if args.dry_run:

@@ -97,12 +97,26 @@ def main(argv: list[str] | None = None, hooks: Sequence = ()) -> 'Runner':
             'work dir': result.work_dir,
             'checkpoint': result.checkpoint,
             'best': result.best,
+            'LoRA': _left_out(result.runner),
             'metrics': ', '.join(f'{k} {v:.4g}' for k, v in result.metrics.items()) or None,
             'report': result.report,
             'log': Path(result.runner.log_dir),
         }
     )
     return result.runner
+
+
+def _left_out(runner: 'Runner') -> str | None:
+    """Say where the weights are that the checkpoints of a training with LoRA do not hold."""
+    from ..engine import LoRAHook
+
+    files = [file for it in runner.hooks if isinstance(it, LoRAHook) for file in it.files]
+    if not files:
+        return None
+    return (
+        f'the frozen weights are not in the checkpoint, but in {", ".join(files)}; mmhybrid '
+        'convert --merge-lora joins both'
+    )
 
 
 @dataclass

@@ -39,10 +39,14 @@ class LoRAHook(Hook):
     def __init__(self) -> None:
         self.keeps_all = False
         self.hashes: dict[str, str] = {}
+        self.files: list[str] = []  # that hold what the last checkpoint does not
 
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not self.keeps_all:
             leave_out_base(_unwrapped(runner.model), checkpoint, self.hashes)
+            notes = checkpoint['meta'].get(META, {}).values()
+            steps = [step['checkpoint'] for note in notes for step in note['weights']]
+            self.files = list(dict.fromkeys(steps))
 
     def after_load_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         model = _unwrapped(runner.model)

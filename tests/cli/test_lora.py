@@ -34,10 +34,12 @@ def frozen_names(path):
     return [name for name in names if '.vit.' in name and not is_of_lora(name)]
 
 
-def test_from_a_training_to_files(tool, job, weights, data, tmp_path):
+def test_from_a_training_to_files(tool, job, weights, data, tmp_path, capsys):
     config, options = job('mmpretrain', 'optim_wrapper.optimizer.lr=0.01')
     arguments = [config, '--lora', '2', '--weights', str(weights), '--work-dir', 'work']
     runner = tool('train').main([*arguments, *options])
+    said = capsys.readouterr().out
+    assert f'not in the checkpoint, but in {weights}; mmhybrid convert --merge-lora' in said
     checkpoint, config = 'work/epoch_1.pth', f'work/{Path(config).name}'
     assert frozen_names(checkpoint) == []
     learned = {k: v for k, v in read_checkpoint(checkpoint)['state_dict'].items() if is_of_lora(k)}

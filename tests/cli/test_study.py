@@ -57,7 +57,7 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        study.main(['plan.yml', '--weights', 'w.pth', '--work-dir', 'out', *arguments])
+        study.main(['plan.yml', '--weights', 'deit_tiny', '--work-dir', 'out', *arguments])
 
     run.started = lambda: [
         json.loads(line) for line in (tmp_path / 'started.txt').read_text().splitlines()
@@ -83,7 +83,7 @@ def test_the_best_held_out_rate_is_trained_with_each_seed(fake, tmp_path, capsys
         if words not in searched:
             assert 'max_iters=90' in words
         is_second = words[1] == 'upernet_cmt_ti_scratch_custom'
-        assert ('--lora' in words) == ('w.pth' in words) == is_second
+        assert ('--lora' in words) == ('deit_tiny' in words) == is_second
         assert ('model.backbone.with_cp=light' in words) != is_second
 
 
@@ -159,7 +159,7 @@ def test_a_stopped_study_stops_its_trainings(tmp_path, number):
         'import sys\n'
         'from mmhybrid.cli import study, usage\n'
         'study.PROGRAM = (sys.executable, "slow.py")\n'
-        'usage.run(lambda: study.main(["plan.yml", "--weights", "w.pth", "--work-dir", "out"]))\n'
+        'usage.run(lambda: study.main(["plan.yml", "--weights", "deit_tiny", "--work-dir", "out"]))\n'
     )
     process = subprocess.Popen([sys.executable, '-c', program], cwd=tmp_path)
     pid = tmp_path / 'pid'
@@ -210,11 +210,15 @@ def test_rows_and_weights_are_asked_for_by_name(fake):
         fake('--rows', 'Third')
     with pytest.raises(UsageError, match='give them with --weights'):
         study.main(['plan.yml', '--work-dir', 'out'])
+    with pytest.raises(UsageError, match='--weights w.pth: no such file'):
+        study.main(['plan.yml', '--weights', 'w.pth'])
+    with pytest.raises(UsageError, match='--data nowhere: no such folder'):
+        study.main(['plan.yml', '--weights', 'dinov2_vits14', '--data', 'nowhere'])
 
 
-def test_a_dry_run_prints_the_commands(fake, capsys):
-    fake('--dry-run', '--data', '/data/street', '--cfg-options', 'classes=a,b', 'palette=None')
+def test_a_dry_run_prints_the_commands(fake, tmp_path, capsys):
+    fake('--dry-run', '--data', str(tmp_path), '--cfg-options', 'classes=a,b', 'palette=None')
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 6 and all(line.startswith('mmhybrid train upernet_') for line in lines)
-    assert all('--data /data/street' in line for line in lines)
+    assert all(f'--data {tmp_path}' in line for line in lines)
     assert all(line.endswith(' classes=a,b palette=None') for line in lines)
