@@ -32,7 +32,7 @@ class DenseBoxes(nn.Module):
         ExportError: it has another.
     """
 
-    def __init__(self, head: nn.Module, cfg: Any):
+    def __init__(self, head: Any, cfg: Any):
         super().__init__()
         from mmdet.models.dense_heads import GFLHead, RPNHead
         from mmdet.models.dense_heads.base_dense_head import BaseDenseHead
@@ -46,7 +46,8 @@ class DenseBoxes(nn.Module):
                 'the layers alone with --layers'
             )
         check_nms(cfg.get('nms'))
-        self.head, self.cfg = head, cfg
+        self.head: Any = head
+        self.cfg = cfg
         self.by_level = way is RPNHead._predict_by_feat_single
         self.distributed = way is GFLHead._predict_by_feat_single
 
@@ -104,9 +105,9 @@ class DenseBoxes(nn.Module):
 class DenseResults(nn.Module):
     """Image to boxes, scores and labels of a single-stage detector, and its raw outputs."""
 
-    def __init__(self, layers: nn.Module, model: 'BaseModel'):
+    def __init__(self, layers: Any, model: 'BaseModel'):
         super().__init__()
-        self.layers = layers
+        self.layers: Any = layers
         self.pad = Padding(model)
         self.results = DenseBoxes(model.bbox_head, model.bbox_head.test_cfg)
 

@@ -42,7 +42,9 @@ def _(boxes: Tensor, scores: Tensor, iou: float, limit: int) -> Tensor:
 
 def onnx_translations() -> dict[Callable, Callable]:
     """Return the forms in ONNX of the operators here, for ``torch.onnx.export``."""
-    from onnxscript import opset18 as op
+    from onnxscript import opset18
+
+    op: Any = opset18  # its types know no values that are to be traced
 
     def kept(boxes: Any, scores: Any, iou: float, limit: int) -> Any:
         per_class = op.Unsqueeze(scores, op.Constant(value_ints=[1]))  # (N, K) -> (N, 1, K)

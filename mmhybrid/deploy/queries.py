@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class DinoResults(nn.Module):
-    """Image to boxes, scores and labels of DINO, and the outputs of its last layer.
+    """Image to boxes, scores and labels of DINO, and the tokens that it chooses queries from.
 
     Raises:
         ExportError: the detector is another one with queries.
@@ -46,7 +46,7 @@ class DinoResults(nn.Module):
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         head = self.model.bbox_head
-        hidden, references = self._decode(self.model.extract_feat(self.pad(image)))
+        memory, hidden, references = self._decode(self.model.extract_feat(self.pad(image)))
         logits, boxes = (levels[-1] for levels in head(hidden, references))
         scores, order = logits.sigmoid().flatten(1).topk(self.limit)
         x, y, w, h = rows_at(boxes, order // head.num_classes).unbind(2)
@@ -54,10 +54,10 @@ class DinoResults(nn.Module):
         corners = ((x - w / 2) * width, (y - h / 2) * height)
         ends = ((x + w / 2) * width, (y + h / 2) * height)
         found = cut(torch.stack((*corners, *ends), dim=2), (height, width), None)
-        return found, scores, order % head.num_classes, logits, boxes
+        return found, scores, order % head.num_classes, memory
 
     def _decode(self, maps):
-        """Return what the head takes: hidden states and references of all decoder layers."""
+        """Return the encoder's tokens, hidden states and references of all decoder layers."""
         model = self.model
         shapes = [tuple(one.shape[2:]) for one in maps]
         memory = encode(
@@ -84,7 +84,7 @@ class DinoResults(nn.Module):
             valid_ratios=memory.new_ones(count, len(shapes), 2),
             reg_branches=model.bbox_head.reg_branches,
         )
-        return hidden, list(references)
+        return memory, hidden, list(references)
 
     def _proposals(self, memory, shapes):
         """Return the best boxes ``(N, queries, 4)`` of the encoder's tokens ``(N, S, C)``."""
@@ -210,7 +210,7 @@ class PlainSampling(nn.Module):
 
     def __init__(self, attention: nn.Module):
         super().__init__()
-        self.attention = attention
+        self.attention: Any = attention
         self.backend = 'auto'
 
     def forward(
@@ -253,7 +253,7 @@ class PlainPixelDecoder(nn.Module):
 
     def __init__(self, decoder: nn.Module):
         super().__init__()
-        self.decoder = decoder
+        self.decoder: Any = decoder
 
     def forward(self, feats: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
         d = self.decoder
@@ -277,7 +277,7 @@ class PlainPixelDecoder(nn.Module):
         return d.mask_feature(outs[-1]), outs[: d.num_outs]
 
 
-def encode(encoder: nn.Module, tokens: Tensor, places: Tensor, shapes: Shapes) -> Tensor:
+def encode(encoder: Any, tokens: Tensor, places: Tensor, shapes: Shapes) -> Tensor:
     """Run mmdet's deformable encoder on tokens ``(N, S, C)`` of levels, with their embeddings."""
     centres = reference_points(shapes, tokens.device)[None, :, None]  # (1, S, 1, 2)
     for layer in encoder.layers:

@@ -1,7 +1,7 @@
 """Boxes and masks of two-stage and cascaded detectors, as plain tensors."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -25,7 +25,7 @@ class RoIResults(nn.Module):
         ExportError: the RoI head is none of Faster, Mask or Cascade R-CNN.
     """
 
-    def __init__(self, layers: nn.Module, model: 'BaseModel', *, pasted: bool = False):
+    def __init__(self, layers: Any, model: 'BaseModel', *, pasted: bool = False):
         super().__init__()
         from mmdet.models.roi_heads import CascadeRoIHead, StandardRoIHead
 
@@ -41,16 +41,17 @@ class RoIResults(nn.Module):
                 'hold: expected Faster, Mask or Cascade R-CNN; export the layers alone with '
                 '--layers, or the backbone by name'
             )
-        self.layers = layers
+        self.layers: Any = layers
         self.pad = Padding(model)
         self.proposals = DenseBoxes(model.rpn_head, model.rpn_head.test_cfg)
         self.cfg = roi_head.test_cfg
         check_nms(self.cfg.get('nms'))
-        self.box_heads = stages(roi_head.bbox_head)
+        self.box_heads: Any = stages(roi_head.bbox_head)
         self.box_features = nn.ModuleList(
             RoIFeatures(one) for one in stages(roi_head.bbox_roi_extractor)
         )
-        self.mask_heads = self.mask_features = None
+        self.mask_heads: Any = None
+        self.mask_features: Any = None
         if roi_head.with_mask:
             self.mask_heads = stages(roi_head.mask_head)
             self.mask_features = nn.ModuleList(
@@ -69,7 +70,8 @@ class RoIResults(nn.Module):
 
     def _boxes(self, maps, proposals, real, size):
         """Classify and refine proposals ``(N, P, 4)``, of which some are ``real`` ``(N, P)``."""
-        boxes, total = proposals, 0
+        boxes: Tensor = proposals
+        total: Any = 0
         for stage, (head, features) in enumerate(
             zip(self.box_heads, self.box_features, strict=True)
         ):
@@ -103,7 +105,7 @@ class RoIResults(nn.Module):
 
     def _masks(self, maps, boxes, labels, size):
         """Return the masks of boxes ``(N, M, 4)``: ``(N, M, h, w)``, or pasted ``(N, M, H, W)``."""
-        total = 0
+        total: Any = 0
         for head, features in zip(self.mask_heads, self.mask_features, strict=True):
             total = total + head(features(maps, boxes)).sigmoid()  # (N M, classes or 1, h, w)
         masks = total / len(self.mask_heads)
@@ -121,7 +123,7 @@ class RoIResults(nn.Module):
 class RoIFeatures(nn.Module):
     """RoIAlign from the level that fits a box's size, as mmdet's ``SingleRoIExtractor``."""
 
-    def __init__(self, extractor: nn.Module):
+    def __init__(self, extractor: Any):
         super().__init__()
         from mmcv.ops import RoIAlign
         from mmdet.models.roi_heads import SingleRoIExtractor
@@ -133,7 +135,7 @@ class RoIFeatures(nn.Module):
                 'hold: expected a SingleRoIExtractor with RoIAlign; export the layers alone with '
                 '--layers'
             )
-        self.extractor = extractor
+        self.extractor: Any = extractor
 
     def forward(self, maps: Sequence[Tensor], boxes: Tensor) -> Tensor:
         """Return the features of boxes ``(N, P, 4)``: ``(N P, C, h, w)``."""

@@ -21,8 +21,8 @@ from mmhybrid.inspect.launches import Launch
 from mmhybrid.models.kernels import pyramid
 
 LAUNCH = 2e-6
-"""Seconds of the shortest kernel, from its start to that of the next one: an assumption, not a figure
-of a vendor. The host takes longer for an operator of eager mode, and may run ahead of the device."""
+"""Seconds of the shortest kernel, from its start to that of the next one: an assumption, not a
+vendor's figure. The host takes longer for an operator of eager mode, and may run ahead."""
 
 
 @dataclass(frozen=True)

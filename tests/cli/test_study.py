@@ -159,7 +159,8 @@ def test_a_stopped_study_stops_its_trainings(tmp_path, number):
         'import sys\n'
         'from mmhybrid.cli import study, usage\n'
         'study.PROGRAM = (sys.executable, "slow.py")\n'
-        'usage.run(lambda: study.main(["plan.yml", "--weights", "deit_tiny", "--work-dir", "out"]))\n'
+        'words = ["plan.yml", "--weights", "deit_tiny", "--work-dir", "out"]\n'
+        'usage.run(lambda: study.main(words))\n'
     )
     process = subprocess.Popen([sys.executable, '-c', program], cwd=tmp_path)
     pid = tmp_path / 'pid'

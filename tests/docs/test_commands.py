@@ -134,12 +134,12 @@ def check_names(args):
     for name in {*filter(None, named)} - MADE:
         check_name(name)
     options = getattr(args, 'cfg_options', None)
-    config = getattr(args, 'config', '')
+    config = getattr(args, 'config', None) or getattr(args, 'model', '')  # of export
     if options and (config.startswith('configs/') or config in mmhybrid.list_configs()):
         from mmengine.config import Config
 
-        cfg = Config.fromfile(find_config(args.config))
-        _check_options(cfg, options, args.config)
+        cfg = Config.fromfile(find_config(config))
+        _check_options(cfg, options, config)
         check_backbone_options(cfg.model.get('backbone', {}).get('type', ''), options)
 
 
