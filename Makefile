@@ -22,7 +22,7 @@ install:  ## create VENV with the pinned stack and this checkout; does nothing w
 	@$(SETUP)
 
 test: install  ## run the whole test suite, a process for each core
-	"$(VENV)/bin/python" -m pytest -q --durations=10 -n auto --maxprocesses 8 --dist loadfile
+	"$(VENV)/bin/python" -m pytest -q --durations=10 -n auto --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 test-openmmlab:  ## the same on the OpenMMLab originals, in an environment of their own
 	@$(MAKE) --no-print-directory test STACK=openmmlab

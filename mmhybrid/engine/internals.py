@@ -42,6 +42,11 @@ INTERNALS = (
     Internal(
         'deploy/exporting.py', 'program._guards_code', 'guards of sizes that are declared free'
     ),
+    Internal(
+        'deploy/dense.py',
+        '_predict_by_feat_single',
+        'tells the heads of mmdet whose boxes are found in the same way',
+    ),
     Internal('deploy/exporting.py', 'torch.utils._sympy.value_ranges', 'ranges of free sizes'),
     Internal('engine/bf16.py', 'torch.utils._pytree', 'maps over nested arguments'),
     Internal(

@@ -156,7 +156,9 @@ def test_a_stopped_study_stops_its_trainings(tmp_path, number):
         'time.sleep(600)\n'
     )
     program = (
-        'import sys\n'
+        'import signal, sys\n'
+        # A shell that starts the tests in the background lets them ignore it.
+        'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'from mmhybrid.cli import study, usage\n'
         'study.PROGRAM = (sys.executable, "slow.py")\n'
         'words = ["plan.yml", "--weights", "deit_tiny", "--work-dir", "out"]\n'

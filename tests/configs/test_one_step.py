@@ -69,10 +69,6 @@ NARROW |= {
 # Pairs whose smallest config is a large one get a smaller backbone.
 SMALL = {
     ('imagenet', 'resnetrs'): {'model_name': 'resnet26'},
-    ('mask2former', 'vitadapter'): {
-        'backbone.arch': 't_seg',
-        'decode_head.in_channels': [192] * 4,
-    },
 }
 
 

@@ -53,6 +53,7 @@ def test_coco_is_split_and_stays_so(tmp_path, capsys):
     cfg = coco(tmp_path)
     cfg.coco_folder.val_ann = None
     fit_to_folder(cfg)
+    (tmp_path / 'b.json').unlink()
     said = capsys.readouterr().out
     assert '2 of 10 images validate' in said and 'images.json lists them' in said
     datasets = [cfg[f'{split}_dataloader'].dataset for split in ('train', 'val')]
