@@ -26,3 +26,13 @@ def pytest_configure(config):
     for path in (*root.glob('tools/*.py'), *root.glob('docs/*.py')):
         config.addinivalue_line('filterwarnings', rf'error:::{path.stem}$')
     config.addinivalue_line('filterwarnings', 'error:::<run_path>$')  # what runpy calls them
+
+
+# These fork, or look at the memory of their process: a file takes a fresh one if it comes first.
+FIRST = ('test_resume.py', 'test_endurance.py')
+
+
+def pytest_collection_modifyitems(items):
+    """Put the files of ``FIRST`` in front; all others stay in order."""
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(FIRST)))
