@@ -22,6 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import write_file
 from .export import backbone_graph, config_graphs
 from .export import parse_args as export_args
 from .paths import find_config, is_config
@@ -81,7 +82,7 @@ def main(argv: list[str] | None = None) -> list[dict]:
             rows.append(dict(name=name, **measure(steps, args)))
     print(table(rows, args))
     if args.json:
-        args.json.write_text(json.dumps(rows, indent=2) + '\n')
+        write_file(args.json, json.dumps(rows, indent=2) + '\n')
     return rows
 
 

@@ -297,7 +297,7 @@ def test_other_formats_in_a_folder_are_said(tmp_path):
 
 
 def test_masks_are_not_taken_for_their_images(tmp_path):
-    """Where the images are not there, files of the same name are."""
+    """Files of the same names lie beside images that are not there."""
     root = tmp_path / 'in'
     for folder in ('annotations/panoptic_val2017', 'masks', 'SegmentationObject'):
         shutil.rmtree(root, ignore_errors=True)

@@ -94,7 +94,7 @@ def tiny(name):
 
 
 def host_results(model, image):
-    """What the host's own code finds on an image, as outputs of a file."""
+    """Return the objects that the host's own code finds on an image, as outputs of a file."""
     from mmdet.structures import DetDataSample
 
     size = tuple(image.shape[2:])
@@ -119,7 +119,7 @@ def as_outputs(found):
 
 @pytest.mark.parametrize('name', HEADS)
 def test_final_results_are_those_of_the_host(name):
-    """What tests/cli exports is this module."""
+    """This module is the one that tests/cli exports."""
     model = tiny(name)
     image = torch.randn(1, 3, 70, 93, generator=torch.Generator().manual_seed(3))
     expected = as_outputs(host_results(model, image))

@@ -1,4 +1,4 @@
-"""What torch's compiler schedules, for a GPU that is not there."""
+"""The kernels that torch's compiler schedules for a GPU that is not there."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""What a GPU that is not there would be asked: known numbers of small networks, bounds of ours."""
+"""The work of a GPU that is not there: known numbers of small networks, bounds of ours."""
 
 import pytest
 import torch
