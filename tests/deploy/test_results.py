@@ -10,7 +10,7 @@ from mmhybrid.deploy.agreement import missed
 from mmhybrid.deploy.nms import best_boxes
 from mmhybrid.deploy.rois import paste
 from tests.cli.conftest import CONFIGS
-from tests.models.drawn import draw_parameters
+from tests.models.drawn import build_model, draw_parameters
 
 WIDTHS = [8, 16, 32, 64]
 BACKBONE = dict(
@@ -75,7 +75,7 @@ def tiny(name):
     """A tiny detector of a config, in which much is found."""
     from mmengine.config import Config
     from mmengine.model import revert_sync_batchnorm
-    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.registry import init_default_scope
 
     cfg = Config.fromfile(CONFIGS / 'cmt' / f'{name}.py')
     init_default_scope(cfg.default_scope)
@@ -90,7 +90,7 @@ def tiny(name):
         given['roi_head']['bbox_head'] = [head | BOX | dict(num_shared_convs=1) for head in heads]
     cfg.merge_from_dict(dict(model=given))
     torch.manual_seed(0)
-    return draw_parameters(revert_sync_batchnorm(MODELS.build(cfg.model))).eval()
+    return draw_parameters(revert_sync_batchnorm(build_model(cfg.model))).eval()
 
 
 def host_results(model, image):
