@@ -26,7 +26,7 @@ from .openvino import to_openvino
 
 OPSET = 18
 SIZES = ((64, 64), (75, 110), (224, 160))
-"""Images that a file of any size is tried on: aligned, odd, and not the traced one."""
+"""Images that a file of any size is tried on: aligned, odd, wide and high, none of them traced."""
 
 
 def export(
