@@ -7,6 +7,7 @@ import torch
 
 from mmhybrid.deploy import ExportError, config_graphs
 from mmhybrid.deploy.agreement import missed
+from mmhybrid.deploy.host import resized
 from mmhybrid.deploy.nms import best_boxes
 from mmhybrid.deploy.rois import paste
 from tests.cli.conftest import CONFIGS
@@ -215,6 +216,13 @@ def test_pasted_masks_are_those_of_mmdet():
     expected, _ = _do_paste_mask(masks, boxes, 44, 39, skip_empty=False)
     found = paste(masks.transpose(0, 1), boxes[None], (44, 39))[0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_resized_masks_have_no_stairs():
+    rows = torch.arange(16)
+    mask = resized(rows.view(-1, 1) > rows, (64, 64))  # below the diagonal
+    assert mask.sum(1).diff().abs().max() <= 1
+    assert abs(mask.float().mean() - 0.5) < 0.05
 
 
 def test_what_no_file_holds_is_refused():
