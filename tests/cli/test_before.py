@@ -1,12 +1,7 @@
 """A look at the data before the first step: it finds all that would teach nothing, or wrongly."""
 
 import json
-import os
-import re
 import shutil
-import subprocess
-import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -416,25 +411,6 @@ def test_masks_of_other_classes_than_the_config(tool, masks, tmp_path):
 
 
 # ---------------------------------------------------------------------------- several processes
-
-
-@pytest.mark.skipif(torch.cuda.is_available(), reason='two processes want two GPUs here')
-@pytest.mark.parametrize('missing', ['', '1'])
-def test_one_of_two_processes_reads_and_both_raise(root, missing):
-    change(root, 'train', lambda i, row: row.update(iscrowd=1))
-    command = [sys.executable, '-m', 'torch.distributed.run', '--standalone', '--nproc_per_node=2']
-    command += [Path(__file__).with_name('looking.py'), CONFIGS / 'retinanet_cmt_ti_custom.py']
-    command += ['--cfg-options', f'data_root={root}']
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=300, env=os.environ | {'MISSING': missing}
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    # Lines of two processes may run together.
-    assert re.findall(r'process (\d) reads', done.stdout) == ['0']
-    found = 'train: none of|data root of train not found: nowhere'
-    raised = dict(re.findall(rf'process (\d) raises UsageError: ({found})', done.stdout))
-    lacking = 'data root of train not found: nowhere' if missing else 'train: none of'
-    assert raised == {'0': 'train: none of', '1': lacking}
 
 
 def test_processes_with_gpus_join_as_those_of_the_runner(monkeypatch):
