@@ -4,8 +4,9 @@
 
 A NAME is a backbone, perhaps with arguments, or a config, whose model is measured from the image to
 its final results; weights are as initialised. Each is exported for the given size, and the exported
-file is compared with the model first. The runtimes take turns, round after round; a figure is the
-median of the rounds in ms, with the ratio to eager PyTorch in brackets.
+file is compared with the model first. With --files those in that folder are taken as they are, and
+new ones are left there. The runtimes take turns, round after round; a figure is the median of the
+rounds in ms, with the ratio to the first runtime in brackets.
 
     eager, eager-bf16               PyTorch; bf16 by autocast
     compiled                        torch.compile, without a C++ compiler not there
@@ -57,6 +58,7 @@ def parse_args(argv: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--rounds', type=int, default=5)
     parser.add_argument('--threads', type=int)
     parser.add_argument('--deform', choices=('grid_sample', 'gather'), default='grid_sample')
+    parser.add_argument('--files', type=Path, metavar='DIR', help='keep the exported files here')
     parser.add_argument('--json', type=Path, metavar='FILE')
     args = parser.parse_args(argv)
     args.runtimes = args.runtimes.split(',')
@@ -78,8 +80,9 @@ def main(argv: list[str] | None = None) -> list[dict]:
     rows = []
     for name in args.names:
         with tempfile.TemporaryDirectory() as folder:
-            steps = prepare(name, args, Path(folder))
+            steps = prepare(name, args, args.files or Path(folder))
             rows.append(dict(name=name, **measure(steps, args)))
+        print(f'{name}: ' + ', '.join(f'{key} {rows[-1][key]:.0f}' for key in args.runtimes))
     print(table(rows, args))
     if args.json:
         write_file(args.json, json.dumps(rows, indent=2) + '\n')
@@ -87,24 +90,18 @@ def main(argv: list[str] | None = None) -> list[dict]:
 
 
 def prepare(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Step]:
-    """Export a model, and return what each runtime does with a batch."""
+    """Export a model, and return what each runtime does with a batch.
+
+    Args:
+        folder: of the files; those that are there are not written again.
+    """
     import torch
 
     from .. import deploy
 
     graph = graph_of(name, args)
+    files = write_files(name, graph, args, folder)
     steps: dict[str, Step] = {}
-    files: dict[str, Path] = {}
-    for suffix, runtime in (('.onnx', 'onnxruntime'), ('.xml', 'openvino')):
-        if any(one.startswith(runtime) for one in args.runtimes):
-            files[runtime] = folder / f'model{suffix}'
-            options = dict(deform=args.deform, batches=(args.batch,))
-            deploy.export([graph], files[runtime], **options)
-    if 'onnxruntime-int8' in args.runtimes:
-        files['onnxruntime-int8'] = folder / 'model.int8.onnx'
-        deploy.quantize_int8(
-            files['onnxruntime'], files['onnxruntime-int8'], [graph], batches=(args.batch,)
-        )
     for runtime in args.runtimes:
         if runtime == 'openvino-bf16':
             steps[runtime] = deploy.load_exported(files['openvino'], precision='bf16')
@@ -117,12 +114,46 @@ def prepare(name: str, args: argparse.Namespace, folder: Path) -> dict[str, Step
     return steps
 
 
+def write_files(
+    name: str, graph: 'Graph', args: argparse.Namespace, folder: Path
+) -> dict[str, Path]:
+    """Write the files that the runtimes need, and compare them; return them by runtime."""
+    from .. import deploy
+    from ..deploy.exporting import check, compare
+    from ..deploy.openvino import to_openvino
+
+    folder.mkdir(parents=True, exist_ok=True)
+    size = 'x'.join(map(str, args.size))
+    onnx = folder / f'{Path(name).stem}-{size}-{args.deform}.onnx'
+    files = {
+        'onnxruntime': onnx,
+        'onnxruntime-int8': onnx.with_suffix('.int8.onnx'),
+        'openvino': onnx.with_suffix('.xml'),
+    }
+    wanted = {'openvino' if one.startswith('openvino') else one for one in args.runtimes}
+    batches = (args.batch,)
+    if wanted & files.keys() and not onnx.is_file():
+        deploy.export([graph], onnx, deform=args.deform, batches=batches)
+    if 'openvino' in wanted and not files['openvino'].is_file():
+        to_openvino(onnx, files['openvino'])
+        found = list(compare(graph, deploy.load_exported(files['openvino']), batches=batches))
+        check(found, tolerance=1e-4)
+    if 'onnxruntime-int8' in wanted and not files['onnxruntime-int8'].is_file():
+        deploy.quantize_int8(onnx, files['onnxruntime-int8'], [graph], batches=batches)
+    return files
+
+
 def graph_of(name: str, args: argparse.Namespace) -> 'Graph':
     """Return the graph of a backbone or config for the size that is measured."""
+    import torch
+
+    torch.manual_seed(0)  # the weights are those of the files that are there
     is_file = is_config(name)
     given = [str(find_config(name)) if is_file else name, 'model.onnx']
     size = [str(side) for side in args.size]
-    export = export_args([*given, '--fixed-size', *size])
+    # Their values do not matter: nothing is downloaded.
+    random = ['--cfg-options', 'model.backbone.init_cfg=None'] if is_file else []
+    export = export_args([*given, '--fixed-size', *size, *random])
     return config_graphs(export)[0] if is_file else backbone_graph(export)
 
 

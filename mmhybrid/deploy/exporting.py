@@ -8,7 +8,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +22,11 @@ from .exported import LEAST, META, Exported, load_exported, part_path
 from .graphs import Graph, prepare
 from .nms import onnx_translations
 from .openvino import to_openvino
+from .tracing import any_size
 
 OPSET = 18
 SIZES = ((64, 64), (75, 110), (224, 160))
-"""Images that a file of any size is tried on: aligned, odd, and not the traced one."""
+"""Images that a file of any size is tried on: aligned, odd, wide and high, none of them traced."""
 
 
 def export(
@@ -95,7 +95,7 @@ def capture(module: nn.Module, graph: Graph) -> ExportedProgram:
     """Capture the program of a graph's prepared module."""
     dims = dict.fromkeys(graph.free, Dim.DYNAMIC)
     try:
-        with torch.no_grad(), _any_size():
+        with torch.no_grad(), any_size():
             program = torch.export.export(
                 module, (graph.example,), dynamic_shapes=(dims,), strict=False
             )
@@ -160,7 +160,8 @@ def compare(
             batch = (batch * 60 + 120).clamp(0, 255)
         with torch.no_grad():
             expected = dict(zip(names, graph.module(batch), strict=True))
-        yield measure(exported.path, shape, expected, exported.named(batch, inner=True))
+        found = exported.named(batch, inner=True)  # perhaps without inner ones
+        yield measure(exported.path, shape, {name: expected[name] for name in found}, found)
 
 
 def check(found: Sequence[Agreement], tolerance: float) -> None:
@@ -205,20 +206,6 @@ def _allow_one(program: ExportedProgram, graph: Graph) -> None:
 
 
 @contextmanager
-def _any_size() -> Iterator[None]:
-    """Set torch up for sizes that are symbols.
-
-    Nothing is concluded from what the example happens to be, such as a batch that is not 1. And no
-    cache of traced operators, which is slower than tracing them again when sizes are expressions.
-    """
-    import torch._dynamo.config as tracing
-
-    symbols: Any = import_module('torch.fx.experimental._config')
-    with symbols.patch(backed_size_oblivious=True), tracing.patch(fake_tensor_cache_enabled=False):
-        yield
-
-
-@contextmanager
 def _folder_beside(path: Path) -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix=f'.{path.stem}-', dir=path.parent))
     try:
@@ -228,7 +215,7 @@ def _folder_beside(path: Path) -> Iterator[Path]:
 
 
 def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, opset: int) -> None:
-    with warnings.catch_warnings(), torch.no_grad():
+    with warnings.catch_warnings(), torch.no_grad(), any_size():
         warnings.simplefilter('ignore')  # of torch's and onnxscript's own code
         try:
             onnx = torch.onnx.export(
@@ -238,12 +225,14 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
                 opset_version=opset,
                 custom_translation_table=onnx_translations(),
                 dynamo=True,
+                optimize=False,
                 verbose=False,
             )
         except Exception as error:  # of many kinds
             raise ExportError(f'torch.onnx cannot convert this model: {error}') from error
     assert onnx is not None  # that is for dynamo=False
     model: Any = onnx.model
+    _simplify(model)
     written = model.opset_imports['']
     if written != opset:  # what torch cannot convert it leaves as it was, and only logs that
         raise ExportError(
@@ -260,3 +249,23 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
                 out.shape[index] = 'batch' if index == 0 and not graph.name else None
     model.metadata_props[META] = json.dumps(meta)
     onnx.save(path)
+
+
+def _simplify(model: Any) -> None:
+    """Fold constants and drop doubled nodes of a model of onnx_ir.
+
+    Torch's own optimisation also searches for patterns to rewrite, which takes most of its time;
+    the runtimes have those rules themselves.
+    """
+    from onnx_ir.passes import common
+    from onnxscript import optimizer
+
+    optimizer.inline(model)
+    for _ in range(2):  # with the shapes that the first time has found
+        optimizer.fold_constants_ir(model, onnx_shape_inference=True)
+    common.RemoveUnusedNodesPass()(model)
+    common.RemoveUnusedFunctionsPass()(model)
+    common.RemoveUnusedOpsetsPass()(model)
+    common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
+    common.DeduplicateInitializersPass()(model)
+    common.CommonSubexpressionEliminationPass()(model)

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
 DEFORM = ('grid_sample', 'gather')
 """Forms of deformable sampling that can be exported."""
 
+EXAMPLE = (139, 270)
+"""An image to trace: odd, and of a stride of 128 no map has one pixel, which torch would hold for
+a constant."""
+
 
 @dataclass
 class Graph:
@@ -170,7 +174,7 @@ def _image_graph(
     module: nn.Module, outputs: list[str], meta: dict, size: tuple[int, int] | None, channels: int
 ) -> Graph:
     generator = torch.Generator().manual_seed(0)
-    example = torch.randn(2, channels, *(size or (75, 110)), generator=generator)
+    example = torch.randn(2, channels, *(size or EXAMPLE), generator=generator)
     if meta.get('preprocessing'):
         example = (example * 60 + 120).clamp(0, 255)
     free = {0: 'batch'} if size else {0: 'batch', 2: 'height', 3: 'width'}

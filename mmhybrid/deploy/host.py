@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .dense import Size
 from .errors import ExportError
 from .exported import Exported, unflatten
 from .rois import paste
@@ -114,16 +115,21 @@ class _Predict:
 
     def _masks(self, masks, boxes, size):
         """Bring the masks ``(n, h, w)`` of boxes ``(n, 4)`` to a size, ``(n, H, W)`` bool."""
-        if masks.dtype == torch.bool:
-            if tuple(masks.shape[1:]) == size or not len(masks):
-                return masks.new_zeros(0, *size) if not len(masks) else masks
-            return F.interpolate(masks[None].float(), size)[0] > 0.5
-        # One by one: pasted together they take the memory of as many images.
-        pasted = [
-            paste(mask[None, None], box[None, None], size)[0] >= self.threshold
+        if masks.dtype == torch.bool and tuple(masks.shape[1:]) == size:
+            return masks
+        # One by one: together they take the memory of as many images.
+        large = [
+            resized(mask, size)
+            if mask.dtype == torch.bool
+            else paste(mask[None, None], box[None, None], size)[0, 0] >= self.threshold
             for mask, box in zip(masks, boxes, strict=True)
         ]
-        return torch.cat(pasted) if pasted else masks.new_zeros(0, *size, dtype=torch.bool)
+        return torch.stack(large) if large else masks.new_zeros(0, *size, dtype=torch.bool)
+
+
+def resized(mask: Tensor, size: Size) -> Tensor:
+    """Resize a mask ``(h, w)`` bool, whose edges stay smooth: ``(H, W)`` bool."""
+    return F.interpolate(mask[None, None].float(), size, mode='bilinear')[0, 0] >= 0.5
 
 
 def _mask_threshold(model: 'BaseModel') -> float:

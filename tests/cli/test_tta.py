@@ -9,7 +9,7 @@ import torch
 from mmdet.structures import DetDataSample
 from mmengine.config import Config
 from mmengine.dataset import Compose, pseudo_collate
-from mmengine.registry import MODELS, init_default_scope
+from mmengine.registry import init_default_scope
 from mmengine.structures import InstanceData
 from torch import nn
 
@@ -18,6 +18,7 @@ from mmhybrid.cli.test import _augment, flipped_too
 from mmhybrid.cli.usage import UsageError
 from mmhybrid.engine.tta import DetectorTTA, flip_boxes
 from tests.configs.test_one_step import NARROW, PAIRS
+from tests.models.drawn import build_model
 
 HEADS = sorted({head for head, family in PAIRS if family == 'cmt'} - {'mask2former_panoptic'})
 SIZE = (48, 80)
@@ -73,7 +74,7 @@ def test_every_head(head, image):
     torch.manual_seed(0)
     plain = copy.deepcopy(cfg)
     _augment(cfg, head)
-    wrapper = MODELS.build(cfg.model)
+    wrapper = build_model(cfg.model)
     pipeline = cfg.test_dataloader.dataset.pipeline
     views = pipeline[-1]['transforms']
     views[:] = [view for view in views if 'LoadAnnotations' not in str(view[0]['type'])]

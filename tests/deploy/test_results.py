@@ -7,10 +7,11 @@ import torch
 
 from mmhybrid.deploy import ExportError, config_graphs
 from mmhybrid.deploy.agreement import missed
+from mmhybrid.deploy.host import resized
 from mmhybrid.deploy.nms import best_boxes
 from mmhybrid.deploy.rois import paste
 from tests.cli.conftest import CONFIGS
-from tests.models.drawn import draw_parameters
+from tests.models.drawn import build_model, draw_parameters
 
 WIDTHS = [8, 16, 32, 64]
 BACKBONE = dict(
@@ -45,6 +46,11 @@ HEADS = {
     'retinanet_cmt_ti': dict(bbox_head=DENSE, test_cfg=FEW),
     'atss_cmt_ti': dict(bbox_head=DENSE | GROUPS, test_cfg=FEW),
     'gfl_cmt_ti': dict(bbox_head=DENSE | GROUPS, test_cfg=FEW),
+    'fcos': dict(
+        type='FCOS',
+        bbox_head=DENSE | GROUPS | dict(_delete_=True, type='FCOSHead'),
+        test_cfg=FEW,
+    ),
     'maskrcnn_cmt_ti': dict(
         rpn_head=RPN, roi_head=ROIS | dict(bbox_head=BOX), test_cfg=PROPOSALS
     ),
@@ -53,7 +59,6 @@ HEADS = {
     ),
     'dino_cmt_ti': dict(
         num_queries=20,
-        neck=dict(out_channels=32),
         encoder=dict(num_layers=1, layer_cfg=SAMPLING),
         decoder=dict(
             num_layers=2,
@@ -69,28 +74,48 @@ HEADS = {
         test_cfg=dict(max_per_image=8),
     ),
 }  # fmt: skip
+MAPS = {
+    'upernet_cmt_ti': dict(
+        decode_head=dict(in_channels=WIDTHS, channels=16, num_classes=5),
+        auxiliary_head=dict(in_channels=32),
+        test_cfg=dict(_delete_=True, mode='whole'),
+    ),
+    'fpn_cmt_ti': dict(decode_head=dict(in_channels=[32] * 4, channels=16, num_classes=5)),
+    'mask2former_cmt_ti': dict(
+        decode_head=MASKS | dict(num_classes=5, loss_cls=dict(class_weight=[1.0] * 5 + [0.1])),
+        test_cfg=dict(_delete_=True, mode='whole'),
+    ),
+    'linear_cmt_ti': dict(
+        neck=[
+            dict(type='GlobalAveragePooling'),
+            dict(type='ClsBatchNormNeck', input_features=WIDTHS[-1]),
+        ],
+        head=dict(in_channels=WIDTHS[-1], num_classes=7),
+    ),
+}
+BASES = dict(fcos='retinanet_cmt_ti')
 
 
 def tiny(name):
-    """A tiny detector of a config, in which much is found."""
+    """A tiny model of a config, in which much is found."""
     from mmengine.config import Config
     from mmengine.model import revert_sync_batchnorm
-    from mmengine.registry import MODELS, init_default_scope
+    from mmengine.registry import init_default_scope
 
-    cfg = Config.fromfile(CONFIGS / 'cmt' / f'{name}.py')
+    cfg = Config.fromfile(CONFIGS / 'cmt' / f'{BASES.get(name, name)}.py')
     init_default_scope(cfg.default_scope)
-    given = copy.deepcopy(HEADS[name])
+    given = copy.deepcopy((HEADS | MAPS)[name])
     old = cfg.model
     indices = old.backbone.get('out_indices', [0, 1, 2, 3])
     given['backbone'] = BACKBONE | dict(_delete_=True, out_indices=indices)
-    if 'neck' in old:
+    if isinstance(old.get('neck'), dict):
         given['neck'] = dict(in_channels=[WIDTHS[i] for i in indices], out_channels=32)
     if name.startswith('cascade'):  # a list is replaced, not merged
         heads = old.roi_head.bbox_head
         given['roi_head']['bbox_head'] = [head | BOX | dict(num_shared_convs=1) for head in heads]
     cfg.merge_from_dict(dict(model=given))
     torch.manual_seed(0)
-    return draw_parameters(revert_sync_batchnorm(MODELS.build(cfg.model))).eval()
+    return draw_parameters(revert_sync_batchnorm(build_model(cfg.model))).eval()
 
 
 def host_results(model, image):
@@ -128,7 +153,10 @@ def test_final_results_are_those_of_the_host(name):
     with torch.no_grad():
         found = dict(zip(graph.outputs + graph.inner, graph.module(image), strict=True))
         pair = graph.module(torch.cat((image.flip(3), image)))
+        traced = graph.module(graph.example)[len(graph.outputs) :]
     assert graph.inner and set(graph.outputs) == set(expected)
+    # A map of one pixel would be traced as a constant.
+    assert min(side for out in traced for side in out.shape[2:]) > 1
     if 'masks' in found and found['masks'].dtype != torch.bool:
         size = tuple(image.shape[2:])
         found['masks'] = paste(found['masks'], found['boxes'], size) >= 0.5
@@ -136,6 +164,28 @@ def test_final_results_are_those_of_the_host(name):
     alone = {name: out[1:] for name, out in zip(graph.outputs, pair, strict=False)}
     if 'masks' not in alone:
         assert missed(expected, alone) <= 0.1
+
+
+@pytest.mark.parametrize('name', MAPS)
+def test_final_classes_are_those_of_the_host(name):
+    model = tiny(name)
+    images = torch.randn(2, 3, 70, 93, generator=torch.Generator().manual_seed(3))
+    (graph,) = config_graphs(model, name=name)
+    with torch.no_grad():
+        found = dict(zip(graph.outputs, graph.module(images), strict=True))
+        if 'class_map' in found:
+            metas = [dict(img_shape=(70, 93), ori_shape=(70, 93))] * 2
+            logits = model.inference(images, metas)
+            expected = dict(class_map=logits.argmax(1), logits=logits)
+        else:
+            samples = model.predict(images)
+            expected = dict(
+                scores=torch.stack([one.pred_score for one in samples]),
+                labels=torch.cat([one.pred_label for one in samples]),
+            )
+    assert found['logits'].std() > 0.01
+    for key, want in expected.items():
+        torch.testing.assert_close(found[key], want, rtol=1e-4, atol=1e-4)
 
 
 def test_best_boxes_are_apart_within_a_class():
@@ -166,6 +216,13 @@ def test_pasted_masks_are_those_of_mmdet():
     expected, _ = _do_paste_mask(masks, boxes, 44, 39, skip_empty=False)
     found = paste(masks.transpose(0, 1), boxes[None], (44, 39))[0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_resized_masks_have_no_stairs():
+    rows = torch.arange(16)
+    mask = resized(rows.view(-1, 1) > rows, (64, 64))  # below the diagonal
+    assert mask.sum(1).diff().abs().max() <= 1
+    assert abs(mask.float().mean() - 0.5) < 0.05
 
 
 def test_what_no_file_holds_is_refused():

@@ -32,6 +32,21 @@ def draw_parameters(model: nn.Module, seed: int = 0) -> nn.Module:
     return model
 
 
+def build_model(cfg: dict) -> nn.Module:
+    """Build a model of a host, with values in all its parameters.
+
+    ``level_embed`` of mmdet's DETRs is any memory, nan too, until ``init_weights``, which many
+    tests do without.
+    """
+    from mmengine.registry import MODELS
+
+    model = MODELS.build(cfg)
+    for name, parameter in model.named_parameters():
+        if name.endswith('level_embed'):
+            nn.init.normal_(parameter)
+    return model
+
+
 def draw_loss(maps: Iterable[Tensor], seed: int = 2) -> Tensor:
     """Sum the maps' values, each with a drawn factor; those of a map have a square sum of about 1.
 
