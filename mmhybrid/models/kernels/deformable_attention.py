@@ -91,7 +91,7 @@ def sample_around(
         return sample_in_bags(value, shapes, points, offsets, weights)
     sizes = level_sizes(shapes, offsets.device).unsqueeze(1)  # (levels, 1, 2)
     # (Q, 1, 1, 1, 2) + (N, Q, heads, levels, points, 2)
-    locations = points[:, None, None, None] + offsets / sizes
+    locations = points.view(-1, 1, 1, 1, 2) + offsets / sizes
     return BACKENDS[backend](value, shapes, locations, weights)
 
 
@@ -171,7 +171,7 @@ def _sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
     for i, (level, (h, w)) in enumerate(zip(levels, shapes, strict=True)):
         # (N, h w, heads, D) -> (N heads, D, h, w)
         maps = level.permute(0, 2, 3, 1).reshape(n * heads, dims, h, w)
-        samples.append(F.grid_sample(maps, grids[:, :, i], align_corners=False))
+        samples.append(F.grid_sample(maps, grids.select(2, i), align_corners=False))
     samples = torch.stack(samples, dim=3)  # (N heads, D, Q, levels, points)
     # (N, Q, heads, levels, points) -> (N heads, 1, Q, levels, points)
     weights = weights.to(value.dtype).transpose(1, 2)
