@@ -91,7 +91,7 @@ def sample_around(
         return sample_in_bags(value, shapes, points, offsets, weights)
     sizes = level_sizes(shapes, offsets.device).unsqueeze(1)  # (levels, 1, 2)
     # (Q, 1, 1, 1, 2) + (N, Q, heads, levels, points, 2)
-    locations = points[:, None, None, None] + offsets / sizes
+    locations = points.view(-1, 1, 1, 1, 2) + offsets / sizes
     return BACKENDS[backend](value, shapes, locations, weights)
 
 
