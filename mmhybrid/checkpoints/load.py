@@ -131,7 +131,7 @@ def load_weights(
     _check_option('extra_channels', extra_channels, EXTRA_CHANNELS)
     try:
         found = find_weights(
-            checkpoint, own_names=_own_names(model, parts), entry=entry, prefix=prefix
+            checkpoint, own_names=_own_names(model, parts).items(), entry=entry, prefix=prefix
         )
         state_dict, changed, unused = convert(found)
     except CheckpointError as error:
