@@ -167,6 +167,19 @@ def test_load_from_needs_the_same_lora(lora, said, weights, tmp_path):
         train(Model(weights, lora=lora), tmp_path / 'tuned', load_from=file)
 
 
+def test_weights_of_a_backbone_need_the_same_lora(weights, tmp_path):
+    train(Model(weights), tmp_path / 'work')
+    with pytest.raises(CheckpointError, match='iter_2.pth holds what LoRA learned.*--merge-lora'):
+        Model(tmp_path / 'work/iter_2.pth').init_weights()
+    train(Model(), tmp_path / 'whole')  # over random weights, which the checkpoint holds
+    whole = tmp_path / 'whole/iter_2.pth'
+    Model(whole).init_weights()
+    with pytest.raises(CheckpointError, match='(?s)lora_A.*Give lora the rank that it was trained'):
+        Model(whole, lora=dict(r=3)).init_weights()
+    with pytest.raises(CheckpointError, match=r'(?s)in the file only.*lora_A.*lora=dict\(r=...\)'):
+        Model(whole, lora=None).init_weights()
+
+
 @pytest.mark.parametrize('named', [True, False], ids=['named', 'random'])
 def test_a_base_from_elsewhere_stays_in_the_checkpoints(named, weights, tmp_path):
     options = {}
