@@ -46,7 +46,8 @@ class Form:
 
     def fits(self, keys: frozenset[str]) -> bool:
         """Return True if the keys, those of :func:`told_by`, are of this form."""
-        return not self.misfits(keys)
+        there = all(any(map(re.compile(it).match, keys)) for it in self.needs)
+        return there and not any(any(map(re.compile(it).match, keys)) for it in self.forbids)
 
     def misfits(self, keys: frozenset[str]) -> list[Misfit]:
         """List the conditions that keys do not meet."""

@@ -129,9 +129,15 @@ def load_weights(
     """
     _check_option('patch_resize', patch_resize, PATCH_RESIZES)
     _check_option('extra_channels', extra_channels, EXTRA_CHANNELS)
+    meta = checkpoint.get('meta') if isinstance(checkpoint, Mapping) else None
+    if isinstance(meta, Mapping) and 'lora' in meta:  # by LoRAHook
+        raise CheckpointError(
+            f'{file} holds what LoRA learned, and not the weights below: join both first, mmhybrid '
+            'convert IN OUT --merge-lora CONFIG'
+        )
     try:
         found = find_weights(
-            checkpoint, own_names=_own_names(model, parts), entry=entry, prefix=prefix
+            checkpoint, own_names=_own_names(model, parts).items(), entry=entry, prefix=prefix
         )
         state_dict, changed, unused = convert(found)
     except CheckpointError as error:
@@ -362,7 +368,9 @@ def _compare(file, source, model, fitted, wanted, state_dict, vits):
 
 
 def _advise_shapes(shapes):
-    """Advise where all that differs are the shapes of a classifier or of position biases."""
+    """Advise where all that differs are shapes of LoRA, a classifier or position biases."""
+    if shapes and all(map(is_of_lora, shapes)):
+        return 'Give lora the rank that it was trained with.'
     owners = {name.rpartition('.')[0] for name in shapes}
     if len(owners) == 1 and (owner := owners.pop()).startswith('head'):
         pattern = re.escape(f'{owner}.')

@@ -4,7 +4,7 @@ A new source is one file with a pure function and one line in ``SOURCES``.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
@@ -63,9 +63,8 @@ class OwnSource(Source):
 
     def fits(self, keys: frozenset[str]) -> bool:
         """Return True if half of all names are common and none is another author's."""
-        if self.misfits(keys):
-            return False
-        return 2 * len(self.names & keys) >= len(self.names | keys) > 0
+        half = 2 * len(self.names & keys) >= len(self.names | keys) > 0
+        return half and super().fits(keys)
 
 
 def plain_vit_source(
@@ -359,7 +358,7 @@ class Found:
 def find_weights(
     checkpoint: Mapping,
     *,
-    own_names: Mapping[str, frozenset[str]] | None = None,
+    own_names: Iterable[tuple[str, frozenset[str]]] = (),
     entry: str | None = None,
     prefix: str | None = None,
 ) -> Found:
@@ -367,7 +366,7 @@ def find_weights(
 
     Args:
         checkpoint: the file's content: a state dict, or a training state that holds one.
-        own_names: family -> names of mmhybrid's own form, to recognise our own files too.
+        own_names: families, and names of mmhybrid's own form, to recognise our own files too.
         entry: the entry that holds the weights, where the file has several ('state_dict_ema').
         prefix: precedes the backbone's names ('backbone'); found by trying otherwise.
 
@@ -376,7 +375,7 @@ def find_weights(
     """
     entry, wrapped, others = _open_entry(checkpoint, entry)
     state_dict = unwrap(wrapped)
-    own_sources = tuple(_own_source(*item) for item in (own_names or {}).items())
+    own_sources = tuple(_own_source(*item) for item in own_names)
     if prefix is not None:
         if state_dict is not wrapped:
             prefix = WRAPPERS.sub('', prefix)

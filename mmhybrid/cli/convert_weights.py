@@ -18,6 +18,7 @@ whole model with what LoRA learned added to the ViT's weights: it fits the confi
 
 import argparse
 import contextlib
+import functools
 import sys
 from pathlib import Path
 from typing import Any
@@ -139,8 +140,6 @@ def merge(args: argparse.Namespace) -> tuple[str, dict, dict]:
 
 def find(content: Any, **options: Any) -> Any:
     """Weights of a published form, else of mmhybrid's own, as trainings leave them."""
-    import torch
-
     from ..checkpoints import CheckpointError, find_weights
     from ..models.backbones import BACKBONES
 
@@ -148,13 +147,19 @@ def find(content: Any, **options: Any) -> Any:
         return find_weights(content, **options)
     except CheckpointError:
         for backbone in BACKBONES:
-            (family,) = (kind for kind, part in backbone.pretrained_parts.items() if not part)
-            for arch in backbone.arch_settings:
-                with torch.device('meta'):
-                    names = frozenset(backbone(arch).state_dict())
-                with contextlib.suppress(CheckpointError):
-                    return find_weights(content, own_names={family: names}, **options)
+            with contextlib.suppress(CheckpointError):
+                return find_weights(content, own_names=_names(backbone), **options)
         raise
+
+
+@functools.cache
+def _names(backbone: Any) -> list[tuple[str, frozenset[str]]]:
+    """Return the family of a backbone and the names in it, for each of its architectures."""
+    import torch
+
+    (family,) = (kind for kind, part in backbone.pretrained_parts.items() if not part)
+    with torch.device('meta'):
+        return [(family, frozenset(backbone(it).state_dict())) for it in backbone.arch_settings]
 
 
 def write(path: Path, state_dict: dict, metadata: dict) -> None:

@@ -120,7 +120,7 @@ def _find_own(content: Any) -> Any:
         with torch.device('meta'):
             own = frozenset(ViT(name, final_norm=True).state_dict())
         with contextlib.suppress(CheckpointError):
-            return find_weights(content, own_names={'vit': own})
+            return find_weights(content, own_names=[('vit', own)])
     return None
 
 

@@ -7,6 +7,7 @@ from torch import nn
 
 from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.checkpoints.report import listing, table
+from mmhybrid.lora import is_of_lora
 
 HINT = (
     "Weights of a backbone belong into weights='...' (--weights), or "
@@ -27,7 +28,8 @@ def compare_load_from(model: nn.Module, checkpoint: Mapping, path: str) -> str |
         A report of what is filled and what is not; None if both agree one to one.
 
     Raises:
-        CheckpointError: no learned value of the model is in the file.
+        CheckpointError: no learned value of the model is in the file, or what LoRA learned in it
+            does not fit the model's.
     """
     content = checkpoint.get('state_dict', checkpoint)
     given = {
@@ -45,6 +47,7 @@ def compare_load_from(model: nn.Module, checkpoint: Mapping, path: str) -> str |
             f'({listing(given, 2)}) none has a name and a shape of the model '
             f'({listing(expected, 2)}). {HINT}'
         )
+    _compare_lora(given, expected, path, type(model).__name__)
     shapes = [name for name in same if name not in set(filled)]
     missing = [name for name in expected if name not in given]
     unexpected = [name for name in given if name not in expected]
@@ -62,4 +65,35 @@ def compare_load_from(model: nn.Module, checkpoint: Mapping, path: str) -> str |
             ('in the file only, not taken', listing(unexpected)),
             ('left at initialisation', listing(missing + shapes)),
         ],
+    )
+
+
+def _compare_lora(
+    given: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], path: str, model: str
+) -> None:
+    """Raise CheckpointError for a file with LoRA unless the model takes all of it.
+
+    Without it the model would begin from weights that were never used alone.
+    """
+    found, wanted = (
+        {name: value.shape for name, value in weights.items() if is_of_lora(name)}
+        for weights in (given, expected)
+    )
+    if not found or found == wanted:
+        return
+    raise CheckpointError(
+        f'load_from={path} holds LoRA, {_describe(found)}; {model} has '
+        f'{_describe(wanted) if wanted else "none"}. Give model.backbone.lora=dict(...) as it was '
+        'trained, or join LoRA and weights first: mmhybrid convert IN OUT --merge-lora CONFIG'
+    )
+
+
+def _describe(lora: Mapping[str, torch.Size]) -> str:
+    """Describe LoRA by the shapes of its matrices: 'rank 8 in 24 layers (proj, qkv)'."""
+    matrices = {name: shape for name, shape in lora.items() if '.lora_A.' in name}
+    ranks = sorted({shape[0] for shape in matrices.values()})
+    layers = {name.partition('.lora_')[0].rpartition('.')[2] for name in matrices}
+    return (
+        f'rank {" and ".join(map(str, ranks))} in {len(matrices)} layers '
+        f'({", ".join(sorted(layers))})'
     )

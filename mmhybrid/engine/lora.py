@@ -41,6 +41,11 @@ class LoRAHook(Hook):
         self.hashes: dict[str, str] = {}
         self.files: list[str] = []  # that hold what the last checkpoint does not
 
+    def before_run(self, runner: Runner) -> None:
+        for average in _averages(runner):
+            for vit in _vits(average.module).values():
+                vit.register_load_state_dict_pre_hook(_keep_base)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         if not self.keeps_all:
             leave_out_base(_unwrapped(runner.model), checkpoint, self.hashes)
@@ -57,9 +62,8 @@ class LoRAHook(Hook):
             self.keeps_all = True
             return
         base = put_base_back(model, checkpoint['state_dict'], meta, str(runner._load_from))
-        for hook in runner.hooks:  # an average copied the model before it had any weights
-            if average := getattr(hook, 'ema_model', None):
-                average.module.load_state_dict(base, strict=False)
+        for average in _averages(runner):  # copies of the model before it had any weights
+            average.module.load_state_dict(base, strict=False)
 
 
 def leave_out_base(model: nn.Module, checkpoint: dict, hashes: dict[str, str]) -> None:
@@ -157,6 +161,21 @@ def _load_base(model: nn.Module, prefix: str, note: Mapping, file: str) -> None:
             f'{file} was trained with LoRA over the weights of {trained} (hash '
             f'{note["sha256"][:12]}), and {named} holds others; {advice}'
         )
+
+
+def _averages(runner: Runner) -> list[Any]:
+    """Return the averages of the model that hooks keep."""
+    found = (getattr(hook, 'ema_model', None) for hook in runner.hooks)
+    return [average for average in found if average is not None]
+
+
+def _keep_base(vit: nn.Module, state_dict: dict, prefix: str, *loading: Any) -> None:
+    """Add the frozen weights of an average to a state dict that was saved without them.
+
+    An average is loaded before :func:`put_base_back`, strictly if its hook says so.
+    """
+    for name, value in _base(vit).items():
+        state_dict.setdefault(prefix + name, value)
 
 
 def _vits(model: nn.Module) -> dict[str, nn.Module]:

@@ -398,7 +398,7 @@ def test_own_files_fill_the_whole_model(wrap):
     report = load_weights(model, wrap(state_dict), parts=model.pretrained_parts)
     assert report.source == 'mmhybrid' and report.part == '' and not report.untouched
     assert same_state(model, state_dict)
-    for key in list(state_dict)[::7]:
+    for key in list(state_dict)[::20]:
         broken = dict(state_dict)
         del broken[key]
         assert key in refused(model, wrap(broken))

@@ -120,8 +120,9 @@ def test_the_rest_is_found_again(weights, tmp_path):
         load_trained(Model(moved, lora=None), path)
 
 
-def test_resumed_it_is_as_uninterrupted(weights, tmp_path):
-    average = [dict(type='EMAHook', momentum=0.3)]
+@pytest.mark.parametrize('strict', [False, True])
+def test_resumed_it_is_as_uninterrupted(strict, weights, tmp_path):
+    average = [dict(type='EMAHook', momentum=0.3, strict_load=strict)]
     whole = train(Model(weights), tmp_path / 'whole', iters=4, hooks=average)
     first = train(Model(weights), tmp_path / 'first', iters=2, hooks=average)
     path = tmp_path / 'first/iter_2.pth'
@@ -147,6 +148,36 @@ def test_fine_tuning_from_a_checkpoint_with_lora(weights, tmp_path):
     assert same(runner.model, trained) and not runner.warnings
     train(Model(weights), tmp_path / 'tuned', load_from=path)
     assert 'lora' in read_checkpoint(tmp_path / 'tuned/iter_2.pth')['meta']
+
+
+@pytest.mark.parametrize(
+    ('lora', 'said'),
+    [
+        (None, 'none'),
+        (dict(r=3), r'rank 3 in 4 layers \(proj, qkv\)'),
+        (dict(r=2, targets=('qkv',)), r'rank 2 in 2 layers \(qkv\)'),
+    ],
+    ids=['none', 'rank', 'targets'],
+)
+def test_load_from_needs_the_same_lora(lora, said, weights, tmp_path):
+    train(Model(weights), tmp_path / 'work')
+    file = str(tmp_path / 'work/iter_2.pth')
+    message = rf'holds LoRA, rank 2 in 4 layers \(proj, qkv\); Model has {said}\. .*--merge-lora'
+    with pytest.raises(CheckpointError, match=message):
+        train(Model(weights, lora=lora), tmp_path / 'tuned', load_from=file)
+
+
+def test_weights_of_a_backbone_need_the_same_lora(weights, tmp_path):
+    train(Model(weights), tmp_path / 'work')
+    with pytest.raises(CheckpointError, match='iter_2.pth holds what LoRA learned.*--merge-lora'):
+        Model(tmp_path / 'work/iter_2.pth').init_weights()
+    train(Model(), tmp_path / 'whole')  # over random weights, which the checkpoint holds
+    whole = tmp_path / 'whole/iter_2.pth'
+    Model(whole).init_weights()
+    with pytest.raises(CheckpointError, match='(?s)lora_A.*Give lora the rank that it was trained'):
+        Model(whole, lora=dict(r=3)).init_weights()
+    with pytest.raises(CheckpointError, match=r'(?s)in the file only.*lora_A.*lora=dict\(r=...\)'):
+        Model(whole, lora=None).init_weights()
 
 
 @pytest.mark.parametrize('named', [True, False], ids=['named', 'random'])

@@ -123,12 +123,10 @@ class Adapter(Backbone):
         self.norm_cfg = dict(type='BN') if norm_cfg is None else dict(norm_cfg)
 
         vit, name = vit or {}, type(self).__name__
-        for argument in self.set_here:
+        for argument in (*self.set_here, 'lora') if lora else self.set_here:
             if vit.get(argument):
-                raise ValueError(
-                    f'{argument}={vit[argument]!r:.200} in vit=dict(...): {name} sets it; leave it '
-                    'out'
-                )
+                given = f'{argument}={vit[argument]!r:.200}'
+                raise ValueError(f'{given} in vit=dict(...): {name} sets it; leave it out')
         common = dict(
             in_channels=self.in_channels,
             drop_path_rate=drop_path_rate,

@@ -5,7 +5,7 @@ Signatures and docstrings are completed from them by :mod:`mmhybrid.signatures`.
 
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 
 def option(doc: str, default: Any) -> Any:
@@ -28,8 +28,7 @@ class Arch:
     A subclass is a frozen dataclass. A field made by :func:`option` is also an argument of the
     backbone, which appears in its signature and its documentation; any other field is set in
     ``arch`` alone. ``__post_init__`` checks what concerns the record alone, after this class has
-    checked that fields annotated as ``Literal`` hold one of its values, and has replaced equal
-    sides of a ``..._size`` that is one number by it.
+    checked values of ``Literal`` and ``int``, and replaced equal sides of a ``..._size`` by one.
 
     Raises:
         ValueError: a value that its field does not take.
@@ -37,7 +36,9 @@ class Arch:
 
     def __post_init__(self) -> None:
         for name, annotation in get_type_hints(type(self)).items():
-            choices, values = _choices(annotation), getattr(self, name)
+            leaves, values = _leaves(annotation), getattr(self, name)
+            choices = [leaf for leaf in leaves if isinstance(leaf, str)]
+            above = ' above 0' * name.endswith(('_dims', '_channels', 'depth', 'depths'))
             if annotation is int and name.endswith('_size') and isinstance(values, (list, tuple)):
                 if not values or any(side != values[0] for side in values):
                     raise ValueError(f'{name}={values!r:.200}: expected one side, of a square')
@@ -46,6 +47,9 @@ class Arch:
                 if choices and value not in choices:
                     *rest, last = map(repr, choices)
                     raise ValueError(f'{name}={value!r:.99}: expected {", ".join(rest)} or {last}')
+                if set(leaves) <= {int, type(None)} and isinstance(value, (str, float, int)):
+                    if not isinstance(value, int) or (above and value < 1):
+                        raise ValueError(f'{name}={value!r:.99}: expected a whole number{above}')
 
     @classmethod
     def options(cls) -> dict[str, Field]:
@@ -78,14 +82,12 @@ def per_stage(name: str, value: Any, count: int, unit: str = 'stage') -> tuple:
         return (value,) * count
     if len(value) != count:
         raise ValueError(
-            f'{name} has {len(value)} entries for {count} {unit}s: {tuple(value)!r:.200}; give one '
-            f'a {unit}, or a single value'
+            f'{name} has {len(value)} entries for {count} {unit}s: {value!r:.99}; give 1 or {count}'
         )
     return tuple(value)
 
 
-def _choices(annotation: Any) -> tuple:
-    """Return the values of the ``Literal`` that an annotation is or contains, () without."""
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    return next(filter(None, map(_choices, get_args(annotation))), ())
+def _leaves(annotation: Any) -> tuple:
+    """Return the types, and the values of a ``Literal``, that an annotation is made of."""
+    args = get_args(annotation)
+    return tuple(leaf for arg in args for leaf in _leaves(arg)) if args else (annotation,)

@@ -7,7 +7,7 @@ from typing import Literal
 
 import pytest
 
-from mmhybrid.models.backbones import BACKBONES, CMT, SPACH, CvT, ViT, ViTAdapter, ViTCoMer
+from mmhybrid.models.backbones import BACKBONES, CMT, SPACH, STA, CvT, ViT, ViTAdapter, ViTCoMer
 from mmhybrid.models.backbones.arch import option
 
 TINY_VIT = dict(embed_dims=32, depth=4, num_heads=2)
@@ -27,6 +27,15 @@ TINY_CVT = dict(embed_dims=(8, 16, 24), depths=(1, 1, 1), num_heads=(1, 1, 1))
         (ViTAdapter, dict(arch=TINY_ADAPTER, ffn_ratio=0.02), 'no channel'),
         (ViTAdapter, dict(arch=TINY_ADAPTER, vit=dict(final_norm=True)), 'ViTAdapter sets it'),
         (ViTCoMer, dict(arch=TINY_ADAPTER, vit=dict(out_indices=[1])), 'ViTCoMer sets it'),
+        (
+            ViTAdapter,
+            dict(arch=TINY_ADAPTER, lora=dict(r=2), vit=dict(lora=dict(r=4))),
+            "lora={'r': 4} in vit=.*ViTAdapter sets it",
+        ),
+        (STA, dict(arch='s', out_dims='a'), "out_dims='a': expected a whole number above 0"),
+        (STA, dict(arch='s', out_dims=-8), 'out_dims=-8: expected a whole number above 0'),
+        (STA, dict(arch='s', interaction_indexes=(1, 2, 3.5)), '=3.5: expected a whole number$'),
+        (CMT, dict(arch='ti', head_dims=4.5), 'head_dims=4.5: expected a whole number above 0'),
         (ViTCoMer, dict(arch=TINY_ADAPTER, interaction_indexes=[[0, 3], []]), 'an empty stage'),
         (ViTCoMer, dict(arch=TINY_ADAPTER, windows=()), 'windows has 0 entries for 4 blocks'),
     ],
