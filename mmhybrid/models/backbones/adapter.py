@@ -208,8 +208,8 @@ class PyramidAdapter(Adapter):
         self.norms = nn.ModuleDict({str(i): build_norm(self.norm_cfg, dims) for i in self.levels})
         self.scales = None
         if self.arch.pyramid_scale is not None:
-            scales = self.arch.pyramid_scale * torch.ones(len(self.levels), dims)
-            self.scales = nn.ParameterDict(zip(map(str, self.levels), scales, strict=True))
+            first = torch.full((dims,), float(self.arch.pyramid_scale))
+            self.scales = nn.ParameterDict({str(i): first.clone() for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:
                 part.apply(init_layer)
@@ -219,7 +219,7 @@ class PyramidAdapter(Adapter):
         """Take sizes and windows from the architecture; no class token, LayerScale from 1.0."""
         arch = {it.name: getattr(self.arch, it.name) for it in fields(ViTSize)}
         own = dict(arch=arch, windows=self.arch.windows, class_token=False, layer_scale=1.0)
-        return own | dict(final_norm=self.arch.vit_norm) | given
+        return own | given | dict(final_norm=self.arch.vit_norm)
 
     def build_stages(
         self, attention: dict, norm_cfg: dict, drop_path_rate: float
