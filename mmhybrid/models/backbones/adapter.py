@@ -208,8 +208,8 @@ class PyramidAdapter(Adapter):
         self.norms = nn.ModuleDict({str(i): build_norm(self.norm_cfg, dims) for i in self.levels})
         self.scales = None
         if self.arch.pyramid_scale is not None:
-            first = torch.full((dims,), float(self.arch.pyramid_scale))
-            self.scales = nn.ParameterDict({str(i): first.clone() for i in self.levels})
+            scale = self.arch.pyramid_scale
+            self.scales = nn.ParameterDict({str(i): scale * torch.ones(dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:
                 part.apply(init_layer)
