@@ -221,7 +221,6 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
             onnx = torch.onnx.export(
                 program,
                 input_names=[graph.input],
-                output_names=graph.outputs + graph.inner,
                 opset_version=opset,
                 custom_translation_table=onnx_translations(),
                 dynamo=True,
@@ -232,13 +231,14 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
             raise ExportError(f'torch.onnx cannot convert this model: {error}') from error
     assert onnx is not None  # that is for dynamo=False
     model: Any = onnx.model
-    _simplify(model)
     written = model.opset_imports['']
     if written != opset:  # what torch cannot convert it leaves as it was, and only logs that
         raise ExportError(
             f'torch.onnx wrote this model in opset {written}, as it cannot convert it to {opset}; '
             f'expected an opset such as {OPSET}'
         )
+    _simplify(model)
+    _name_outputs(model, graph.outputs + graph.inner)
     for value in (*model.graph.inputs, *model.graph.outputs):
         value.shape = value.shape.copy()  # those of a converted model are frozen
     for index, name in graph.free.items():
@@ -269,3 +269,13 @@ def _simplify(model: Any) -> None:
     common.LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     common.DeduplicateInitializersPass()(model)
     common.CommonSubexpressionEliminationPass()(model)
+
+
+def _name_outputs(model: Any, names: Sequence[str]) -> None:
+    """Name the outputs of a model of onnx_ir, of which some may be one value."""
+    from onnx_ir.passes import common
+
+    common.OutputFixPass()(model)
+    for value, name in zip(model.graph.outputs, names, strict=True):
+        value.name = name
+    common.NameFixPass()(model)  # of others that have these names

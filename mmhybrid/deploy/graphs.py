@@ -31,8 +31,8 @@ DEFORM = ('grid_sample', 'gather')
 """Forms of deformable sampling that can be exported."""
 
 EXAMPLE = (139, 270)
-"""An image to trace: odd, and of a stride of 128 no map has one pixel, which torch would hold for
-a constant."""
+"""An image to trace: no map's stride divides its sides, and at a stride of 128 none has one pixel,
+which torch would take for a constant."""
 
 
 @dataclass
@@ -42,7 +42,7 @@ class Graph:
     Attributes:
         module: gives a flat tuple of tensors.
         outputs: their names.
-        example: an input; its batch is not 1 and its sides are odd where they are free.
+        example: an input; its batch is not 1, and no stride divides a side that is free.
         free: names of the dimensions of the input that are free, by index.
         name: ``''`` for the graph that takes the image, else the part of the model.
         meta: entries to write into the file.

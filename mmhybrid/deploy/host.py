@@ -37,7 +37,11 @@ def run_exported(model: 'BaseModel', exported: Exported) -> 'BaseModel':
     elif kind == 'classifier' and hasattr(model, 'head'):
         model.extract_feat = run.named
         model.head.forward = lambda outs: outs['logits']
-    elif kind == 'detector' and exported.meta.get('results') and hasattr(model, 'test_cfg'):
+    elif (
+        kind == 'detector'
+        and exported.meta.get('results')
+        and hasattr(model, 'add_pred_to_datasample')
+    ):
         model.predict = _Predict(model, run)
     elif kind == 'detector' and exported.meta['parts'] and hasattr(model, 'roi_head'):
         model.extract_feat = lambda inputs: _Maps(unflatten(run(inputs), exported.meta['layout']))

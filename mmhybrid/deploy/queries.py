@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models.kernels import Shapes, deformable_attention, join_levels, reference_points
+from ..models.kernels.pyramid import level_sizes
 from .dense import Padding, cut
 from .errors import ExportError
 from .nms import rows_at
@@ -238,9 +239,8 @@ class PlainSampling(nn.Module):
         weights = weights.unflatten(3, samples[1:])  # (N, Q, heads, levels, points)
         points = reference_points[:, :, None, :, None]  # (N or 1, Q, 1, levels, 1, 2 or 4)
         if points.shape[-1] == 2:
-            sides = [torch.full((), float(side)) for h, w in spatial_shapes for side in (w, h)]
-            sizes = torch.stack(sides).view(-1, 1, 2).to(offsets)  # (levels, 1, 2)
-            locations = points + offsets / sizes
+            sizes = level_sizes(spatial_shapes, offsets.device).to(offsets)  # (levels, 2)
+            locations = points + offsets / sizes.unsqueeze(1)
         else:
             locations = points[..., :2] + offsets / a.num_points * points[..., 2:] * 0.5
         out = deformable_attention(value, spatial_shapes, locations, weights, self.backend)

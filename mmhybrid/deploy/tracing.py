@@ -24,12 +24,12 @@ def any_size() -> Iterator[None]:
     with (
         symbols.patch(backed_size_oblivious=True),
         tracing.patch(fake_tensor_cache_enabled=False),
-        mock.patch.dict(get_fast_op_impls(), _shapes()),
+        mock.patch.dict(get_fast_op_impls(), shapes()),
     ):
         yield
 
 
-def _shapes() -> dict:
+def shapes() -> dict:
     """Return functions that find the shape of an operator's result.
 
     Torch finds it by tracing up to a hundred operators in the place of one of these, once while it
@@ -42,7 +42,7 @@ def _shapes() -> dict:
 
     def layer_norm(mode: Any, x: Tensor, shape: Sequence[int], *options: Any) -> tuple:
         moments = [x.new_empty((*x.shape[: -len(shape)], *[1] * len(shape))) for _ in range(2)]
-        return torch.empty_like(x), *moments
+        return torch.empty_like(x, memory_format=torch.contiguous_format), *moments
 
     def gelu(mode: Any, x: Tensor, **options: Any) -> Tensor:
         return torch.empty_like(x)

@@ -137,6 +137,28 @@ def test_infer_with_an_exported_file(config, data, tool, tmp_path):
         tool('infer').main([config('upernet'), str(weights[1]), str(data / 'images/val')])
 
 
+def test_without_a_checkpoint_every_weight_is_initialised(tool, tmp_path, monkeypatch):
+    """One parameter of mmdet's DINO holds any memory, NaN too, until init_weights."""
+    from mmhybrid import deploy
+    from tests.cli.conftest import CONFIGS as FOLDER
+
+    path, models = tmp_path / 'dino.py', []
+    path.write_text(
+        BACKBONE.format(config=FOLDER / 'cmt/dino_cmt_ti.py')
+        + 'backbone.update(out_indices=(1, 2, 3))\n'
+        + 'model = dict(backbone=backbone, neck=dict(in_channels=[16, 32, 64]))\n'
+    )
+
+    def stop(model, **options):
+        models.append(model)
+        raise ExportError('enough')
+
+    monkeypatch.setattr(deploy, 'config_graphs', stop)
+    with pytest.raises(ExportError, match='enough'):
+        tool('export').main([str(path), str(tmp_path / 'model.onnx')])
+    assert 0.8 < models[0].level_embed.std() < 1.2
+
+
 def test_a_backbone_by_name_and_int8(tool, tmp_path, capsys):
     out = tmp_path / 'spach.onnx'
     found = tool('export').main(

@@ -1,5 +1,6 @@
-# ViT-CoMer over a frozen ViT, without CTI to it: the ViT keeps no graph. Attention is global, as
-# these weights learned it, so that class and register tokens stay. `vit` as in vit_frozen.py.
+# ViT-CoMer over a frozen ViT, without CTI to it: the ViT keeps no graph. The outputs begin as its own
+# maps, normalised; docs/choose.md measures both. Attention is global, as these weights learned it, so
+# that class and register tokens stay. `vit` as in vit_frozen.py.
 vit = 'dinov3_s'
 
 _backbone = dict(
@@ -7,6 +8,8 @@ _backbone = dict(
     arch='s',
     windows=0,
     vit_features='stages',
+    vit_norm=True,
+    pyramid_scale=0.0,
     cti_to_vit=False,
     freeze='vit',
     norm_cfg=dict(type='SyncBN', requires_grad=True),

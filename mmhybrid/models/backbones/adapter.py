@@ -37,6 +37,11 @@ class PyramidArch(ViTSize):
         "``'stages'``, the i-th stage's at level i; ``'none'``",
         'last',
     )
+    vit_norm: bool = option("normalise these maps by the ViT's final norm", False)
+    pyramid_scale: float | None = option(
+        'scale that the pyramid has in the outputs at first, learned for each channel; None: none',
+        None,
+    )
     num_points: int = option('sampling points a level of deformable attention', 4)
     deform_heads: int = option('heads of deformable attention', 6)
     deform_ratio: float = option('value width of deformable attention over ``embed_dims``', 1.0)
@@ -53,6 +58,11 @@ class PyramidArch(ViTSize):
             raise ValueError(
                 f"vit_features='stages' gives each of the 4 levels one stage's map, but there are "
                 f"{count} stages; use vit_features='last'"
+            )
+        if self.vit_features == 'none' and (self.vit_norm or self.pyramid_scale is not None):
+            raise ValueError(
+                "vit_norm and pyramid_scale set how the ViT's maps are added to the outputs, and "
+                "vit_features='none' adds none; leave them out, or use vit_features='last'"
             )
         windows = self.windows
         if not isinstance(windows, int) and 0 < len(windows) < self.depth:
@@ -196,6 +206,10 @@ class PyramidAdapter(Adapter):
         self.stages = nn.ModuleList(self.build_stages(attention, self.norm_cfg, drop_path_rate))
         self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if finest else None
         self.norms = nn.ModuleDict({str(i): build_norm(self.norm_cfg, dims) for i in self.levels})
+        self.scales = None
+        if self.arch.pyramid_scale is not None:
+            scale = self.arch.pyramid_scale
+            self.scales = nn.ParameterDict({str(i): scale * torch.ones(dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:
                 part.apply(init_layer)
@@ -205,7 +219,7 @@ class PyramidAdapter(Adapter):
         """Take sizes and windows from the architecture; no class token, LayerScale from 1.0."""
         arch = {it.name: getattr(self.arch, it.name) for it in fields(ViTSize)}
         own = dict(arch=arch, windows=self.arch.windows, class_token=False, layer_scale=1.0)
-        return own | given
+        return own | given | dict(final_norm=self.arch.vit_norm)
 
     def build_stages(
         self, attention: dict, norm_cfg: dict, drop_path_rate: float
@@ -256,14 +270,19 @@ class PyramidAdapter(Adapter):
         """
         maps = split_levels(pyramid, shapes)
         if self.vit_features == 'last':
-            features = [features[-1]] * 4
+            features = features[-1:]
+        if self.arch.vit_norm:
+            features = [self.vit.norm(feature) for feature in features]
         outs = []
         for level, stride in zip(self.levels, self.out_strides, strict=True):
             out = maps[level - 1] if level else self.upsample(maps[0])
             if not level:
                 out = out + self.cnn.projections[0](stem)
+            if self.scales is not None:
+                out = out * self.scales[str(level)][:, None, None]
             if self.vit_features != 'none':
-                (feature,) = split_levels(features[level], [grid])
+                feature = features[level if self.vit_features == 'stages' else 0]
+                (feature,) = split_levels(feature, [grid])
                 out = out + resize_map(feature, tuple(out.shape[2:]))
             outs.append(self.crop_map(self.norms[str(level)](out), size, stride))
         return tuple(outs)

@@ -91,7 +91,7 @@ def sample_around(
         return sample_in_bags(value, shapes, points, offsets, weights)
     sizes = level_sizes(shapes, offsets.device).unsqueeze(1)  # (levels, 1, 2)
     # (Q, 1, 1, 1, 2) + (N, Q, heads, levels, points, 2)
-    locations = points[:, None, None, None] + offsets / sizes
+    locations = points.view(-1, 1, 1, 1, 2) + offsets / sizes
     return BACKENDS[backend](value, shapes, locations, weights)
 
 
@@ -163,21 +163,20 @@ def _sample_mmcv(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tens
 
 def _sample_grid(value: Tensor, shapes: Shapes, locations: Tensor, weights: Tensor) -> Tensor:
     n, _, heads, dims = value.shape
-    queries, points = locations.shape[1], locations.shape[4]
+    queries = locations.shape[1]
     levels = value.split([h * w for h, w in shapes], dim=1)
     # (N, Q, heads, levels, points, 2) -> (N heads, Q, levels, points, 2)
     grids = (2 * locations - 1).to(value.dtype).transpose(1, 2).flatten(0, 1)
-    samples = []
+    # (N, Q, heads, levels, points) -> (N heads, Q, levels, points)
+    weights = weights.to(value.dtype).transpose(1, 2).flatten(0, 1)
+    out: Any = 0
     for i, (level, (h, w)) in enumerate(zip(levels, shapes, strict=True)):
         # (N, h w, heads, D) -> (N heads, D, h, w)
         maps = level.permute(0, 2, 3, 1).reshape(n * heads, dims, h, w)
-        samples.append(F.grid_sample(maps, grids[:, :, i], align_corners=False))
-    samples = torch.stack(samples, dim=3)  # (N heads, D, Q, levels, points)
-    # (N, Q, heads, levels, points) -> (N heads, 1, Q, levels, points)
-    weights = weights.to(value.dtype).transpose(1, 2)
-    weights = weights.reshape(n * heads, 1, queries, len(shapes), points)
-    # (N heads, D, Q) -> (N, heads D, Q)
-    out = (samples * weights).sum((3, 4)).view(n, heads * dims, queries)
+        # (N heads, D, Q, points)
+        samples = F.grid_sample(maps, grids.select(2, i), align_corners=False)
+        out = out + (samples * weights.select(2, i).unsqueeze(1)).sum(3)
+    out = out.view(n, heads * dims, queries)  # (N heads, D, Q) -> (N, heads D, Q)
     return out.transpose(1, 2)  # (N, heads D, Q) -> (N, Q, heads D)
 
 

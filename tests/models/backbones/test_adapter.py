@@ -265,3 +265,41 @@ def test_a_third_adapter_has_the_options_of_all():
         Sum(TINY, freeze='all')
     with pytest.raises(ValueError, match=r"vit_features='stages' .* but there are 2 stages"):
         Sum(TINY, vit_features='stages', interaction_indexes=[(0, 1), (2, 3)])
+
+
+@pytest.mark.parametrize('backbone', [ViTCoMer, ViTAdapter])
+def test_outputs_that_begin_as_the_maps_of_the_vit(backbone):
+    options = dict(vit=dict(pretrain_size=64), vit_norm=True, pyramid_scale=0.0, cti_to_vit=False)
+    if backbone is ViTAdapter:
+        options = options | dict(injectors=False)
+        del options['cti_to_vit']
+    torch.manual_seed(0)
+    model = backbone(TINY, **options).eval()
+    torch.nn.init.normal_(model.vit.norm.weight)
+    torch.nn.init.normal_(model.vit.norm.bias)
+    image = torch.randn(1, 3, 64, 96)
+    with torch.no_grad():
+        tokens, grid = model.vit.embed(image)
+        tokens = model.vit.norm(model.vit.run_blocks(tokens, grid, 0, 4))
+        feature = tokens.transpose(1, 2).unflatten(2, grid)  # (N, h w, C) -> (N, C, h, w)
+        for out, level in zip(model(image), '0123', strict=True):
+            size = tuple(out.shape[2:])
+            wanted = F.interpolate(feature, size, mode='bilinear', align_corners=False)
+            torch.testing.assert_close(out, model.norms[level](wanted), rtol=1e-4, atol=1e-5)
+
+    model.train()
+    draw_loss(model(image)).backward()
+    assert all(scale.grad.abs().min() > 0 for scale in model.scales.values())
+    scales = {name: p for name, p in model.named_parameters() if name.startswith('scales.')}
+    assert len({p.untyped_storage().data_ptr() for p in scales.values()}) == 4
+    assert len(backbone(TINY, **options, out_indices=(1, 3)).scales) == 2
+
+
+def test_a_norm_and_a_scale_of_what_is_not_added():
+    kept = ViTCoMer(TINY, vit=dict(final_norm=False), vit_norm=True).state_dict()
+    assert 'vit.norm.weight' in kept
+    plain = ViTCoMer(TINY).state_dict()
+    assert not any(key.startswith(('vit.norm.', 'scales.')) for key in plain)
+    for setting in (dict(vit_norm=True), dict(pyramid_scale=0.1)):
+        with pytest.raises(ValueError, match="vit_features='none' adds none"):
+            ViTCoMer(TINY, vit_features='none', **setting)

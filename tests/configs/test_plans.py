@@ -1,0 +1,50 @@
+"""Every row of every plan of a study: its config is there, its options fit the backbone."""
+
+from functools import cache
+
+import pytest
+import torch
+from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
+
+from mmhybrid.cli.study import Study, read_plan
+from mmhybrid.cli.train import build_parser
+from tests.docs.pages import ROOT, blocks
+
+PLANS = {
+    str(path.relative_to(ROOT)): path.read_text()
+    for path in sorted((ROOT / 'configs/experiments').rglob('*.yml'))
+    if path.name != 'metafile.yml'
+} | {str(block): block.text for block in blocks('yaml') if '\nrows:' in block.text}
+
+
+@cache
+def config(name):
+    """The caller copies it."""
+    (path,) = (ROOT / 'configs').rglob(f'{name}.py')
+    return Config.fromfile(path)
+
+
+def test_plans_are_found():
+    assert {name.partition(':')[0] for name in PLANS} >= {
+        'configs/experiments/small_data/semantic.yml', 'docs/training.md',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize('name', PLANS)
+def test_options_of_every_row_fit_its_backbone(name, tmp_path):
+    path = tmp_path / 'plan.yml'
+    path.write_text(PLANS[name])
+    plan = read_plan(path)
+    study = Study(plan, tmp_path, None, 'weights.pth')
+    for row in plan.rows:
+        (run, *_) = study.finals(row, rate=plan.rates[0])
+        options = build_parser().parse_args(list(run.command[1:])).cfg_options
+        model = {key: value for key, value in options.items() if key.startswith('model.')}
+        assert model.keys() >= {key for key in row.options if key.startswith('model.')}
+        cfg = Config(config(row.config).to_dict())
+        if model:  # else tests of the configs build it
+            cfg.merge_from_dict(model)
+            init_default_scope(cfg.default_scope)
+            with torch.device('meta'):
+                MODELS.build(cfg.model.backbone)
