@@ -304,7 +304,8 @@ class Study:
         for row in rows:
             find_config(row.config)  # all of them, before the first run
         rateless = [row for row in rows if self.rate_of(row) is None]
-        self._run_all([run for row in rateless for run in self.search(row)], jobs)
+        searches = [run for row in rateless for run in self.search(row)]
+        self._run_all([run for run in searches if 'diverged' not in run.result()], jobs)
         chosen = [(row, self.rate_of(row)) for row in rows]
         failed = [
             run

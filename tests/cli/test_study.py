@@ -120,6 +120,13 @@ def test_a_rate_that_diverges_is_not_chosen(fake, tmp_path):
             fake('--rows', 'First, tuned', '--work-dir', 'other')
     assert not list(tmp_path.glob('other/*/seed*'))
 
+    (tmp_path / 'stop/rate_0.0001').write_text('out of luck')
+    for expected in (2, 1):  # what diverged does so again
+        started = len(fake.started())
+        with pytest.raises(UsageError, match='2 of the trainings failed: third/'):
+            fake('--rows', 'First, tuned', '--work-dir', 'third')
+        assert len(fake.started()) - started == expected
+
 
 def test_another_metric_is_read_from_the_logs(fake, tmp_path):
     fake('--rows', 'Second')
