@@ -83,7 +83,7 @@ def test_files_agree_with_the_model(family, tmp_path):
     graph = backbone_graph(model)
     deform, sizes = 'grid_sample', (*SIZES, (32, 45), (45, 32))  # maps of one pixel too
     if family == 'vitcomer':  # of ViTAdapter's layers, for which both sides are free
-        deform, sizes = 'gather', [(h, 110) for h, _ in sizes]
+        deform, sizes = 'gather', [(h, graph.example.shape[3]) for h, _ in sizes]
         del graph.free[3]
     program = capture(prepare(graph, deform), graph)
     for name in ('model.onnx', 'model.pt2'):
