@@ -12,6 +12,7 @@ WORK_DIR/table.md holds the results so far, with the command of each run in its 
 
 import argparse
 import contextlib
+import ctypes
 import json
 import math
 import os
@@ -157,9 +158,14 @@ def main(argv: list[str] | None = None) -> None:
     folder = args.work_dir or Path('work_dirs') / args.plan.stem
     study = Study(plan, folder, args.data, args.weights, args.cfg_options)
     if args.dry_run:
-        for row in rows:
-            for run in (*study.search(row), *study.finals(row, rate='RATE')):
-                print(shlex.join(['mmhybrid', *run.command]))
+        rates = [(row, study.rate_of(row)) for row in rows]
+        finals = [study.finals(row, 'RATE' if rate is None else rate) for row, rate in rates]
+        runs = [run for row, last in zip(rows, finals, strict=True)
+                for run in (*study.search(row), *last)]  # fmt: skip
+        for run in runs:
+            print(shlex.join(['mmhybrid', *run.command]))
+        done = sum('score' in run.result() for run in runs)
+        print(f'# {len(runs)} runs, {done} of them done')
         return
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
@@ -386,8 +392,9 @@ class Study:
         begin = time.monotonic()
         with (run.folder / LOG).open('a') as output:
             process = subprocess.Popen(
-                command, stdout=output, stderr=subprocess.STDOUT, env=environment
-            )
+                command, stdout=output, stderr=subprocess.STDOUT, env=environment,
+                preexec_fn=_end_with_study,
+            )  # fmt: skip
             self.processes.add(process)
             if self.stopped:  # since this run was chosen
                 _stop(process)
@@ -414,6 +421,12 @@ class Study:
         with self.writing:
             write_file(self.folder / 'table.md', self.table() + '\n')
         return True
+
+
+def _end_with_study() -> None:
+    """Have Linux send SIGTERM to this process, a training, when the study is killed."""
+    if sys.platform == 'linux':
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _stop(process: subprocess.Popen) -> None:
