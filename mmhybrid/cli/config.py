@@ -203,6 +203,12 @@ def _check_options(cfg, options, path):
     known = set(cfg) | live
     for key in options:
         head = key.split('.')[0]
+        if key == 'vit' and key not in cfg:
+            raise UsageError(
+                f'--cfg-options vit={options[key]}: {path} does not take any ViT, or is complete, '
+                'as the configs saved in work dirs are. Give the config that the training was '
+                'started with, or one of *_frozen* in configs'
+            )
         if head not in known:
             near = difflib.get_close_matches(head, known, n=1)
             raise UsageError(

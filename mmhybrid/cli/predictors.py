@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..data.palette import palette
 from ..deploy.errors import FORMATS
-from ..inspect.report.draw import palette
 from ..inspect.report.measures import box_ious
 from .datasets import classes_of, trained_classes
 from .launch import load_model
@@ -80,7 +80,7 @@ class Predictor:
             raise UsageError(f'neither {checkpoint} nor the config names the classes')
         colors = meta.get('palette')
         given = isinstance(colors, (list, tuple)) and len(colors) == len(self.classes)
-        self.colors = np.array(colors, np.uint8) if given else palette(len(self.classes))
+        self.colors = np.array(colors if given else palette(len(self.classes)), np.uint8)
         self.model.to(get_device())
         self.model.eval()
 

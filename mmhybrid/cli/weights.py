@@ -8,9 +8,12 @@ or "on request". Paths, addresses and hf://ORG/NAME are taken too; docs/weights.
 
 import argparse
 import json
+import textwrap
 from typing import TYPE_CHECKING
 
 from .usage import UsageError
+
+WIDTH = 100  # of a line that is printed
 
 if TYPE_CHECKING:
     from ..checkpoints.names import OfficialFile
@@ -44,7 +47,7 @@ def main(argv: list[str] | None = None) -> list[str]:
         print(json.dumps(rows, indent=2))
     else:
         _print(rows)
-        print(f'{len(rows)} of {len(OFFICIAL_FILES)} names; files that are fetched lie in {folder}')
+        print(f'{len(rows)} of {len(OFFICIAL_FILES)} names; fetched files lie in {folder}')
     return [row['name'] for row in rows]
 
 
@@ -67,6 +70,19 @@ def _print(rows: list[dict[str, str]]) -> None:
         if row['source'] != before:
             print(row['source'])
             if row['licence']:
-                print(f'  under {row["licence"]}')
+                print(_wrap(f'under {row["licence"]}', '  '))
             before = row['source']
-        print(f'  {row["name"]:{width}}  {row["remark"]}'.rstrip())
+        line = f'  {row["name"]:{width}}  {row["remark"]}'.rstrip()
+        print(line if len(line) <= WIDTH else f'  {row["name"]}\n{_wrap(row["remark"], "      ")}')
+
+
+def _wrap(text: str, indent: str) -> str:
+    """Break a text into indented lines; addresses stay whole."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

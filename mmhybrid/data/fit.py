@@ -17,6 +17,7 @@ from mmengine.config import Config
 from ..files import write_file
 from .coco import DataError, check_class_names, read_categories, read_text
 from .listing import CLASS_FILE, IMAGE_SUFFIXES, folder_names, has_hidden_images, walk
+from .palette import palette
 from .split import FOLDER, split_coco, split_list
 
 PEEK = 8  # masks of a split that are read before a training starts
@@ -190,7 +191,7 @@ def _fit_coco(cfg, root, parts, splits):
             data_root=str(root),
             ann_file=parts[f'{split}_ann'],
             data_prefix=dict(img=parts[f'{split}_img']),
-            metainfo=dict(classes=classes),
+            metainfo=dict(classes=classes, palette=_colours(len(classes))),
         )
         _set_in_steps(dataset.pipeline, ('Resize', 'RandomResize'), scale=image_size)
     for evaluator in (cfg.val_evaluator, cfg.test_evaluator):
@@ -223,10 +224,10 @@ def _fit_masks(cfg, root, parts, splits):
             _check_mask(path, len(classes), cfg.ignore_index, cfg.reduce_zero_label)
     _check_several(classes, cfg.reduce_zero_label)
     cfg.classes = classes
-    palette = cfg.get('palette')
-    if palette is not None and len(palette) != len(classes):
-        raise DataError(f'palette has {len(palette)} colours for {len(classes)} classes')
-    metainfo = dict(classes=classes, **({'palette': palette} if palette is not None else {}))
+    colours = cfg.get('palette')
+    if colours is not None and len(colours) != len(classes):
+        raise DataError(f'palette has {len(colours)} colours for {len(classes)} classes')
+    metainfo = dict(classes=classes, palette=colours or _colours(len(classes)))
     image_size, crop_size = (_two_sides(cfg, key) for key in ('image_size', 'crop_size'))
 
     for dataset, split in _datasets(cfg):
@@ -445,6 +446,11 @@ KINDS = dict(coco_folder=_fit_coco, mask_folder=_fit_masks, class_folder=_fit_cl
 
 
 # ---------------------------------------------------------------------------- all kinds
+
+
+def _colours(count):
+    """Choose the colours of the hosts' pictures, which would take those of COCO, or random ones."""
+    return [list(colour) for colour in palette(count)]
 
 
 def _datasets(cfg):

@@ -129,8 +129,12 @@ class Padding(nn.Module):
     def forward(self, image: Tensor) -> Tensor:
         if self.divisor == 1:
             return image
-        height, width = image.shape[2:]
-        return F.pad(image, (0, -width % self.divisor, 0, -height % self.divisor), value=self.value)
+        # Of a side by the remainder of its negative torch does not know that it is positive.
+        height, width = (
+            (side + self.divisor - 1) // self.divisor * self.divisor - side
+            for side in image.shape[2:]
+        )
+        return F.pad(image, (0, width, 0, height), value=self.value)
 
 
 def pixels_first(maps: Tensor, width: int) -> Tensor:

@@ -414,6 +414,8 @@ def test_a_saved_config_refuses_what_nothing_reads_any_more(tool, data, tmp_path
             f'nothing reads its {option} any more',
             place,
         )
+    vit = ['saved.py', '--cfg-options', 'vit=dinov3_l']
+    fails(tool('train').main, vit, 'vit=dinov3_l: saved.py does not take any ViT, or is complete')
     arguments.cfg_options = dict(data_root=str(data), max_iters='abc')
     with pytest.raises(UsageError, match='max_iters=abc: expected a whole number'):
         load_config(arguments)

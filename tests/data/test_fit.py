@@ -199,7 +199,7 @@ def test_config_follows_masks(masks):
     assert dataset.data_root == str(masks)
     assert dataset.data_prefix == dict(img_path='images/val', seg_map_path='masks/val')
     assert (dataset.img_suffix, dataset.seg_map_suffix) == ('.jpg', '.png')
-    assert dataset.metainfo == dict(classes=['road', 'sky'])
+    assert dataset.metainfo.classes == ['road', 'sky'] and len(dataset.metainfo.palette) == 2
     resize, crop = cfg.train_dataloader.dataset.pipeline
     assert resize.scale == (64, 48)
     assert crop.crop_size == cfg.model.data_preprocessor.size == (30, 36)

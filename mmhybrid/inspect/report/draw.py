@@ -23,14 +23,6 @@ def read_image(path: str | Path) -> np.ndarray | None:
     return None if image is None else np.ascontiguousarray(image[..., ::-1])
 
 
-def palette(count: int) -> np.ndarray:
-    """Distinct RGB colours, (count, 3) uint8: hues a golden angle apart."""
-    hues = (np.arange(count) * 137.508 + 20) % 360 / 2
-    tones = np.where(np.arange(count) // 7 % 2, 170, 235)
-    hsv = np.stack([hues, np.full(count, 190), tones], axis=1).astype(np.uint8)
-    return cv2.cvtColor(hsv[None], cv2.COLOR_HSV2RGB)[0]
-
-
 def enlarged(image: np.ndarray, least: int = 480) -> tuple[np.ndarray, int]:
     """The image enlarged by a whole number so that its shorter side has ``least`` pixels or more,
     and that number: small images would leave no room for text. The longer side ends at ``LONGEST``,

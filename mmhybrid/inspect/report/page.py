@@ -10,12 +10,12 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from mmhybrid.data.palette import palette
 from mmhybrid.inspect.report import charts
 from mmhybrid.inspect.report.draw import (
     draw_class_map,
     draw_instances,
     enlarged,
-    palette,
     put_list,
     read_image,
 )
@@ -179,7 +179,7 @@ def _examples(scope, records, meta, measures, score_thr, count) -> list[tuple[st
     picked = [('Worst images', order[:count]), ('Best images', order[::-1][:count])]
     colors = meta.get('palette')
     if not isinstance(colors, (list, tuple)) or len(colors) != len(measures.classes):
-        colors = palette(len(measures.classes))
+        colors = np.array(palette(len(measures.classes)), np.uint8)
     draw = dict(mmdet=_draw_detection, mmseg=_draw_segmentation, mmpretrain=_draw_class)[scope]
     sections = []
     for title, indices in picked:
