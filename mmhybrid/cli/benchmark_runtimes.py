@@ -9,7 +9,7 @@ new ones are left there. The runtimes take turns, round after round; a figure is
 rounds in ms, with the ratio to the first runtime in brackets.
 
     eager, eager-bf16               PyTorch; bf16 by autocast
-    compiled                        torch.compile, without a C++ compiler not there
+    compiled                        torch.compile, which needs a C++ compiler
     onnxruntime, onnxruntime-int8   int8 weights of linear layers
     openvino, openvino-bf16         OpenVINO on the CPU
 """
@@ -22,6 +22,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from ..files import write_file
 from .export import backbone_graph, config_graphs
@@ -82,7 +83,8 @@ def main(argv: list[str] | None = None) -> list[dict]:
         with tempfile.TemporaryDirectory() as folder:
             steps = prepare(name, args, args.files or Path(folder))
             rows.append(dict(name=name, **measure(steps, args)))
-        print(f'{name}: ' + ', '.join(f'{key} {rows[-1][key]:.0f}' for key in args.runtimes))
+        found = ', '.join(f'{key} {rows[-1][key]:.0f}' for key in args.runtimes)
+        print(f'{name}: {found}', flush=True)
     print(table(rows, args))
     if args.json:
         write_file(args.json, json.dumps(rows, indent=2) + '\n')
@@ -124,7 +126,9 @@ def write_files(
 
     folder.mkdir(parents=True, exist_ok=True)
     size = 'x'.join(map(str, args.size))
-    onnx = folder / f'{Path(name).stem}-{size}-{args.deform}.onnx'
+    # Of a backbone all of the name: a point in an argument begins no suffix.
+    model = Path(name).stem if is_config(name) else quote(name, safe=',=')
+    onnx = folder / f'{model}-{size}-{args.deform}.onnx'
     files = {
         'onnxruntime': onnx,
         'onnxruntime-int8': onnx.with_suffix('.int8.onnx'),
@@ -135,9 +139,14 @@ def write_files(
     if wanted & files.keys() and not onnx.is_file():
         deploy.export([graph], onnx, deform=args.deform, batches=batches)
     if 'openvino' in wanted and not files['openvino'].is_file():
-        to_openvino(onnx, files['openvino'])
-        found = list(compare(graph, deploy.load_exported(files['openvino']), batches=batches))
-        check(found, tolerance=1e-4)
+        try:
+            to_openvino(onnx, files['openvino'])
+            found = list(compare(graph, deploy.load_exported(files['openvino']), batches=batches))
+            check(found, tolerance=1e-4)
+        except BaseException:  # else the next run would take it as it is
+            for suffix in ('.xml', '.bin'):
+                onnx.with_suffix(suffix).unlink(missing_ok=True)
+            raise
     if 'onnxruntime-int8' in wanted and not files['onnxruntime-int8'].is_file():
         deploy.quantize_int8(onnx, files['onnxruntime-int8'], [graph], batches=batches)
     return files

@@ -1,18 +1,18 @@
-"""Export a model to ONNX or torch.export, and keep the file only if it agrees with the model.
+"""Export a model to ONNX, OpenVINO or torch.export; keep the file only if it agrees with the model.
 
     mmhybrid export NAME [CHECKPOINT] OUT      a backbone; arguments: cmt_s,pretrain_size=256
     mmhybrid export CONFIG [CHECKPOINT] OUT    the whole model of a config
 
-OUT ends in .onnx (standard operators only) or .pt2 (torch.export). Batch and size are free unless
---fixed-size is given. A detector gives boxes, scores, labels and masks, a segmentor the class of
-each pixel and logits, a classifier scores, the label and logits. With --layers a detector gives
-the raw outputs of its head; a two-stage one becomes three files then: OUT (maps and RPN), and
-OUT's name with .box and .mask before the suffix. mmhybrid test runs all of them in the place of a
-checkpoint.
+OUT ends in .onnx (standard operators only), .xml (OpenVINO) or .pt2 (torch.export). Batch and size
+are free unless --fixed-size is given. A detector gives boxes, scores, labels and masks, a segmentor
+the class of each pixel and logits, a classifier scores, the label and logits. With --layers a
+detector gives the raw outputs of its head; a two-stage one becomes three files then: OUT (maps and
+RPN), and OUT's name with .box and .mask before the suffix. mmhybrid test runs all of them in the
+place of a checkpoint.
 
-Each file is run back (ONNX by onnxruntime) on several sizes and batches and compared with the
-model; the worst difference is printed, and a file that differs by more than --tolerance of an
-output's standard deviation is not kept.
+Each file is run back (ONNX by onnxruntime, .xml by OpenVINO) on several sizes and batches and
+compared with the model; the worst difference is printed, and a file that differs by more than
+--tolerance of an output's standard deviation is not kept.
 """
 
 import argparse

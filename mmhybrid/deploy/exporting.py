@@ -44,7 +44,7 @@ def export(
 
     Args:
         graphs: of :func:`backbone_graph` or :func:`config_graphs`.
-        path: ``.onnx`` or ``.pt2``.
+        path: ``.onnx``, ``.xml`` or ``.pt2``.
         deform: form of deformable sampling, ``'grid_sample'`` or ``'gather'``.
         opset: of ONNX's standard operators.
         sizes, batches: of the images that each file is compared on.
@@ -160,8 +160,9 @@ def compare(
             batch = (batch * 60 + 120).clamp(0, 255)
         with torch.no_grad():
             expected = dict(zip(names, graph.module(batch), strict=True))
-        found = exported.named(batch, inner=True)  # perhaps without inner ones
-        yield measure(exported.path, shape, {name: expected[name] for name in found}, found)
+        found = exported.named(batch, inner=True)
+        kept = graph.outputs + [name for name in graph.inner if name in found]
+        yield measure(exported.path, shape, {name: expected[name] for name in kept}, found)
 
 
 def check(found: Sequence[Agreement], tolerance: float) -> None:

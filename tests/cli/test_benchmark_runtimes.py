@@ -25,6 +25,27 @@ def test_runtimes_take_turns(tool, tmp_path, capsys, monkeypatch):
     tool('benchmark_runtimes').main(['vit_t', *SHORT, *options])
 
 
+def test_a_file_for_each_model_and_none_that_differs(tool, tmp_path, monkeypatch):
+    from mmhybrid import deploy
+    from mmhybrid.deploy import exporting, openvino
+
+    apart = deploy.Agreement(tmp_path, (1, 3, 32, 64), worst=1.0, mean=1.0, output='map_0')
+    monkeypatch.setattr(deploy, 'export', lambda graphs, path, **options: path.touch())
+    monkeypatch.setattr(openvino, 'to_openvino', lambda source, target: target.touch())
+    monkeypatch.setattr(deploy, 'load_exported', lambda path: path)
+    monkeypatch.setattr(exporting, 'compare', lambda *graph, **options: [apart])
+    benchmark = tool('benchmark_runtimes')
+    names = ['vit_t,layer_scale=0.1', 'vit_t,layer_scale=0.2', 'vit_t,out_indices=(0,)']
+    for name in names:
+        args = benchmark.parse_args([name, *SHORT, '--runtimes', 'onnxruntime'])
+        benchmark.write_files(name, None, args, tmp_path)
+    assert len(list(tmp_path.iterdir())) == 3
+    args = benchmark.parse_args([names[0], *SHORT, '--runtimes', 'openvino-bf16'])
+    with pytest.raises(deploy.ExportError, match='disagrees with the model'):
+        benchmark.write_files(names[0], None, args, tmp_path)
+    assert {path.suffix for path in tmp_path.iterdir()} == {'.onnx'}
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
