@@ -82,7 +82,7 @@ def test_files_agree_with_the_model(family, tmp_path):
     model = build(family)
     graph = backbone_graph(model)
     deform, sizes = 'grid_sample', (*SIZES, (32, 45), (45, 32))  # maps of one pixel too
-    if family == 'vitcomer':  # of ViTAdapter's layers, for which both sides are free
+    if family == 'vitadapter':  # of ViTCoMer's layers, for which both sides are free
         deform, sizes = 'gather', [(h, graph.example.shape[3]) for h, _ in sizes]
         del graph.free[3]
     program = capture(prepare(graph, deform), graph)
