@@ -146,6 +146,7 @@ def find(content: Any, **options: Any) -> Any:
     try:
         return find_weights(content, **options)
     except CheckpointError:
+        backbone: Any  # mypy takes the class for unhashable
         for backbone in BACKBONES:
             with contextlib.suppress(CheckpointError):
                 return find_weights(content, own_names=_names(backbone), **options)
