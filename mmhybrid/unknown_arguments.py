@@ -175,8 +175,7 @@ def _place(backbone: type[Any], name: str) -> tuple[str | None, str]:
         if own in _settings(backbone):
             return 'arch', own
         for part, wrapped in backbone.wrapped.items():
-            # An adapter takes tokens: the maps of its ViT and their norm are of no use to it.
-            if own != 'final_norm' and own in signature(wrapped).parameters:
+            if own in signature(wrapped).parameters:
                 return part, own
     return None, name
 

@@ -48,6 +48,9 @@ INTERNALS = (
         'tells the heads of mmdet whose boxes are found in the same way',
     ),
     Internal('deploy/exporting.py', 'torch.utils._sympy.value_ranges', 'ranges of free sizes'),
+    Internal(
+        'deploy/tracing.py', 'torch._subclasses.fake_impls', 'the table of shapes of operators'
+    ),
     Internal('engine/bf16.py', 'torch.utils._pytree', 'maps over nested arguments'),
     Internal(
         'engine/flops.py', '_scaled_dot_product_flash_attention_for_cpu', 'has no formula yet'

@@ -37,7 +37,7 @@ class PyramidArch(ViTSize):
         "``'stages'``, the i-th stage's at level i; ``'none'``",
         'last',
     )
-    vit_norm: bool = option("normalise these maps by the ViT's final norm", False)
+    final_norm: bool = option("normalise these maps by the ViT's final norm", False)
     pyramid_scale: float | None = option(
         'scale that the pyramid has in the outputs at first, learned for each channel; None: none',
         None,
@@ -59,9 +59,9 @@ class PyramidArch(ViTSize):
                 f"vit_features='stages' gives each of the 4 levels one stage's map, but there are "
                 f"{count} stages; use vit_features='last'"
             )
-        if self.vit_features == 'none' and (self.vit_norm or self.pyramid_scale is not None):
+        if self.vit_features == 'none' and (self.final_norm or self.pyramid_scale is not None):
             raise ValueError(
-                "vit_norm and pyramid_scale set how the ViT's maps are added to the outputs, and "
+                "final_norm and pyramid_scale set how the ViT's maps are added to the outputs, and "
                 "vit_features='none' adds none; leave them out, or use vit_features='last'"
             )
         windows = self.windows
@@ -126,7 +126,9 @@ class Adapter(Backbone):
         for argument in (*self.set_here, 'lora') if lora else self.set_here:
             if vit.get(argument):
                 given = f'{argument}={vit[argument]!r:.200}'
-                raise ValueError(f'{given} in vit=dict(...): {name} sets it; leave it out')
+                raise ValueError(
+                    f'{given} in vit=dict(...): {name} sets it; give it to {name}, if at all'
+                )
         common = dict(
             in_channels=self.in_channels,
             drop_path_rate=drop_path_rate,
@@ -219,7 +221,7 @@ class PyramidAdapter(Adapter):
         """Take sizes and windows from the architecture; no class token, LayerScale from 1.0."""
         arch = {it.name: getattr(self.arch, it.name) for it in fields(ViTSize)}
         own = dict(arch=arch, windows=self.arch.windows, class_token=False, layer_scale=1.0)
-        return own | given | dict(final_norm=self.arch.vit_norm)
+        return own | given | dict(final_norm=self.arch.final_norm)
 
     def build_stages(
         self, attention: dict, norm_cfg: dict, drop_path_rate: float
@@ -271,7 +273,7 @@ class PyramidAdapter(Adapter):
         maps = split_levels(pyramid, shapes)
         if self.vit_features == 'last':
             features = features[-1:]
-        if self.arch.vit_norm:
+        if self.arch.final_norm:
             features = [self.vit.norm(feature) for feature in features]
         outs = []
         for level, stride in zip(self.levels, self.out_strides, strict=True):

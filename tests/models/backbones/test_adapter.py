@@ -269,7 +269,7 @@ def test_a_third_adapter_has_the_options_of_all():
 
 @pytest.mark.parametrize('backbone', [ViTCoMer, ViTAdapter])
 def test_outputs_that_begin_as_the_maps_of_the_vit(backbone):
-    options = dict(vit=dict(pretrain_size=64), vit_norm=True, pyramid_scale=0.0, cti_to_vit=False)
+    options = dict(vit=dict(pretrain_size=64), final_norm=True, pyramid_scale=0.0, cti_to_vit=False)
     if backbone is ViTAdapter:
         options = options | dict(injectors=False)
         del options['cti_to_vit']
@@ -296,10 +296,10 @@ def test_outputs_that_begin_as_the_maps_of_the_vit(backbone):
 
 
 def test_a_norm_and_a_scale_of_what_is_not_added():
-    kept = ViTCoMer(TINY, vit=dict(final_norm=False), vit_norm=True).state_dict()
+    kept = ViTCoMer(TINY, vit=dict(final_norm=False), final_norm=True).state_dict()
     assert 'vit.norm.weight' in kept
     plain = ViTCoMer(TINY).state_dict()
     assert not any(key.startswith(('vit.norm.', 'scales.')) for key in plain)
-    for setting in (dict(vit_norm=True), dict(pyramid_scale=0.1)):
+    for setting in (dict(final_norm=True), dict(pyramid_scale=0.1)):
         with pytest.raises(ValueError, match="vit_features='none' adds none"):
             ViTCoMer(TINY, vit_features='none', **setting)
