@@ -95,7 +95,7 @@ def test_files_agree_with_the_model(family, tmp_path):
             assert agreement.worst < 1e-4, agreement
         assert exported.meta['strides'] == list(model.out_strides)
         assert exported.meta['mmhybrid'] == mmhybrid.__version__
-    _check_operators(onnx.load(tmp_path / 'model.onnx'), graph, family == 'vitadapter')
+    _check_operators(onnx.load(tmp_path / 'model.onnx'), graph, family == 'vitcomer')
 
 
 def _check_operators(model, graph, has_grid_sample):
