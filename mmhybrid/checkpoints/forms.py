@@ -45,7 +45,10 @@ class Form:
     forbids: tuple[str, ...] = ()
 
     def fits(self, keys: frozenset[str]) -> bool:
-        """Return True if the keys, those of :func:`told_by`, are of this form."""
+        """Return True if the keys, those of :func:`told_by`, are of this form.
+
+        It ends at the first condition that they do not meet: many forms are tried on many keys.
+        """
         there = all(any(map(re.compile(it).match, keys)) for it in self.needs)
         return there and not any(any(map(re.compile(it).match, keys)) for it in self.forbids)
 

@@ -150,6 +150,7 @@ def test_lora_with_all_weights_and_with_parts(job, tmp_path):
     for added in ([], ['train_cfg.max_epochs=2', '--resume', '--fsdp', '1000']):
         log = torchrun(processes.train, [*arguments, *added], log_dir=tmp_path / 'logs')
         # mmengine logs what it cannot load, and goes on.
+        assert 'Epoch(train)' in log
         assert 'do not match' not in log and 'copying the parameter' not in log
     one, other = (read_checkpoint(tmp_path / f'work/epoch_{i}.pth')['state_dict'] for i in (1, 2))
     assert not [name for name in other if '.vit.' in name and not is_of_lora(name)]

@@ -38,7 +38,7 @@ class Arch:
         for name, annotation in get_type_hints(type(self)).items():
             leaves, values = _leaves(annotation), getattr(self, name)
             choices = [leaf for leaf in leaves if isinstance(leaf, str)]
-            above = ' above 0' * name.endswith(('_dims', '_channels', 'depth', 'depths'))
+            counts = name.endswith(('_dims', '_channels', 'depth', 'depths'))
             if annotation is int and name.endswith('_size') and isinstance(values, (list, tuple)):
                 if not values or any(side != values[0] for side in values):
                     raise ValueError(f'{name}={values!r:.200}: expected one side, of a square')
@@ -48,8 +48,9 @@ class Arch:
                     *rest, last = map(repr, choices)
                     raise ValueError(f'{name}={value!r:.99}: expected {", ".join(rest)} or {last}')
                 if set(leaves) <= {int, type(None)} and isinstance(value, (str, float, int)):
-                    if not isinstance(value, int) or (above and value < 1):
-                        raise ValueError(f'{name}={value!r:.99}: expected a whole number{above}')
+                    if not isinstance(value, int) or (counts and value < 1):
+                        expected = 'a whole number above 0' if counts else 'a whole number'
+                        raise ValueError(f'{name}={value!r:.99}: expected {expected}')
 
     @classmethod
     def options(cls) -> dict[str, Field]:
