@@ -221,7 +221,14 @@ def test_mistakes(arguments, message, tool, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_batches_out_of_range(tool, capsys):
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--batches', '2', '0'], '--batches 0: expected at least 1'),
+        (['--sizes', '64x64', '--fixed-size', '96', '64'], '--sizes: the file takes --fixed-size'),
+    ],
+)
+def test_options_out_of_range(options, message, tool, capsys):
     with pytest.raises(SystemExit):
-        tool('export').main(['cmt_ti', 'out.pt2', '--batches', '2', '0'])
-    assert '--batches 0: expected at least 1' in capsys.readouterr().err
+        tool('export').main(['cmt_ti', 'out.pt2', *options])
+    assert message in capsys.readouterr().err
