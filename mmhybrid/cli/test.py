@@ -2,13 +2,17 @@
 
 mmhybrid test WORK_DIR [--out FILE.pkl] [--show-dir DIR] [--tta] [--cfg-options KEY=VALUE ...]
 mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--launcher pytorch] ...
+mmhybrid test CONFIG FILE.onnx|.xml|.pt2 ...
 
 WORK_DIR, of a training, stands for the config saved in it and its best checkpoint, else the newest.
+A file that mmhybrid export wrote runs in the place of the model, in its own runtime; pipeline,
+batches and metrics are those of the config.
 """
 
 import argparse
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 from .arguments import add_launcher, argument_parser
@@ -93,7 +97,10 @@ def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    compare_classes(checkpoint, load_model(model, checkpoint), classes_of(cfg, 'test'))
+    meta = load_model(model, checkpoint)
+    if meta.get('final'):
+        refuse_model_options(args.cfg_options, checkpoint)
+    compare_classes(checkpoint, meta, classes_of(cfg, 'test'))
     if args.out:
         from mmengine.registry import METRICS
 
@@ -101,6 +108,16 @@ def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
         dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults', out_file_path=args.out)
         runner.test_evaluator.metrics.append(METRICS.build(dump))
     return runner.test(), Path(runner.log_dir)
+
+
+def refuse_model_options(options: Mapping, path: Path) -> None:
+    """Raise UsageError for options of the model, which an exported detector cannot follow."""
+    given = [key for key in options if key.startswith('model.')]
+    if given:
+        raise UsageError(
+            f'--cfg-options {given[0]}: {path} holds the model and its thresholds as they were '
+            'exported; give the option to mmhybrid export'
+        )
 
 
 def _write_pictures(cfg, folder):
