@@ -10,6 +10,7 @@ import argparse
 import copy
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import add_launcher, argument_parser
 from .config import load_config, name_of, require
@@ -17,6 +18,9 @@ from .datasets import check_data, classes_of, compare_classes, leaf_datasets
 from .launch import build_runner, load_model
 from .paths import find_checkpoint, find_trained, is_folder
 from .usage import UsageError, print_results, single_numbers
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 QUERY_IOU = 0.7  # of two boxes of a class that heads of queries, which need no NMS, both keep
 UNTURNED = ('LoadAnnotations', 'LoadPanopticAnnotations')
@@ -75,31 +79,47 @@ def main(argv: list[str] | None = None) -> dict:
 
 def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
     """Evaluate; return the metrics and the folder of the log."""
+    cfg, checkpoint = prepare(args)
+    if args.show_dir:
+        _write_pictures(cfg, str(Path(args.show_dir).absolute()))
+    if args.tta:
+        _augment(cfg, name_of(args.config))
+    return evaluate_config(cfg, checkpoint, args.out)
+
+
+def prepare(args: argparse.Namespace) -> tuple['Config', Path]:
+    """Return the config of an evaluation, its data checked, and the place of the checkpoint."""
     if args.work_dir is None and is_folder(args.config):
         args.work_dir = str(args.config)  # which may have been moved since
     args.config, args.checkpoint = find_trained(args.config, args.checkpoint)
     checkpoint = find_checkpoint(args.checkpoint)
     cfg = load_config(args)
-    name = name_of(args.config)
-    require(cfg, name, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
+    keys = ['test_dataloader', 'test_cfg', 'test_evaluator']
+    require(cfg, name_of(args.config), keys, 'evaluated')
     cfg.load_from, cfg.resume = None, False
     check_data(cfg, ['test'])
-    if args.show_dir:
-        _write_pictures(cfg, str(Path(args.show_dir).absolute()))
-    if args.tta:
-        _augment(cfg, name)
+    return cfg, checkpoint
 
+
+def evaluate_config(
+    cfg: 'Config', checkpoint: Path, predictions: str | None = None
+) -> tuple[dict, Path]:
+    """Evaluate what :func:`prepare` gives, and write predictions to a file if one is named.
+
+    Returns:
+        The metrics, and the folder of the log.
+    """
     runner = build_runner(cfg)
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
     compare_classes(checkpoint, load_model(model, checkpoint), classes_of(cfg, 'test'))
-    if args.out:
+    if predictions:
         from mmengine.registry import METRICS
 
         det = cfg.default_scope == 'mmdet'
-        dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults', out_file_path=args.out)
-        runner.test_evaluator.metrics.append(METRICS.build(dump))
+        dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults')
+        runner.test_evaluator.metrics.append(METRICS.build(dict(dump, out_file_path=predictions)))
     return runner.test(), Path(runner.log_dir)
 
 
