@@ -69,7 +69,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f'\n{name}', flush=True)
         changed.work_dir = str(folder / 'robustness' / name)
         try:
-            results[name] = result = _evaluate(changed, checkpoint)
+            results[name] = result = _evaluate(changed, checkpoint, args.cfg_options)
         except ExportError as error:  # a file of a fixed size, and images of another
             if name == NONE:
                 raise
@@ -116,11 +116,11 @@ def _times(value, factor, whole):
     return round(value * factor) if whole else value * factor
 
 
-def _evaluate(cfg, checkpoint):
+def _evaluate(cfg, checkpoint, options):
     from ..engine.separate import separate_run
 
     with separate_run():
-        metrics, _ = evaluate_config(cfg, checkpoint)
+        metrics, _ = evaluate_config(cfg, checkpoint, options)
     return single_numbers(metrics)
 
 

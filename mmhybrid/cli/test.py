@@ -2,13 +2,17 @@
 
 mmhybrid test WORK_DIR [--out FILE.pkl] [--show-dir DIR] [--tta] [--cfg-options KEY=VALUE ...]
 mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--launcher pytorch] ...
+mmhybrid test CONFIG FILE.onnx|.xml|.pt2 ...
 
 WORK_DIR, of a training, stands for the config saved in it and its best checkpoint, else the newest.
+A file that mmhybrid export wrote runs in the place of the model, in its own runtime; pipeline,
+batches and metrics are those of the config.
 """
 
 import argparse
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +88,7 @@ def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
         _write_pictures(cfg, str(Path(args.show_dir).absolute()))
     if args.tta:
         _augment(cfg, name_of(args.config))
-    return evaluate_config(cfg, checkpoint, args.out)
+    return evaluate_config(cfg, checkpoint, args.cfg_options, args.out)
 
 
 def prepare(args: argparse.Namespace) -> tuple['Config', Path]:
@@ -102,9 +106,15 @@ def prepare(args: argparse.Namespace) -> tuple['Config', Path]:
 
 
 def evaluate_config(
-    cfg: 'Config', checkpoint: Path, predictions: str | None = None
+    cfg: 'Config', checkpoint: Path, options: Mapping, predictions: str | None = None
 ) -> tuple[dict, Path]:
-    """Evaluate what :func:`prepare` gives, and write predictions to a file if one is named.
+    """Evaluate what :func:`prepare` gives.
+
+    Args:
+        cfg: of the evaluation.
+        checkpoint: a checkpoint, or an exported file.
+        options: of ``--cfg-options``, which an exported file cannot follow all.
+        predictions: the file they are written to, if any.
 
     Returns:
         The metrics, and the folder of the log.
@@ -113,7 +123,10 @@ def evaluate_config(
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    compare_classes(checkpoint, load_model(model, checkpoint), classes_of(cfg, 'test'))
+    meta = load_model(model, checkpoint)
+    if meta.get('final'):
+        refuse_model_options(options, checkpoint)
+    compare_classes(checkpoint, meta, classes_of(cfg, 'test'))
     if predictions:
         from mmengine.registry import METRICS
 
@@ -121,6 +134,16 @@ def evaluate_config(
         dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults')
         runner.test_evaluator.metrics.append(METRICS.build(dict(dump, out_file_path=predictions)))
     return runner.test(), Path(runner.log_dir)
+
+
+def refuse_model_options(options: Mapping, path: Path) -> None:
+    """Raise UsageError for options of the model, which an exported detector cannot follow."""
+    given = [key for key in options if key.startswith('model.')]
+    if given:
+        raise UsageError(
+            f'--cfg-options {given[0]}: {path} holds the model and its thresholds as they were '
+            'exported; give the option to mmhybrid export'
+        )
 
 
 def _write_pictures(cfg, folder):

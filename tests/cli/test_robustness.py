@@ -131,7 +131,7 @@ def test_a_model_that_finds_nothing_is_no_measure(trained, tmp_path):
 def test_a_classifier_is_disturbed_too(trained, monkeypatch):
     seen = []
 
-    def evaluate(cfg, checkpoint):
+    def evaluate(cfg, checkpoint, options):
         seen.append([step['type'].split('.')[-1] for step in pipeline(cfg)])
         return {'accuracy/top1': 50.0}, None
 
@@ -145,7 +145,7 @@ def test_a_classifier_is_disturbed_too(trained, monkeypatch):
 def test_a_file_of_one_size(trained, monkeypatch, capsys):
     seen = []
 
-    def evaluate(cfg, checkpoint):
+    def evaluate(cfg, checkpoint, options):
         seen.append(*(step['scale'] for step in pipeline(cfg) if 'scale' in step))
         if seen[-1] != seen[0]:
             raise ExportError('model.onnx takes a batch of shape (1, 3, 64, 96)')

@@ -209,8 +209,7 @@ class PyramidAdapter(Adapter):
         self.upsample = nn.ConvTranspose2d(dims, dims, 2, stride=2) if finest else None
         self.norms = nn.ModuleDict({str(i): build_norm(self.norm_cfg, dims) for i in self.levels})
         self.scales = None
-        if self.arch.pyramid_scale is not None:
-            scale = self.arch.pyramid_scale
+        if (scale := self.arch.pyramid_scale) is not None:
             self.scales = nn.ParameterDict({str(i): scale * torch.ones(dims) for i in self.levels})
         for part in (self.cnn, self.stages, self.upsample):
             if part is not None:

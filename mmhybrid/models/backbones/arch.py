@@ -5,6 +5,7 @@ Signatures and docstrings are completed from them by :mod:`mmhybrid.signatures`.
 
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
+from math import inf
 from typing import Any, get_args, get_type_hints
 
 
@@ -28,7 +29,7 @@ class Arch:
     A subclass is a frozen dataclass. A field made by :func:`option` is also an argument of the
     backbone, which appears in its signature and its documentation; any other field is set in
     ``arch`` alone. ``__post_init__`` checks what concerns the record alone, after this class has
-    checked values of ``Literal`` and ``int``, and replaced equal sides of a ``..._size`` by one.
+    checked values of ``Literal`` and numbers, and replaced equal sides of a ``..._size`` by one.
 
     Raises:
         ValueError: a value that its field does not take.
@@ -38,19 +39,20 @@ class Arch:
         for name, annotation in get_type_hints(type(self)).items():
             leaves, values = _leaves(annotation), getattr(self, name)
             choices = [leaf for leaf in leaves if isinstance(leaf, str)]
-            counts = name.endswith(('_dims', '_channels', 'depth', 'depths'))
+            kind = 'finite number' if float in leaves else 'whole number'
+            above = ' above 0' if name.endswith(('_dims', '_channels', 'depth', 'depths')) else ''
             if annotation is int and name.endswith('_size') and isinstance(values, (list, tuple)):
                 if not values or any(side != values[0] for side in values):
                     raise ValueError(f'{name}={values!r:.200}: expected one side, of a square')
                 self._set(**{name: values[0]})
             for value in values if isinstance(values, (list, tuple)) else [values]:
                 if choices and value not in choices:
-                    *rest, last = map(repr, choices)
-                    raise ValueError(f'{name}={value!r:.99}: expected {", ".join(rest)} or {last}')
-                if set(leaves) <= {int, type(None)} and isinstance(value, (str, float, int)):
-                    if not isinstance(value, int) or (counts and value < 1):
-                        expected = 'a whole number above 0' if counts else 'a whole number'
-                        raise ValueError(f'{name}={value!r:.99}: expected {expected}')
+                    expected = ' or '.join(map(repr, choices))
+                    raise ValueError(f'{name}={value!r:.99}: expected {expected}')
+                if set(leaves) <= {int, float, type(None)} and isinstance(value, (str, float, int)):
+                    is_number = isinstance(value, (int, *leaves)) and not isinstance(value, bool)
+                    if not (is_number and abs(value) < inf) or (above and value < 1):
+                        raise ValueError(f'{name}={value!r:.99}: expected a {kind}{above}')
 
     @classmethod
     def options(cls) -> dict[str, Field]:

@@ -148,11 +148,8 @@ class Backbone(BaseModule):
         if unknown := {name: it for name, it in settings.items() if name not in known}:
             raise ValueError(f'arch of {cls.__name__} has no {explain_unknown(cls, arch, unknown)}')
         settings.update({key: value for key, value in options.items() if value is not None})
-        missing = [name for name in cls.arch_type.required() if name not in settings]
-        if missing:
-            raise ValueError(
-                f'arch of {cls.__name__} needs {", ".join(missing)}; got {arch!r:.200}'
-            )
+        if missing := [name for name in cls.arch_type.required() if name not in settings]:
+            raise ValueError(f'arch of {cls.__name__} needs {", ".join(missing)}; got {arch!r:.99}')
         return cls.arch_type(**copy.deepcopy(settings))
 
     def resolve_indices(self, count: int) -> tuple[int, ...]:
@@ -170,7 +167,7 @@ class Backbone(BaseModule):
 
     def check_frozen_stages(self, count: int, parts: str = 'stages') -> None:
         """Raise unless ``frozen_stages`` is at most the number of these parts of the backbone."""
-        if self.frozen_stages > count:
+        if isinstance(self.frozen_stages, bool) or self.frozen_stages > count:
             raise ValueError(
                 f'frozen_stages={self.frozen_stages}: this {type(self).__name__} has {count} '
                 f'{parts}; use -1 (nothing) to {count}'
