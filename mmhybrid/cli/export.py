@@ -11,8 +11,9 @@ RPN), and OUT's name with .box and .mask before the suffix. mmhybrid test runs a
 place of a checkpoint.
 
 Each file is run back (ONNX by onnxruntime, .xml by OpenVINO) on several sizes and batches and
-compared with the model; the worst difference is printed, and a file that differs by more than
---tolerance of an output's standard deviation is not kept.
+compared with the model, a detector's with the raw outputs of its layers and again as it is kept,
+without them; the worst difference is printed, and a file that differs by more than --tolerance of
+an output's standard deviation is not kept.
 """
 
 import argparse
@@ -85,6 +86,8 @@ def parse_args(argv: list[str] | None) -> argparse.Namespace:
         parser.error(f'--quantize makes ONNX files, but OUT is {args.out}')
     if args.layers and args.pasted_masks:
         parser.error('--pasted-masks is of final results: leave --layers out')
+    if args.sizes and args.fixed_size:
+        parser.error('--sizes: the file takes --fixed-size alone, and is compared there')
     if min(args.batches) < 1:
         parser.error(f'--batches {min(args.batches)}: expected at least 1')
     if args.opset < 18:

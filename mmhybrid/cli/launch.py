@@ -139,7 +139,8 @@ def load_model(model: 'nn.Module', path: Path) -> dict:
     """Load a checkpoint into a model, or let it run from an exported file.
 
     Returns:
-        dict: what the file says of the data it was trained on: ``classes``, ``palette``.
+        dict: what the file says of the data it was trained on: ``classes``, ``palette``; of an
+        exported detector also ``final``, True if it takes all decisions itself.
 
     Raises:
         CheckpointError, ExportError: the file is bad, or of another model.
@@ -151,6 +152,7 @@ def load_model(model: 'nn.Module', path: Path) -> dict:
     if path.suffix in FORMATS:
         exported = load_exported(path)
         run_exported(model, exported)
-        return {'classes': exported.meta['classes']}
+        final = exported.meta['kind'] == 'detector' and exported.meta.get('results', False)
+        return {'classes': exported.meta['classes'], 'final': final}
     meta = load_trained(model, path).get('dataset_meta') or {}
     return {key.lower(): value for key, value in meta.items()}

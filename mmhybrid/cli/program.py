@@ -11,6 +11,7 @@ import sys
 COMMANDS = {
     'train': ('mmhybrid.cli.train', 'train a detector, segmentor or classifier'),
     'test': ('mmhybrid.cli.test', 'evaluate a checkpoint with the metrics of its config'),
+    'robustness': ('mmhybrid.cli.robustness', 'evaluate a checkpoint on disturbed images'),
     'infer': ('mmhybrid.cli.infer', 'predict on images, folders, videos or a camera'),
     'check': (
         'mmhybrid.cli.check_data',

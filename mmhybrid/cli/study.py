@@ -326,8 +326,8 @@ class Study:
     def table(self) -> str:
         """Return the results so far, as Markdown: mean and standard deviation over the seeds."""
         lines = [
-            f'| | rate | {self.plan.metric} | spread | seeds | minutes | peak MB |',
-            '|---|---|---|---|---|---|---|',
+            f'| | rate | {self.plan.metric} | spread | seeds | minutes | CPU minutes | peak MB |',
+            '|---|---|---|---|---|---|---|---|',
         ]
         for row in self.plan.rows:
             try:
@@ -340,11 +340,13 @@ class Study:
                 continue
             scores = [result['score'] for result in done]
             spread = f'{statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
-            minutes = statistics.median(result['minutes'] for result in done)
-            peak = statistics.median(result['peak_mb'] for result in done)
+            minutes, on_cpu, peak = (
+                statistics.median(result[key] for result in done)
+                for key in ('minutes', 'cpu_minutes', 'peak_mb')
+            )
             lines.append(
                 f'| {row.name} | {rate:g} | {statistics.mean(scores):.2f} | {spread} | '
-                f'{len(scores)} | {minutes:.1f} | {peak:.0f} |'
+                f'{len(scores)} | {minutes:.1f} | {on_cpu:.1f} | {peak:.0f} |'
             )
         return '\n'.join(lines)
 
@@ -386,8 +388,8 @@ class Study:
         print(f'{run.folder}: {"going on" if before else "starting"}', flush=True)
         command = [*PROGRAM, *run.command, *(['--resume'] if before else [])]
         environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
-        new = dict(command=list(run.command), metric=run.metric, minutes=0.0, peak_mb=0.0)
-        result: dict[str, Any] = new | before
+        costs = dict.fromkeys(('minutes', 'cpu_minutes', 'peak_mb'), 0.0)
+        result: dict[str, Any] = dict(command=list(run.command), metric=run.metric) | costs | before
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         begin = time.monotonic()
         with (run.folder / LOG).open('a') as output:
@@ -402,6 +404,7 @@ class Study:
             self.processes.remove(process)
         process.returncode = os.waitstatus_to_exitcode(status)
         result['minutes'] += (time.monotonic() - begin) / 60
+        result['cpu_minutes'] += (used.ru_utime + used.ru_stime) / 60
         result['peak_mb'] = max(result['peak_mb'], used.ru_maxrss / 1024)
         score = _last_score(run.folder, self.plan.metric) if process.returncode == 0 else None
         text = (run.folder / LOG).read_text(errors='replace')

@@ -2,14 +2,19 @@
 
 mmhybrid test WORK_DIR [--out FILE.pkl] [--show-dir DIR] [--tta] [--cfg-options KEY=VALUE ...]
 mmhybrid test CONFIG CHECKPOINT [--work-dir DIR] [--launcher pytorch] ...
+mmhybrid test CONFIG FILE.onnx|.xml|.pt2 ...
 
 WORK_DIR, of a training, stands for the config saved in it and its best checkpoint, else the newest.
+A file that mmhybrid export wrote runs in the place of the model, in its own runtime; pipeline,
+batches and metrics are those of the config.
 """
 
 import argparse
 import copy
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .arguments import add_launcher, argument_parser
 from .config import load_config, name_of, require
@@ -17,6 +22,9 @@ from .datasets import check_data, classes_of, compare_classes, leaf_datasets
 from .launch import build_runner, load_model
 from .paths import find_checkpoint, find_trained, is_folder
 from .usage import UsageError, print_results, single_numbers
+
+if TYPE_CHECKING:
+    from mmengine.config import Config
 
 QUERY_IOU = 0.7  # of two boxes of a class that heads of queries, which need no NMS, both keep
 UNTURNED = ('LoadAnnotations', 'LoadPanopticAnnotations')
@@ -75,32 +83,67 @@ def main(argv: list[str] | None = None) -> dict:
 
 def evaluate(args: argparse.Namespace) -> tuple[dict, Path]:
     """Evaluate; return the metrics and the folder of the log."""
+    cfg, checkpoint = prepare(args)
+    if args.show_dir:
+        _write_pictures(cfg, str(Path(args.show_dir).absolute()))
+    if args.tta:
+        _augment(cfg, name_of(args.config))
+    return evaluate_config(cfg, checkpoint, args.cfg_options, args.out)
+
+
+def prepare(args: argparse.Namespace) -> tuple['Config', Path]:
+    """Return the config of an evaluation, its data checked, and the place of the checkpoint."""
     if args.work_dir is None and is_folder(args.config):
         args.work_dir = str(args.config)  # which may have been moved since
     args.config, args.checkpoint = find_trained(args.config, args.checkpoint)
     checkpoint = find_checkpoint(args.checkpoint)
     cfg = load_config(args)
-    name = name_of(args.config)
-    require(cfg, name, ['test_dataloader', 'test_cfg', 'test_evaluator'], 'evaluated')
+    keys = ['test_dataloader', 'test_cfg', 'test_evaluator']
+    require(cfg, name_of(args.config), keys, 'evaluated')
     cfg.load_from, cfg.resume = None, False
     check_data(cfg, ['test'])
-    if args.show_dir:
-        _write_pictures(cfg, str(Path(args.show_dir).absolute()))
-    if args.tta:
-        _augment(cfg, name)
+    return cfg, checkpoint
 
+
+def evaluate_config(
+    cfg: 'Config', checkpoint: Path, options: Mapping, predictions: str | None = None
+) -> tuple[dict, Path]:
+    """Evaluate what :func:`prepare` gives.
+
+    Args:
+        cfg: of the evaluation.
+        checkpoint: a checkpoint, or an exported file.
+        options: of ``--cfg-options``, which an exported file cannot follow all.
+        predictions: the file they are written to, if any.
+
+    Returns:
+        The metrics, and the folder of the log.
+    """
     runner = build_runner(cfg)
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    compare_classes(checkpoint, load_model(model, checkpoint), classes_of(cfg, 'test'))
-    if args.out:
+    meta = load_model(model, checkpoint)
+    if meta.get('final'):
+        refuse_model_options(options, checkpoint)
+    compare_classes(checkpoint, meta, classes_of(cfg, 'test'))
+    if predictions:
         from mmengine.registry import METRICS
 
         det = cfg.default_scope == 'mmdet'
-        dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults', out_file_path=args.out)
-        runner.test_evaluator.metrics.append(METRICS.build(dump))
+        dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults')
+        runner.test_evaluator.metrics.append(METRICS.build(dict(dump, out_file_path=predictions)))
     return runner.test(), Path(runner.log_dir)
+
+
+def refuse_model_options(options: Mapping, path: Path) -> None:
+    """Raise UsageError for options of the model, which an exported detector cannot follow."""
+    given = [key for key in options if key.startswith('model.')]
+    if given:
+        raise UsageError(
+            f'--cfg-options {given[0]}: {path} holds the model and its thresholds as they were '
+            'exported; give the option to mmhybrid export'
+        )
 
 
 def _write_pictures(cfg, folder):

@@ -58,9 +58,16 @@ class Exported:
         )
         if not fits:
             least = ''.join(f', {side} >= {LEAST[side]}' for side in LEAST if side in expected)
+            size = self.meta.get('size')
+            hint = (
+                f': resize images to {size[0]}x{size[1]} (H x W) in the test pipeline, or export '
+                'without --fixed-size'
+                if size
+                else ''
+            )
             raise ExportError(
                 f'{self.path.name} takes a batch of shape {tuple(expected)}{least}, got '
-                f'{tuple(batch.shape)}'
+                f'{tuple(batch.shape)}{hint}'
             )
 
     def run(self, batch: Tensor, names: list[str]) -> list[Tensor]:

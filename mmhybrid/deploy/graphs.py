@@ -9,7 +9,7 @@ and RoI pooling between them are left to who runs them.
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,16 @@ from ..lora import merge_lora
 from ..models.backbones.base import Backbone
 from ..models.layers import MSDeformAttention
 from .errors import ExportError
-from .layers import AdaptivePool, Classifier, Flat, Preprocessed, Segmentor, SingleStage, TwoStage
+from .layers import (
+    AdaptivePool,
+    Classifier,
+    Enlarge,
+    Flat,
+    Preprocessed,
+    Segmentor,
+    SingleStage,
+    TwoStage,
+)
 from .queries import PlainSampling
 from .results import results_of
 
@@ -151,12 +160,20 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
                 setattr(parent, name, AdaptivePool(_output_size(child)))
+            elif _is_upsample(child) and not child.size:
+                setattr(parent, name, Enlarge.of(child))
         if isinstance(parent, (MSDeformAttention, PlainSampling)):
             parent.backend = deform
     return module
 
 
 # Facts that a graph needs
+
+
+def _is_upsample(module: nn.Module) -> TypeGuard[Any]:
+    """Return True for mmseg's ``Upsample``; mmseg need not be installed."""
+    kind = type(module)
+    return kind.__name__ == 'Upsample' and kind.__module__.startswith('mmseg.')
 
 
 def _output_size(pool: nn.AdaptiveAvgPool2d) -> tuple[int, int]:

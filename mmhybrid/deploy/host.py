@@ -28,7 +28,7 @@ def run_exported(model: 'BaseModel', exported: Exported) -> 'BaseModel':
         The model; ``test_step`` and ``predict`` work as before, training does not.
 
     Raises:
-        ExportError: the file holds another kind of model.
+        ExportError: the file holds another kind of model, or no masks where the model has them.
     """
     kind = exported.meta['kind']
     run = _Images(exported)
@@ -42,6 +42,11 @@ def run_exported(model: 'BaseModel', exported: Exported) -> 'BaseModel':
         and exported.meta.get('results')
         and hasattr(model, 'add_pred_to_datasample')
     ):
+        if getattr(model, 'with_mask', False) and 'masks' not in exported.outputs:
+            raise ExportError(
+                f'{exported.path} finds boxes without masks, but the config asks for masks: give '
+                'the config of the file'
+            )
         model.predict = _Predict(model, run)
     elif kind == 'detector' and exported.meta['parts'] and hasattr(model, 'roi_head'):
         model.extract_feat = lambda inputs: _Maps(unflatten(run(inputs), exported.meta['layout']))

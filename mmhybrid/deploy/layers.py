@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +115,36 @@ class Preprocessed(nn.Module):
         if self.is_bgr:
             image = image.flip(1)
         return self.module((image - self.mean) / self.std)
+
+
+class Enlarge(nn.Module):
+    """mmseg's ``Upsample`` by a whole number.
+
+    The original rounds the sides by ``int``, which makes constants of those of the example.
+    """
+
+    def __init__(self, factor: int, mode: str, align_corners: bool | None):
+        super().__init__()
+        self.factor, self.mode, self.align_corners = factor, mode, align_corners
+
+    def forward(self, x: Tensor) -> Tensor:
+        size = tuple(side * self.factor for side in x.shape[2:])
+        return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
+
+    @classmethod
+    def of(cls, module: Any) -> 'Enlarge':
+        """Make one of mmseg's.
+
+        Raises:
+            ExportError: it enlarges by no whole number.
+        """
+        factor = module.scale_factor
+        if not isinstance(factor, float) or factor % 1:
+            raise ExportError(
+                f'an enlargement by {factor} cannot be exported: expected a whole number; export '
+                'the backbone alone'
+            )
+        return cls(int(factor), module.mode, module.align_corners)
 
 
 class AdaptivePool(nn.Module):

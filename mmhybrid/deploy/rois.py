@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from mmengine.model import BaseModel
 
 
+EMPTY = 1e-3
+"""Pixels: a box of which a side is no longer shows nothing."""
+
+
 class RoIResults(nn.Module):
     """Image to boxes, scores, labels and masks of a detector with RoI heads, and its raw outputs.
 
@@ -147,9 +151,13 @@ class RoIFeatures(nn.Module):
         rois = torch.cat((images, boxes), dim=2).flatten(0, 1)  # (N P, 5)
         layers = self.extractor.roi_layers
         levels = self.extractor.map_roi_levels(rois, len(layers))
+        filled = (rois[:, 3:] - rois[:, 1:3]).amin(1) > EMPTY  # (N P)
         features = []
         for level, (layer, one) in enumerate(zip(layers, maps[: len(layers)], strict=True)):
-            here = (levels == level).unsqueeze(1)  # (N P, 1)
+            here = levels == level
+            if layer.aligned:  # of an empty box torch gives zeros, OpenVINO no numbers
+                here = here & filled
+            here = here.unsqueeze(1)  # (N P, 1)
             # An empty box takes no samples: each level costs what its own boxes take.
             found = torch.ops.torchvision.roi_align(
                 one,
@@ -159,7 +167,6 @@ class RoIFeatures(nn.Module):
                 layer.sampling_ratio,
                 layer.aligned,
             )
-            # Of an empty box some runtimes give no numbers.
             features.append(torch.where(here.unflatten(1, (1, 1, 1)), found, 0.0))
         return torch.stack(features).sum(0)
 

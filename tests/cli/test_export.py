@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from mmhybrid.cli.usage import UsageError, single_numbers
 from mmhybrid.data.demo import CLASSES
 from mmhybrid.deploy import ExportError, load_exported
 
@@ -112,12 +113,37 @@ def test_onnx_of_a_whole_model(name, options, outputs, config, data, tool, tmp_p
     assert results[0] and results[0] == pytest.approx(results[1], abs=1e-3, nan_ok=True)
 
 
-@pytest.mark.parametrize('name', ['upernet', 'retinanet'])
-def test_torch_export_of_a_whole_model(name, config, data, tool, tmp_path):
-    path, checkpoint, out = config(name), tmp_path / 'random.pth', tmp_path / 'model.pt2'
+def export_and_evaluate_flipped_too(path, data, tool, tmp_path):
+    """Export to torch.export's format; the metrics with --tta are those of the model."""
+    checkpoint, out = tmp_path / 'random.pth', tmp_path / 'model.pt2'
     save_random(path, checkpoint)
     found = tool('export').main([path, str(checkpoint), str(out), *FIXED])
     assert out.is_file() and worst(found) < 1e-4
+    options = ['--tta', '--work-dir', str(tmp_path / 'work'), '--data', str(data)]
+    results = [
+        single_numbers(tool('test').main([path, str(file), *options])) for file in (checkpoint, out)
+    ]
+    assert results[0] and results[0] == pytest.approx(results[1], abs=1e-3, nan_ok=True)
+    return out
+
+
+def test_torch_export_of_a_segmentor(config, data, tool, tmp_path):
+    export_and_evaluate_flipped_too(config('upernet'), data, tool, tmp_path)
+
+
+def test_torch_export_of_a_detector_and_what_it_cannot_be_evaluated_with(
+    config, data, tool, tmp_path
+):
+    path = config('retinanet')
+    out = export_and_evaluate_flipped_too(path, data, tool, tmp_path)
+    options = ['--work-dir', str(tmp_path / 'work'), '--data', str(data), '--cfg-options']
+    evaluate = tool('test').main
+    with pytest.raises(UsageError, match=r'model.test_cfg.score_thr: .*give the option to mmhyb'):
+        evaluate([path, str(out), *options, 'model.test_cfg.score_thr=0.5'])
+    with pytest.raises(ExportError, match=r'3, 64, 96\), got .*resize images to 64x96'):
+        evaluate([path, str(out), *options, 'test_dataloader.dataset.pipeline.1.scale=(80,80)'])
+    with pytest.raises(ExportError, match='boxes without masks'):
+        evaluate([config('mask_rcnn'), str(out), *options[:-1]])
 
 
 def test_infer_with_an_exported_file(config, data, tool, tmp_path):
@@ -195,7 +221,14 @@ def test_mistakes(arguments, message, tool, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_batches_out_of_range(tool, capsys):
+@pytest.mark.parametrize(
+    ('options', 'message'),
+    [
+        (['--batches', '2', '0'], '--batches 0: expected at least 1'),
+        (['--sizes', '64x64', '--fixed-size', '96', '64'], '--sizes: the file takes --fixed-size'),
+    ],
+)
+def test_options_out_of_range(options, message, tool, capsys):
     with pytest.raises(SystemExit):
-        tool('export').main(['cmt_ti', 'out.pt2', '--batches', '2', '0'])
-    assert '--batches 0: expected at least 1' in capsys.readouterr().err
+        tool('export').main(['cmt_ti', 'out.pt2', *options])
+    assert message in capsys.readouterr().err

@@ -97,6 +97,8 @@ def test_what_is_done_stays_and_what_failed_goes_on(fake, tmp_path, capsys):
     (tmp_path / 'stop/seed_4').unlink()
     fake()
     again = fake.started()[6:]
+    result = json.loads((tmp_path / 'out/second/seed_4/study.json').read_text())
+    assert 0 < result['cpu_minutes'] < 2 * result['minutes'] < 2
     assert [words[-1] for words in again] == ['--resume', '--resume']
     assert '| 48.00 | 1.41 | 2 |' in (tmp_path / 'out/table.md').read_text()
 

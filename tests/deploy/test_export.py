@@ -181,6 +181,36 @@ def test_a_file_is_traced_and_written_once_and_run_once_a_shape(tmp_path, monkey
     assert len(lines) == 6 and 'traced in' in lines[1] and 'written in' in lines[2]
 
 
+class Shifted(torch.nn.Module):
+    """A result, and a raw output that only the comparison takes."""
+
+    def __init__(self, shift):
+        super().__init__()
+        self.shift = shift
+
+    def forward(self, image):
+        level = image.mean(1, keepdim=True)
+        return level + self.shift, level
+
+
+def test_the_file_that_is_kept_is_compared(tmp_path, monkeypatch):
+    from mmhybrid.deploy import exporting
+
+    def graph(shift):
+        made = noisy_graph()
+        made.module, made.inner = Shifted(shift), ['inner_0']
+        return made
+
+    export([graph(0.0)], tmp_path / 'm.onnx', report=lambda line: None)
+    assert [out.name for out in onnx.load(tmp_path / 'm.onnx').graph.output] == ['out']
+    other = graph(0.1)
+    program = capture(other.module, other)
+    monkeypatch.setattr(exporting, 'drop_inner', lambda path: write(program, other, path))
+    with pytest.raises(ExportError, match=r'(?s)disagrees .*\(out\)'):
+        export([graph(0.0)], tmp_path / 'other.onnx', report=lambda line: None)
+    assert not (tmp_path / 'other.onnx').exists()
+
+
 def test_all_batches_are_tried_on_fewer_sizes(tmp_path):
     options = dict(sizes=[(40, 33)], batches=(1, 3), tolerance=1, report=lambda line: None)
     found = export([noisy_graph()], tmp_path / 'm.pt2', **options)

@@ -6,7 +6,7 @@ import torch
 from mmhybrid.deploy import ExportError, config_graphs, run_exported
 from mmhybrid.deploy.exported import Exported
 from mmhybrid.deploy.host import resized
-from tests.deploy.test_results import tiny
+from tests.deploy.heads import tiny
 
 
 class InMemory(Exported):
