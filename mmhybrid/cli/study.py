@@ -37,6 +37,7 @@ from .usage import UsageError
 PROGRAM = (sys.executable, '-m', 'mmhybrid')
 RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
 LOG = 'output.txt'  # what it printed
+NOTHING = 'testing results of the whole dataset is empty'  # mmdet's words for no object at all
 DIVERGED = re.compile(r'^error: .* is (nan|inf|-inf) at iteration', re.MULTILINE)
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')  # of files of weights
 SHOWN = 15  # last lines of it, of a run that fails
@@ -339,13 +340,14 @@ class Study:
             if not done:
                 continue
             scores = [result['score'] for result in done]
-            spread = f'{statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
+            digits = 2 if max(scores) > 1 else 4  # of percents, and of fractions, as AP is
+            spread = f'{statistics.stdev(scores):.{digits}f}' if len(scores) > 1 else ''
             minutes, on_cpu, peak = (
                 statistics.median(result[key] for result in done)
                 for key in ('minutes', 'cpu_minutes', 'peak_mb')
             )
             lines.append(
-                f'| {row.name} | {rate:g} | {statistics.mean(scores):.2f} | {spread} | '
+                f'| {row.name} | {rate:g} | {statistics.mean(scores):.{digits}f} | {spread} | '
                 f'{len(scores)} | {minutes:.1f} | {on_cpu:.1f} | {peak:.0f} |'
             )
         return '\n'.join(lines)
@@ -408,6 +410,8 @@ class Study:
         result['peak_mb'] = max(result['peak_mb'], used.ru_maxrss / 1024)
         score = _last_score(run.folder, self.plan.metric) if process.returncode == 0 else None
         text = (run.folder / LOG).read_text(errors='replace')
+        if score is None and process.returncode == 0 and NOTHING in text:
+            score = 0.0
         if score is not None:
             result['score'] = score
         elif DIVERGED.search('\n'.join(text.splitlines()[-SHOWN:])):

@@ -21,7 +21,8 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
-        backbone_lr_mult (float): above 0; below 1 for heads that bear a higher rate.
+        backbone_lr_mult (float): above 0, of a model with a ``backbone``; below 1 for heads that
+            bear a higher rate.
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
@@ -50,6 +51,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> Any:
         model = getattr(model, 'module', model)  # out of a distributed wrapper
         backbones = _backbones(model)
+        if self.backbone_rate != 1 and '' in backbones:
+            raise ValueError(
+                f'backbone_lr_mult={self.backbone_rate}: {type(model).__name__} has no backbone: '
+                'expected one, or lower the lr of all'
+            )
         groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:

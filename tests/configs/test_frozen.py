@@ -173,13 +173,24 @@ def test_maps_after_each_quarter_of_the_blocks(vit, blocks):
     assert cfg.model.neck.in_channels == [ViT.resolve_arch(vit).embed_dims] * 4
 
 
-def test_blocks_that_the_user_names_are_those_of_the_vit_he_asks_for():
+@pytest.mark.parametrize(
+    ('blocks', 'count', 'options'),
+    [
+        ([4, 23], 2, ['model.backbone.out_indices']),
+        ([2, 5], 2, ['model.backbone.out_indices']),
+        (23, 1, ['model.backbone.out_indices']),
+        ([-2, -1], 2, []),  # those of a config that says so count from the last of any ViT
+        ([5, 23], 2, []),  # and these are no blocks of the config's own
+    ],
+)
+def test_blocks_that_the_user_names_are_those_of_the_vit_he_asks_for(blocks, count, options):
     cfg = Config.fromfile(config_path('linearseg_vit_s_frozen_custom'))
     cfg.vit = 'dinov3_l'
-    cfg.model.backbone.out_indices = [4, 23]
-    fit_vit(cfg, 'a file', ['model.backbone.out_indices'])
-    assert cfg.model.backbone.out_indices == [4, 23]
-    assert cfg.model.neck.in_channels == [1024] * 2 and cfg.model.decode_head.channels == 2048
+    cfg.model.backbone.out_indices = blocks
+    fit_vit(cfg, 'a file', options)
+    assert cfg.model.backbone.out_indices == blocks
+    assert cfg.model.neck.in_channels == [1024] * count
+    assert cfg.model.decode_head.channels == 1024 * count
 
 
 @pytest.mark.parametrize('blocks', [(-1,), (-4, -3, -2, -1)])
