@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -101,6 +102,17 @@ def test_what_is_done_stays_and_what_failed_goes_on(fake, tmp_path, capsys):
     assert 0 < result['cpu_minutes'] < 2 * result['minutes'] < 2
     assert [words[-1] for words in again] == ['--resume', '--resume']
     assert '| 48.00 | 1.41 | 2 |' in (tmp_path / 'out/table.md').read_text()
+
+
+def test_average_precision_is_no_percentage(fake, tmp_path):
+    plan = study.read_plan(tmp_path / 'plan.yml')
+    of_objects = study.Study(replace(plan, metric='coco/segm_mAP'), tmp_path / 'out', None, None)
+    for run, score in zip(of_objects.finals(plan.rows[1], 2e-3), (0.0625, 0.0645), strict=True):
+        run.folder.mkdir(parents=True)
+        result = dict(minutes=1.0, cpu_minutes=1.0, peak_mb=1.0, score=score)
+        text = json.dumps(dict(result, command=list(run.command), metric='coco/segm_mAP'))
+        (run.folder / study.RESULT).write_text(text)
+    assert '| Second | 0.002 | 0.064 | 0.001 | 2 |' in of_objects.table()
 
 
 def test_a_rate_that_diverges_is_not_chosen(fake, tmp_path):
