@@ -15,9 +15,9 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     A parameter at layer ``i`` of ``n`` gets ``lr * layer_decay_rate ** (n - 1 - i)``. Layers are
     told by ``get_layer_depth(name, prefix)`` of every ``backbone`` in the model, or of the model
-    itself if it has none, and ``backbone_lr_mult`` scales them all; everything else gets ``lr``. Norms, biases and other one-dimensional
-    parameters get no weight decay. mmpretrain's constructor does the same for classifiers only;
-    those of mmdet and mmseg know few backbones.
+    itself if it has none, and ``backbone_lr_mult`` scales them all; everything else gets ``lr``.
+    Norms, biases and other one-dimensional parameters get no weight decay. mmpretrain's constructor
+    does the same for classifiers only; those of mmdet and mmseg know few backbones.
 
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].

@@ -3,5 +3,6 @@ _base_ = ['../../_base_/models/mask_rcnn_small.py', '../../_base_/custom_instanc
 
 _vit = dict(arch='dinov2_s', patch_size=16, pretrain_size=592, class_token=True)
 model = dict(
-    backbone=dict(type='mmhybrid.ViTCoMer', arch='s_seg', vit=_vit), neck=dict(in_channels=[384] * 4)
+    backbone=dict(type='mmhybrid.ViTCoMer', arch='s_seg', vit=_vit),
+    neck=dict(in_channels=[384] * 4),
 )
