@@ -113,6 +113,8 @@ def disturbed(cfg: 'Config', kind: str, strength: float) -> 'Config':
 def _times(value, factor, whole):
     if isinstance(value, (list, tuple)):
         return tuple(_times(one, factor, whole) for one in value)
+    if not 0 < value < math.inf:  # a side that sets no bound
+        return value
     return round(value * factor) if whole else value * factor
 
 

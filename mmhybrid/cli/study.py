@@ -268,6 +268,7 @@ class Study:
     ):
         self.plan, self.folder, self.data, self.weights = plan, folder, data, weights
         self.changes = changes
+        self.digits = 3 if 'AP' in plan.metric else 2  # it is from 0 to 1, others are percent
         self.writing = threading.Lock()
         self.processes: set[subprocess.Popen] = set()  # of the runs under way
         self.stopped = False
@@ -340,14 +341,13 @@ class Study:
             if not done:
                 continue
             scores = [result['score'] for result in done]
-            digits = 2 if max(scores) > 1 else 4  # of percents, and of fractions, as AP is
-            spread = f'{statistics.stdev(scores):.{digits}f}' if len(scores) > 1 else ''
+            spread = f'{statistics.stdev(scores):.{self.digits}f}' if len(scores) > 1 else ''
             minutes, on_cpu, peak = (
                 statistics.median(result[key] for result in done)
                 for key in ('minutes', 'cpu_minutes', 'peak_mb')
             )
             lines.append(
-                f'| {row.name} | {rate:g} | {statistics.mean(scores):.{digits}f} | {spread} | '
+                f'| {row.name} | {rate:g} | {statistics.mean(scores):.{self.digits}f} | {spread} | '
                 f'{len(scores)} | {minutes:.1f} | {on_cpu:.1f} | {peak:.0f} |'
             )
         return '\n'.join(lines)
@@ -424,7 +424,7 @@ class Study:
             lines = [f'{run.folder}: failed', *text.splitlines()[-SHOWN:]]
             print('\n'.join(lines), file=sys.stderr, flush=True)
             return False
-        print(f'{run.folder}: {self.plan.metric} {score:.2f}', flush=True)
+        print(f'{run.folder}: {self.plan.metric} {score:.{self.digits}f}', flush=True)
         with self.writing:
             write_file(self.folder / 'table.md', self.table() + '\n')
         return True

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -105,6 +106,17 @@ def test_what_is_done_stays_and_what_failed_goes_on(fake, tmp_path, capsys):
     assert '| 48.00 | 1.41 | 2 |' in (tmp_path / 'out/table.md').read_text()
 
 
+def test_average_precision_is_no_percentage(fake, tmp_path):
+    plan = study.read_plan(tmp_path / 'plan.yml')
+    of_objects = study.Study(replace(plan, metric='coco/segm_mAP'), tmp_path / 'out', None, None)
+    for run, score in zip(of_objects.finals(plan.rows[1], 2e-3), (0.0625, 0.0645), strict=True):
+        run.folder.mkdir(parents=True)
+        result = dict(minutes=1.0, cpu_minutes=1.0, peak_mb=1.0, score=score)
+        text = json.dumps(dict(result, command=list(run.command), metric='coco/segm_mAP'))
+        (run.folder / study.RESULT).write_text(text)
+    assert '| Second | 0.002 | 0.064 | 0.001 | 2 |' in of_objects.table()
+
+
 def test_a_rate_that_diverges_is_not_chosen(fake, tmp_path):
     (tmp_path / 'stop').mkdir()
     loss = 'error: loss is nan, loss_cls is nan at iteration 7, epoch 1. Images: a.jpg'
@@ -145,7 +157,7 @@ def test_another_metric_is_read_from_the_logs(fake, tmp_path):
     fake('--rows', 'Second')
     lines = (tmp_path / 'out/table.md').read_text().splitlines()
     assert '| loss |' in lines[0]
-    assert lines[2].startswith('| Second | 0.002 | 1.0000 | 0.0000 | 2 |')
+    assert lines[2].startswith('| Second | 0.002 | 1.00 | 0.00 | 2 |')
 
 
 def test_rows_of_another_plan_are_not_in_the_table(fake, tmp_path, capsys):
