@@ -7,7 +7,7 @@ it. Another is asked for by that option, or by weights, which tell what they are
 import contextlib
 import re
 from collections.abc import Container, Mapping, Sequence
-from math import isqrt
+from math import ceil, isqrt
 from typing import TYPE_CHECKING, Any
 
 from .usage import UsageError
@@ -41,7 +41,7 @@ def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) ->
     place = f'model.backbone.{"vit." if "vit" in backbone else ""}arch'
     if place in options:
         raise UsageError(f'--cfg-options {place}=...: this config takes its ViT as vit=NAME')
-    name = cfg.pop('vit')
+    name, outputs = cfg.pop('vit'), backbone.get('out_indices')
     for key in [key for key in cfg if key.startswith('_backbone')]:  # the model has its own copy
         cfg.pop(key)
     if name != backbone.get('vit', backbone).arch:
@@ -50,6 +50,8 @@ def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) ->
             backbone.init_cfg = dict(type='Pretrained', checkpoint=official_weights(name))
     elif weights and (found := find_vit(weights)):
         set_vit(backbone, *found)
+    if 'model.backbone.out_indices' in options:  # as they were given, for the ViT that is asked for
+        backbone.out_indices = outputs
     fit_widths(cfg)
 
 
@@ -131,8 +133,9 @@ def _shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def set_vit(backbone: dict[str, Any], name: str, options: Mapping[str, Any]) -> None:
     """Write an architecture into the config of a plain ViT or of an adapter.
 
-    An adapter whose architectures say sizes gets its own of this size, of the same task; where it
-    has none, the settings of its largest.
+    Outputs of a plain ViT stay at the same parts of its depth. An adapter whose architectures say
+    sizes gets its own of this size, of the same task; where it has none, the settings of its
+    largest.
 
     Args:
         backbone: changed in place; options that stand in it already stay.
@@ -153,6 +156,11 @@ def set_vit(backbone: dict[str, Any], name: str, options: Mapping[str, Any]) -> 
         options = dict(patch_size=PATCH, pretrain_size=arch.position_grid[0] * PATCH)
     adapter: Any = MODELS.get(backbone['type'])
     vit = backbone if adapter is ViT else backbone['vit']
+    depth = ViT.resolve_arch(vit['arch']).depth
+    if 'out_indices' in vit:  # 2, 5, 8, 11 of 12 blocks are 5, 11, 17, 23 of 24
+        vit['out_indices'] = [
+            ceil((i % depth + 1) * arch.depth / depth) - 1 for i in vit['out_indices']
+        ]
     vit['arch'] = name
     for key, value in options.items():
         vit.setdefault(key, value)

@@ -15,12 +15,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     A parameter at layer ``i`` of ``n`` gets ``lr * layer_decay_rate ** (n - 1 - i)``. Layers are
     told by ``get_layer_depth(name, prefix)`` of every ``backbone`` in the model, or of the model
-    itself if it has none; everything else gets ``lr``. Norms, biases and other one-dimensional
-    parameters get no weight decay. mmpretrain's constructor does the same for classifiers only;
-    those of mmdet and mmseg know few backbones.
+    itself if it has none, and ``backbone_lr_mult`` scales them all; everything else gets ``lr``.
+    Norms, biases and other one-dimensional parameters get no weight decay. mmpretrain's constructor
+    does the same for classifiers only; those of mmdet and mmseg know few backbones.
 
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
+        backbone_lr_mult (float): above 0; below 1 for heads that bear a higher rate.
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
@@ -31,13 +32,17 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __init__(self, optim_wrapper_cfg: dict, paramwise_cfg: dict | None = None):
         options = dict(paramwise_cfg or {})
         self.rate = options.pop('layer_decay_rate', 1.0)
+        self.backbone_rate = options.pop('backbone_lr_mult', 1.0)
         self.no_decay = tuple(options.pop('no_decay', ()))
         if options:
             raise ValueError(
-                f'paramwise_cfg has {sorted(options)}: expected layer_decay_rate and no_decay only'
+                f'paramwise_cfg has {sorted(options)}: expected layer_decay_rate, '
+                'backbone_lr_mult and no_decay only'
             )
         if not 0 < self.rate <= 1:
             raise ValueError(f'layer_decay_rate={self.rate}: expected a number in (0, 1]')
+        if not 0 < self.backbone_rate < float('inf'):
+            raise ValueError(f'backbone_lr_mult={self.backbone_rate}: expected a number above 0')
         super().__init__(optim_wrapper_cfg, {})
         if self.base_lr is None:
             raise ValueError(f'optimizer={self.optimizer_cfg}: expected lr, the rate of the heads')
@@ -53,7 +58,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
             for prefix, backbone in backbones.items():
                 if name.startswith(prefix):
                     layer, num_layers = _layer_depth(backbone, name, prefix)
-                    scale = self.rate ** (num_layers - 1 - layer)
+                    scale = self.backbone_rate * self.rate ** (num_layers - 1 - layer)
             decays = parameter.ndim > 1 and not any(part in name for part in self.no_decay)
             group = groups.setdefault((scale, decays), dict(params=[], lr=self.base_lr * scale))
             group['params'].append(parameter)

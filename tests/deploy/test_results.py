@@ -5,14 +5,14 @@ import torch
 from mmcv.ops import MultiScaleDeformableAttention
 from torch import nn
 
-from mmhybrid.deploy import ExportError, Graph, config_graphs
+from mmhybrid.deploy import ExportError, Graph, config_graphs, export, load_exported
 from mmhybrid.deploy.agreement import missed
 from mmhybrid.deploy.exporting import capture
 from mmhybrid.deploy.graphs import prepare
 from mmhybrid.deploy.host import resized
 from mmhybrid.deploy.nms import best_boxes
 from mmhybrid.deploy.queries import PlainSampling
-from mmhybrid.deploy.rois import paste
+from mmhybrid.deploy.rois import RoIFeatures, paste
 from mmhybrid.models.kernels import reference_points
 from tests.deploy.heads import HEADS, MAPS, tiny
 from tests.models.drawn import draw_parameters
@@ -105,6 +105,39 @@ def test_an_enlargement_by_a_fraction_is_refused():
     (graph,) = config_graphs(model, name='model')
     with pytest.raises(ExportError, match='by 1.5 cannot be exported: expected a whole number'):
         prepare(graph, 'grid_sample')
+
+
+class Pooled(nn.Module):
+    """Regions of an image, of which some are empty or thinner than a float tells."""
+
+    def __init__(self):
+        from mmdet.models.roi_heads import SingleRoIExtractor
+
+        super().__init__()
+        layer = dict(type='RoIAlign', output_size=7, sampling_ratio=0)
+        self.features = RoIFeatures(SingleRoIExtractor(layer, 8, [4, 8, 16, 32]))
+        boxes = [[2, 3, 60, 40], [0, 0, 0, 0], [7, 0, 7, 30], [9, 9, 9.00001, 9], [1, 1, 9, 9.5]]
+        self.register_buffer('boxes', torch.tensor(boxes))
+
+    def forward(self, image):
+        maps = [image[:, :, ::step, ::step] for step in (4, 8, 16, 32)]
+        return (self.features(maps, self.boxes.expand(image.shape[0], -1, -1)),)
+
+
+@pytest.mark.parametrize('suffix', ['.onnx', '.xml'])
+def test_empty_regions_are_zeros_in_every_runtime(suffix, tmp_path):
+    """OpenVINO takes the mean of no samples, and a cascade's next stage starts from no number."""
+    if suffix == '.xml':
+        pytest.importorskip('openvino')
+    module = Pooled()
+    example, meta = torch.randn(2, 8, 64, 96), dict(parts=[])
+    graph = Graph(module, ['out'], example, {0: 'batch'}, meta=meta, size=(64, 96))
+    path = tmp_path / f'm{suffix}'
+    found = export([graph], path, batches=(1, 2), report=lambda line: None)
+    assert max(one.worst for one in found) < 1e-4
+    image = torch.randn(1, 8, 64, 96)
+    (out,) = load_exported(path)(image)
+    assert (out.flatten(1) != 0).any(1).tolist() == [True, False, False, False, True]
 
 
 class Sampled(nn.Module):

@@ -62,6 +62,15 @@ def test_rates_shrink_towards_the_image():
     assert found[id(model.head.weight)] == (1.0, 0.1)
 
 
+def test_a_backbone_learns_at_a_lower_rate_than_the_head():
+    model = Detector()
+    groups = wrapper(model, layer_decay_rate=0.5, backbone_lr_mult=0.1).optimizer.param_groups
+    found = {id(p): group['lr'] for group in groups for p in group['params']}
+    assert found[id(model.backbone.embed.weight)] == pytest.approx(0.025)
+    assert found[id(model.backbone.block.weight)] == pytest.approx(0.05)
+    assert found[id(model.head.weight)] == 1.0
+
+
 def test_rates_shrink_in_any_model_that_has_backbones():
     semi_supervised = nn.ModuleDict(dict(student=Detector(), teacher=Detector()))
     semi_supervised.teacher.backbone = nn.Linear(4, 4).requires_grad_(False)
@@ -80,6 +89,8 @@ def test_frozen_parameters_are_left_out():
 def test_wrong_settings():
     with pytest.raises(ValueError, match='layer_decay_rate=1.5'):
         wrapper(Detector(), layer_decay_rate=1.5)
+    with pytest.raises(ValueError, match='backbone_lr_mult=0'):
+        wrapper(Detector(), backbone_lr_mult=0)
     with pytest.raises(ValueError, match='norm_decay_mult'):
         wrapper(Detector(), norm_decay_mult=0.0)
     model = Detector()

@@ -43,20 +43,19 @@ def main(argv=None):
     parser.add_argument('--fixed-size', nargs=2, type=int, help='of images and file; quicker')
     parser.add_argument('--work-dir', type=Path, help='default: a temporary folder')
     args = parser.parse_args(argv)
-    logging.disable(logging.INFO)
     with tempfile.TemporaryDirectory() as folder:
         root = (args.work_dir or Path(folder)).absolute()
         rows = {name: compare(name, root / name.replace(', ', '_'), args) for name in args.head}
     failed = 0
     for name, found in rows.items():
         expected = found['pth']
-        apart = max(
-            abs(metrics[key] - expected[key]) for metrics in found.values() for key in expected
-        )
-        bad = not apart <= ALLOWED
+        apart = [abs(one[key] - expected[key]) for one in found.values() for key in expected]
+        bad = not all(value <= ALLOWED for value in apart)  # not a number is bad too
         failed += bad
         values = '  '.join(f'{key} {expected[key]:.4g}' for key in SHOWN if key in expected)
-        print(f'{name:30} {values:40} worst difference {apart:.1e}  {"DIFFERS" if bad else "ok"}')
+        print(
+            f'{name:30} {values:40} worst difference {max(apart):.1e}  {"DIFFERS" if bad else "ok"}'
+        )
         for kind in args.runtimes if bad else ():
             print(f'  {kind}: ' + '  '.join(f'{key} {found[kind][key]:.4g}' for key in expected))
     return failed
@@ -96,10 +95,11 @@ def compare(row, folder, args):
 
 
 def build(cfg):
-    """Build a tiny model in which few scores are 1, as those of a trained one: equal ones tie."""
+    """Build a tiny model whose best scores are no ties: a sigmoid of 20 is 1 in some runtimes."""
     model = drawn(cfg)
-    if hasattr(model, 'rpn_head'):
-        model.rpn_head.rpn_cls.weight.data.mul_(0.03)
+    for name, parameter in model.named_parameters():
+        if name.endswith(('rpn_cls.weight', 'retina_cls.weight')):
+            parameter.data.mul_(0.1)
     return model
 
 
@@ -113,7 +113,8 @@ def data_config(name, folder, *, scaled):
     """Return the config of a tiny model with the data of a folder, enlarged in the pipeline."""
     cfg = tiny_config(name)
     loader = cfg.test_dataloader
-    pipeline = [step for step in loader.dataset.pipeline if step['type'] != 'CenterCrop']
+    left_out = ['CenterCrop'] if scaled else ['CenterCrop', 'ResizeEdge']
+    pipeline = [step for step in loader.dataset.pipeline if step['type'] not in left_out]
     for step in pipeline:
         if step['type'] == 'ResizeEdge':
             step['scale'] = 112
@@ -159,7 +160,7 @@ def write_data(cfg, checkpoint, folder, sizes):
 
 
 def write_objects(folder, images, found, count, rng):
-    """Write COCO's annotations: boxes moved by a fifth of their sides at most, masks with them."""
+    """Write COCO's annotations: boxes moved by up to 0.15 of their sides, masks with them."""
     entries, listed = [], []
     for index, (image, one) in enumerate(zip(images.values(), found, strict=True)):
         height, width = image.shape[:2]
@@ -167,9 +168,9 @@ def write_objects(folder, images, found, count, rng):
         for thing in one['objects']:
             x1, y1, x2, y2 = thing['bbox']
             w, h = x2 - x1, y2 - y1
-            if rng.random() < 0.4 or min(w, h) < 4:
+            if rng.random() < 0.3 or min(w, h) < 4:
                 continue
-            dx, dy = rng.uniform(-0.2, 0.2, 2) * (w, h)
+            dx, dy = rng.uniform(-0.15, 0.15, 2) * (w, h)
             label = thing['label'] if rng.random() < 0.8 else rng.integers(count)
             entry = dict(id=len(entries) + 1, image_id=index, category_id=int(label) + 1, iscrowd=0)
             entry.update(bbox=[x1 + dx, y1 + dy, w, h], area=w * h)
@@ -205,4 +206,5 @@ def write_labels(folder, images, found, count, rng):
 
 
 if __name__ == '__main__':
+    logging.disable(logging.INFO)
     raise SystemExit(min(main(), 1))
