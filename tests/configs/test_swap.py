@@ -1,4 +1,4 @@
-"""The configs of docs/swap.md and README.md, as they stand there: host configs with our backbones."""
+"""Configs of docs/swap.md and README.md, as they stand there: host configs with our backbones."""
 
 import importlib
 import re
