@@ -17,13 +17,13 @@ def onnx_translations() -> dict[Callable, Callable]:
         return op.Constant(value_float=value)
 
     def gelu(x: Any, approximate: str = 'none') -> Any:
-        # onnxruntime finds its Gelu, with the bias before it, where x is multiplied before the half
-        # is; torch multiplies by the half first.
+        # onnxruntime finds its Gelu, with the bias before it, where the half multiplies x;
+        # torch lets it multiply the sum.
         if approximate == 'tanh':
             cubic = op.Mul(number(0.044715), op.Mul(x, op.Mul(x, x)))
             bent = op.Tanh(op.Mul(number(math.sqrt(2 / math.pi)), op.Add(x, cubic)))
         else:
             bent = op.Erf(op.Div(x, number(math.sqrt(2))))
-        return op.Mul(op.Mul(x, op.Add(bent, number(1.0))), number(0.5))
+        return op.Mul(op.Mul(x, number(0.5)), op.Add(bent, number(1.0)))
 
     return {torch.ops.aten.gelu.default: gelu}
