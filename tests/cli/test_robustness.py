@@ -33,6 +33,12 @@ def test_a_disturbance_follows_the_loading_of_the_image():
     assert changed[2] == dict(type='mmhybrid.Disturb', kind='jpeg', strength=30)
     assert len(pipeline(cfg)) == 4  # the caller's is as it was
     assert pipeline(disturbed(config(resize), 'blur', 1.0))[0]['type'] == 'mmhybrid.Disturb'
+    remote = dict(type='LoadSingleRSImageFromFile')
+    assert pipeline(disturbed(config(remote, resize), 'blur', 1.0))[1]['type'] == 'mmhybrid.Disturb'
+    with pytest.raises(
+        UsageError, match=r"a step that loads images .* got \['LoadVideo', 'Resize'\]"
+    ):
+        disturbed(config(dict(type='LoadVideo'), resize), 'blur', 1.0)
 
 
 def test_sizes_change_every_scale():
@@ -151,6 +157,19 @@ def test_images_of_every_host(scope, trained, monkeypatch):
     # Noise of 0.05 * 255; less where it is resized, or cut at black and white.
     assert 3 < (noise - none).abs().mean() < 15
     torch.testing.assert_close(dark, none / 2, atol=2, rtol=0)
+
+
+def test_what_was_evaluated_is_kept(trained, monkeypatch, tmp_path):
+    def evaluate(cfg, checkpoint, options):
+        if 'blur' in cfg.work_dir:
+            raise KeyboardInterrupt
+        return dict(mIoU=50.0), None
+
+    monkeypatch.setattr(robustness, 'evaluate_config', evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        robustness.main(trained('mmseg'))
+    (text,) = [path.read_text() for path in tmp_path.rglob('robustness.md')]
+    assert text.splitlines()[-1] == '| jpeg_10 | 50.00 (+0.00) |'
 
 
 def test_a_file_of_one_size(trained, monkeypatch, capsys):
