@@ -185,7 +185,7 @@ def predict(
     found = []
     with separate_run():
         args = Namespace(config=config, cfg_options=dict(cfg_options or {}), work_dir=None)
-        predictor = open_predictor(load_config(args), find_checkpoint(checkpoint))
+        predictor = open_predictor(load_config(args), find_checkpoint(checkpoint), args.cfg_options)
         if tile:
             side = tile // 4 if overlap is None else overlap
             predictor = TiledPredictor(predictor, tile, side, batch_size)

@@ -97,7 +97,7 @@ def main(argv: list[str] | None = None) -> int:
     source = open_source(args.source, args.max_frames)
     cfg = load_config(args)
     out = Path(args.out_dir or Path(cfg.work_dir) / 'infer')
-    predictor = open_predictor(cfg, model_file)
+    predictor = open_predictor(cfg, model_file, args.cfg_options)
     if args.tile:
         overlap = args.tile // 4 if args.overlap is None else args.overlap
         predictor = TiledPredictor(predictor, args.tile, overlap, args.batch_size)

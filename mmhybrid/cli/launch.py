@@ -2,6 +2,7 @@
 
 import argparse
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -135,15 +136,20 @@ def _start_on_cpus(cfg):
     )
 
 
-def load_model(model: 'nn.Module', path: Path) -> dict:
+def load_model(model: 'nn.Module', path: Path, options: Iterable[str] = ()) -> dict:
     """Load a checkpoint into a model, or let it run from an exported file.
 
+    Args:
+        model: of the config.
+        path: of the checkpoint or file.
+        options: names of those that the user changed in the config.
+
     Returns:
-        dict: what the file says of the data it was trained on: ``classes``, ``palette``; of an
-        exported detector also ``final``, True if it takes all decisions itself.
+        dict: what the file says of the data it was trained on: ``classes``, ``palette``.
 
     Raises:
         CheckpointError, ExportError: the file is bad, or of another model.
+        UsageError: an exported detector holds final results, which no option of the model changes.
     """
     from ..deploy import load_exported, run_exported
     from ..deploy.errors import FORMATS
@@ -152,7 +158,12 @@ def load_model(model: 'nn.Module', path: Path) -> dict:
     if path.suffix in FORMATS:
         exported = load_exported(path)
         run_exported(model, exported)
-        final = exported.meta['kind'] == 'detector' and exported.meta.get('results', False)
-        return {'classes': exported.meta['classes'], 'final': final}
+        changes = [name for name in options if name.startswith('model.')]
+        if changes and exported.meta['kind'] == 'detector' and exported.meta.get('results'):
+            raise UsageError(
+                f'--cfg-options {changes[0]}: {path} holds the model with its thresholds, as '
+                'exported; give the option to mmhybrid export'
+            )
+        return {'classes': exported.meta['classes']}
     meta = load_trained(model, path).get('dataset_meta') or {}
     return {key.lower(): value for key, value in meta.items()}

@@ -11,7 +11,7 @@ A predictor has `scope`, `classes`, `colors` (n, 3) and one method, `predict(ima
 `open_predictor` chooses one by the file's suffix.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 
-def open_predictor(cfg: 'Config', model_file: Path) -> Any:
-    """The predictor of a model file.
+def open_predictor(cfg: 'Config', model_file: Path, options: Iterable[str] = ()) -> Any:
+    """The predictor of a model file; ``options`` are names that the user changed in the config.
 
     Raises:
         UsageError: no predictor reads files of this kind.
@@ -39,20 +39,27 @@ def open_predictor(cfg: 'Config', model_file: Path) -> Any:
         raise UsageError(
             f'{model_file} is no model to predict with: expected {", ".join(PREDICTORS)}'
         )
-    return opener(cfg, model_file)
+    return opener(cfg, model_file, options=options)
 
 
 class Predictor:
     """A trained model of a config, from a checkpoint or an exported file, with its test pipeline.
 
-    ``model`` is one that is in memory, to be taken in place of a file.
+    ``model`` is one that is in memory, to be taken in place of a file, ``options`` are names that
+    the user changed in the config.
 
     Raises:
         UsageError, CheckpointError, ExportError: the file is not one of the config's, classes have
             no names, or the test pipeline does not begin with reading an image file.
     """
 
-    def __init__(self, cfg: 'Config', checkpoint: Any = None, model: Any = None):
+    def __init__(
+        self,
+        cfg: 'Config',
+        checkpoint: Any = None,
+        model: Any = None,
+        options: Iterable[str] = (),
+    ):
         from mmengine.dataset import Compose
         from mmengine.device import get_device
         from mmengine.model import revert_sync_batchnorm
@@ -74,7 +81,7 @@ class Predictor:
         with self._in_scope():
             self.model = model or revert_sync_batchnorm(MODELS.build(cfg.model))
             self._prepare = Compose(steps)
-        meta = load_model(self.model, checkpoint) if model is None else {}
+        meta = load_model(self.model, checkpoint, options) if model is None else {}
         self.classes: Any = trained_classes(checkpoint, meta, classes_of(cfg, 'test'))
         if self.classes is None:
             raise UsageError(f'neither {checkpoint} nor the config names the classes')

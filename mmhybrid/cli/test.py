@@ -123,9 +123,7 @@ def evaluate_config(
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    meta = load_model(model, checkpoint)
-    if meta.get('final'):
-        refuse_model_options(options, checkpoint)
+    meta = load_model(model, checkpoint, options)
     compare_classes(checkpoint, meta, classes_of(cfg, 'test'))
     if predictions:
         from mmengine.registry import METRICS
@@ -134,16 +132,6 @@ def evaluate_config(
         dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults')
         runner.test_evaluator.metrics.append(METRICS.build(dict(dump, out_file_path=predictions)))
     return runner.test(), Path(runner.log_dir)
-
-
-def refuse_model_options(options: Mapping, path: Path) -> None:
-    """Raise UsageError for options of the model, which an exported detector cannot follow."""
-    given = [key for key in options if key.startswith('model.')]
-    if given:
-        raise UsageError(
-            f'--cfg-options {given[0]}: {path} holds the model and its thresholds as they were '
-            'exported; give the option to mmhybrid export'
-        )
 
 
 def _write_pictures(cfg, folder):

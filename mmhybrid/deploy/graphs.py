@@ -23,12 +23,12 @@ from .errors import ExportError
 from .layers import (
     AdaptivePool,
     Classifier,
-    Enlarge,
     Flat,
     Preprocessed,
     Segmentor,
     SingleStage,
     TwoStage,
+    Upsample,
 )
 from .queries import PlainSampling
 from .results import results_of
@@ -160,8 +160,8 @@ def prepare(graph: Graph, deform: str) -> nn.Module:
         for name, child in parent.named_children():
             if isinstance(child, nn.AdaptiveAvgPool2d) and child.output_size not in (1, (1, 1)):
                 setattr(parent, name, AdaptivePool(_output_size(child)))
-            elif _is_upsample(child) and not child.size:
-                setattr(parent, name, Enlarge.of(child))
+            elif _is_upsample(child) and not (child.size or graph.size):
+                setattr(parent, name, Upsample.of(child))
         if isinstance(parent, (MSDeformAttention, PlainSampling)):
             parent.backend = deform
     return module

@@ -117,7 +117,7 @@ class Preprocessed(nn.Module):
         return self.module((image - self.mean) / self.std)
 
 
-class Enlarge(nn.Module):
+class Upsample(nn.Module):
     """mmseg's ``Upsample`` by a whole number.
 
     The original rounds the sides by ``int``, which makes constants of those of the example.
@@ -132,17 +132,17 @@ class Enlarge(nn.Module):
         return F.interpolate(x, size, mode=self.mode, align_corners=self.align_corners)
 
     @classmethod
-    def of(cls, module: Any) -> 'Enlarge':
+    def of(cls, module: Any) -> 'Upsample':
         """Make one of mmseg's.
 
         Raises:
-            ExportError: it enlarges by no whole number.
+            ExportError: its factor is no whole number.
         """
         factor = module.scale_factor
         if not isinstance(factor, float) or factor % 1:
             raise ExportError(
-                f'an enlargement by {factor} cannot be exported: expected a whole number; export '
-                'the backbone alone'
+                f'upsampling by {factor} cannot be exported for any size: expected a whole number; '
+                'give --fixed-size'
             )
         return cls(int(factor), module.mode, module.align_corners)
 

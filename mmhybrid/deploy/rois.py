@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 EMPTY = 1e-3
-"""Pixels: a box of which a side is no longer shows nothing."""
+"""Pixels: a box with a side of at most this many is empty."""
 
 
 class RoIResults(nn.Module):
@@ -155,7 +155,8 @@ class RoIFeatures(nn.Module):
         features = []
         for level, (layer, one) in enumerate(zip(layers, maps[: len(layers)], strict=True)):
             here = levels == level
-            if layer.aligned:  # of an empty box torch gives zeros, OpenVINO no numbers
+            # With samples by its size an empty box has none: zeros in torch, nan in OpenVINO.
+            if layer.aligned and layer.sampling_ratio == 0:
                 here = here & filled
             here = here.unsqueeze(1)  # (N P, 1)
             # An empty box takes no samples: each level costs what its own boxes take.

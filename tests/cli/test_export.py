@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 
+from mmhybrid import predict
 from mmhybrid.cli.usage import UsageError, single_numbers
 from mmhybrid.data.demo import CLASSES
 from mmhybrid.deploy import ExportError, load_exported
@@ -140,6 +141,8 @@ def test_torch_export_of_a_detector_and_what_it_cannot_be_evaluated_with(
     evaluate = tool('test').main
     with pytest.raises(UsageError, match=r'model.test_cfg.score_thr: .*give the option to mmhyb'):
         evaluate([path, str(out), *options, 'model.test_cfg.score_thr=0.5'])
+    with pytest.raises(UsageError, match=r'model.test_cfg.nms_pre: .*give the option to mmhyb'):
+        predict(path, data / 'images/val', out, cfg_options={'model.test_cfg.nms_pre': 9})
     with pytest.raises(ExportError, match=r'3, 64, 96\), got .*resize images to 64x96'):
         evaluate([path, str(out), *options, 'test_dataloader.dataset.pipeline.1.scale=(80,80)'])
     with pytest.raises(ExportError, match='boxes without masks'):

@@ -99,12 +99,14 @@ def test_semantic_fpn_is_traced_for_any_size():
         torch.testing.assert_close(found[1], expected[1], rtol=1e-4, atol=1e-4)
 
 
-def test_an_enlargement_by_a_fraction_is_refused():
+def test_upsampling_by_a_fraction_needs_a_fixed_size():
     model = tiny('fpn_cmt_ti')
     model.decode_head.scale_heads[1][1].scale_factor = 1.5
     (graph,) = config_graphs(model, name='model')
-    with pytest.raises(ExportError, match='by 1.5 cannot be exported: expected a whole number'):
+    with pytest.raises(ExportError, match='by 1.5 cannot be exported for any size.* --fixed-size'):
         prepare(graph, 'grid_sample')
+    (fixed,) = config_graphs(model, name='model', size=(64, 96))
+    prepare(fixed, 'grid_sample')
 
 
 class Pooled(nn.Module):
