@@ -1,5 +1,5 @@
-# A linear head on a frozen ViT, on your own images, each with a mask of class numbers: minutes on a
-# CPU. The weights tell the ViT:
+# A linear head on four maps of a frozen ViT, after each quarter of its blocks, on your own images, each
+# with a mask of class numbers: minutes on a CPU. The weights tell the ViT:
 #
 #   python tools/train.py configs/linearseg_vit_s_frozen_custom.py \
 #       --cfg-options data_root=/data/street classes=road,sky,tree weights=dinov3_vits16
@@ -12,9 +12,9 @@ _base_ = [
 ]
 
 model = dict(
-    backbone={{_base_._backbone}},
-    neck=dict(in_channels=[384]),
-    decode_head=dict(in_channels=[384], channels=384),
+    backbone={{_base_._backbone_of_4}},
+    neck=dict(in_channels=[384] * 4),
+    decode_head=dict(in_channels=[384] * 4, channels=4 * 384, in_index=[0, 1, 2, 3]),
     test_cfg=dict(_delete_=True, mode='whole'),
 )
 # A convex problem on normalised features: a high rate reaches its end in few steps.

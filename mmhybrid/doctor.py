@@ -14,9 +14,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from threading import Event, Timer
+from typing import Any
 
 # These too import the standard library alone: the doctor runs where everything else is broken.
 from mmhybrid import __version__
@@ -82,40 +84,63 @@ import mmhybrid.models
 }
 
 TIMEOUT = 300  # seconds: the first import after an installation reads gigabytes
-MARK = 'mmhybrid-probe:'
+MARK = f'mmhybrid-probe-{os.urandom(8).hex()}:'  # before a line of ours in what libraries print
 PROBE_RUNNER = f"""
 import json, sys, warnings
 warnings.simplefilter('ignore')
-code, name = sys.argv[1:]
-details = {{}}
-try:
-    exec(code)
-    details['version'] = str(getattr(sys.modules.get(name), '__version__', ''))
-except BaseException as error:
-    details.update(error=type(error).__name__, message=str(error))
-print('\\n{MARK}' + json.dumps(details), flush=True)
+for name, code in json.loads(sys.argv[1]).items():
+    details = {{}}
+    try:
+        exec(code, dict(details=details, sys=sys))
+        details['version'] = str(getattr(sys.modules.get(name), '__version__', ''))
+    except BaseException as error:
+        details.update(error=type(error).__name__, message=str(error))
+    print('\\n{MARK}' + json.dumps(details), flush=True)
+    if 'error' in details:
+        break
 """
 
 
-def probe(name: str) -> dict:
-    """Import one library in a process of its own, which may crash.
+def probe(names: Iterable[str]) -> Iterator[dict]:
+    """Import libraries in a process of their own, which may crash, up to the first that fails.
 
-    Returns:
-        Its `version` and other details, or the `error` and its `message`.
+    Yields:
+        The `version` and other details of each, or the `error` and its `message`.
     """
-    command = [sys.executable, '-c', PROBE_RUNNER, PROBES[name], name]
+    codes = {name: PROBES[name] for name in names}
+    command = [sys.executable, '-c', PROBE_RUNNER, json.dumps(codes)]
+    process: Any = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, errors='replace'
+    )
+    expired = Event()
+
+    def expire() -> None:
+        expired.set()
+        process.kill()
+
     try:
-        process = subprocess.run(
-            command, capture_output=True, text=True, errors='replace', timeout=TIMEOUT
-        )
-    except subprocess.TimeoutExpired:
-        return {'error': 'Timeout', 'message': f'its import takes more than {TIMEOUT} seconds'}
-    _, mark, details = process.stdout.rpartition(MARK)
-    if mark:  # a process that crashes after its import has done what was asked
-        return json.loads(details.splitlines()[0])
-    code = process.returncode
-    cause = signal.Signals(-code).name if code < 0 else f'exit code {code}'
-    return {'error': 'Crash', 'message': f'importing {name} ends Python with {cause}'}
+        for name in codes:
+            timer = Timer(TIMEOUT, expire)
+            timer.start()
+            line = next((it for it in process.stdout if it.startswith(MARK)), None)
+            timer.cancel()
+            if line:
+                details = json.loads(line.removeprefix(MARK))
+            elif expired.is_set():
+                message = f'its import takes more than {TIMEOUT} seconds'
+                details = {'error': 'Timeout', 'message': message}
+            else:
+                code = process.wait()
+                cause = signal.Signals(-code).name if code < 0 else f'exit code {code}'
+                message = f'importing {name} ends Python with {cause}'
+                details = {'error': 'Crash', 'message': message}
+            yield details
+            if 'error' in details:
+                return
+    finally:  # a process that hangs or crashes after its imports has done what was asked
+        process.kill()
+        process.wait()
+        process.stdout.close()
 
 
 def find_compiler() -> str | None:
@@ -138,8 +163,14 @@ def examine(report: Callable[[str, Facts], None] = lambda name, facts: None) -> 
         compiler=find_compiler(),
         driver=shutil.which('nvidia-smi') is not None,
     )
+    # One process takes a quarter of the time of eleven, most of which import torch and mmcv. What
+    # follows a failure is imported alone: it may work without what has failed, or half loaded it.
+    for name, details in zip(PROBES, probe(PROBES), strict=False):
+        facts.probes[name] = details
+        report(name, facts)
+    rest = [name for name in PROBES if name not in facts.probes]
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        for name, details in zip(PROBES, pool.map(probe, PROBES), strict=True):
+        for name, details in zip(rest, pool.map(lambda it: next(probe([it])), rest), strict=True):
             facts.probes[name] = details
             report(name, facts)
     return facts

@@ -122,6 +122,19 @@ while not pathlib.Path({str(tmp_path / 'go_on')!r}).exists(): time.sleep(0.01)
     assert rest.splitlines()[0].startswith('  mmpretrain') and 'Ready: ' in rest
 
 
+def test_one_process_imports_all_up_to_the_first_failure(call_doctor, tmp_path):
+    pids = tmp_path / 'pids'
+    note = f'import os; open({str(pids)!r}, "a").write(f"{{os.getpid()}} ")'
+    modules = WORKING | dict.fromkeys(['numpy', 'cv2', 'mmpretrain'], note)
+    assert call_doctor(modules, ONEDL).returncode == 0
+    found = pids.read_text().split()
+    assert len(found) == 3 and len(set(found)) == 1
+    pids.unlink()
+    assert call_doctor({'torchvision': ABSENT}).returncode == 0
+    found = pids.read_text().split()
+    assert len(found) == len(set(found)) == 3
+
+
 def test_nothing_is_installed(call_doctor):
     process = call_doctor({})
     assert process.returncode == 1
@@ -323,7 +336,7 @@ def test_operators_that_were_compiled_without_cuda_beside_a_gpu():
 
 def test_a_slow_import_is_not_called_broken(monkeypatch):
     monkeypatch.setattr(doctor, 'TIMEOUT', 0.01)  # less than Python takes to start
-    probes = {name: doctor.probe(name) for name in ('mmdet', 'mmseg')}
+    probes = {name: next(doctor.probe([name])) for name in ('mmdet', 'mmseg')}
     (problem,) = diagnose(Facts(ONEDL, probes))
     assert problem.title == 'importing mmdet, mmseg takes very long'
     assert 'more than 0.01 seconds' in problem.why and 'busy' in problem.why

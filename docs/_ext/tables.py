@@ -124,6 +124,15 @@ def describe(out) -> str:
     return '\n'.join(describe(one) for one in out)
 
 
+def read_report(directive: SphinxDirective) -> dict:
+    """Read the report in docs/benchmarks that a directive names; its page depends on it."""
+    path = DOCS / 'benchmarks' / directive.arguments[0]
+    directive.env.note_dependency(str(path))
+    if not path.is_file():
+        raise directive.error(f'no file {path.relative_to(DOCS)}')
+    return json.loads(path.read_text(encoding='utf-8'))
+
+
 class Benchmark(SphinxDirective):
     """See the module."""
 
@@ -131,11 +140,7 @@ class Benchmark(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Build the table."""
-        path = DOCS / 'benchmarks' / self.arguments[0]
-        self.env.note_dependency(str(path))
-        if not path.is_file():
-            raise self.error(f'no file {path.relative_to(DOCS)}')
-        report = json.loads(path.read_text(encoding='utf-8'))
+        report = read_report(self)
         results, machine = report['results'], report['machine']
         measured = {key: head for key, head in MEASURED.items() if key in results[0]}
         rows = []
@@ -173,11 +178,7 @@ class Counts(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Build the table."""
-        path = DOCS / 'benchmarks' / self.arguments[0]
-        self.env.note_dependency(str(path))
-        if not path.is_file():
-            raise self.error(f'no file {path.relative_to(DOCS)}')
-        report = json.loads(path.read_text(encoding='utf-8'))
+        report = read_report(self)
         rows = [[result['name'], result['mode'], *cells(result)] for result in report['results']]
         table = make_table(['name', 'mode', *(head for head, _ in COLUMNS.values())], rows)
         height, width = report['size']

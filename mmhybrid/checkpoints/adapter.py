@@ -1,24 +1,24 @@
 """Names that the published adapters share: the wrapped ViT, the convolutions, the last norms."""
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from .plain_vit import convert_beit, convert_dinov2, is_beit
+from .renaming import Rule, rename
 
 VIT_KEYS = ('patch_embed.', 'blocks.', 'pos_embed', 'cls_token')
 RULES = (
-    (r'spm\.stem\.(\d+)\.', lambda m: f'cnn.stem.{int(m[1]) // 3}.{int(m[1]) % 3}.'),
-    (r'spm\.conv(\d)\.(\d)\.', lambda m: f'cnn.stages.{int(m[1]) - 2}.{m[2]}.'),
-    (r'spm\.fc(\d)\.', lambda m: f'cnn.projections.{int(m[1]) - 1}.'),
-    (r'up\.', 'upsample.'),
-    (r'norm(\d)\.', lambda m: f'norms.{int(m[1]) - 1}.'),
+    (r'^spm\.stem\.(\d+)\.', lambda m: f'cnn.stem.{int(m[1]) // 3}.{int(m[1]) % 3}.'),
+    (r'^spm\.conv(\d)\.(\d)\.', lambda m: f'cnn.stages.{int(m[1]) - 2}.{m[2]}.'),
+    (r'^spm\.fc(\d)\.', lambda m: f'cnn.projections.{int(m[1]) - 1}.'),
+    (r'^up\.', 'upsample.'),
+    (r'^norm(\d)\.', lambda m: f'norms.{int(m[1]) - 1}.'),
 )
 
 
 def convert_adapter(
-    state_dict: Mapping[str, Tensor], stage_rules: Sequence[tuple[str, str | Callable]]
+    state_dict: Mapping[str, Tensor], stage_rules: Sequence[Rule]
 ) -> dict[str, Tensor]:
     """Convert names of an original that began as ViT-Adapter did to those of mmhybrid's adapters.
 
@@ -35,9 +35,9 @@ def convert_adapter(
             vit[key] = value
         elif key.startswith('interactions.'):
             _, stage, name = key.split('.', 2)
-            converted[f'stages.{stage}.{_rename(name, stage_rules)}'] = value
+            converted[f'stages.{stage}.{rename(name, stage_rules)}'] = value
         else:
-            converted[_rename(key, [(f'^{pattern}', new) for pattern, new in RULES])] = value
+            converted[rename(key, RULES)] = value
     if 'pos_embed' in vit:
         vit['pos_embed'] = vit['pos_embed'][:, 1:]
         vit.pop('cls_token', None)
@@ -48,9 +48,3 @@ def convert_adapter(
     else:
         vit = convert_dinov2(vit)
     return {f'vit.{key}': value for key, value in vit.items()} | converted
-
-
-def _rename(name, rules):
-    for pattern, replacement in rules:
-        name = re.sub(pattern, replacement, name)
-    return name

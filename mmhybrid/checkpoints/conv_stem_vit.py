@@ -1,22 +1,23 @@
 """Checkpoints of ViT_C and ViT_P in ``facebookresearch/pycls``."""
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
 
+from .renaming import rename
+
 RULES = (
-    (r'stem\.cstem(\d+)_conv\.', r'stem.layers.\1.0.'),
-    (r'stem\.cstem(\d+)_bn\.', r'stem.layers.\1.1.'),
-    (r'stem\.(cstem_last_conv|patchify)\.', 'stem.proj.'),
-    (r'encoder\.block_(\d+)\.', r'blocks.\1.'),
-    (r'(blocks\.\d+)\.ln_([12])\.', r'\1.norm\2.'),
-    (r'(blocks\.\d+)\.self_attention\.block\.in_proj_', r'\1.attn.qkv.'),
-    (r'(blocks\.\d+)\.self_attention\.block\.out_proj\.', r'\1.attn.proj.'),
-    (r'(blocks\.\d+)\.mlp_block\.linear_([12])\.', r'\1.mlp.fc\2.'),
-    (r'encoder\.ln\.', 'norm.'),
-    (r'head\.head_fc\.', 'head.'),
-    (r'class_token$', 'cls_token'),
+    (r'^stem\.cstem(\d+)_conv\.', r'stem.layers.\1.0.'),
+    (r'^stem\.cstem(\d+)_bn\.', r'stem.layers.\1.1.'),
+    (r'^stem\.(cstem_last_conv|patchify)\.', 'stem.proj.'),
+    (r'^encoder\.block_(\d+)\.', r'blocks.\1.'),
+    (r'^(blocks\.\d+)\.ln_([12])\.', r'\1.norm\2.'),
+    (r'^(blocks\.\d+)\.self_attention\.block\.in_proj_', r'\1.attn.qkv.'),
+    (r'^(blocks\.\d+)\.self_attention\.block\.out_proj\.', r'\1.attn.proj.'),
+    (r'^(blocks\.\d+)\.mlp_block\.linear_([12])\.', r'\1.mlp.fc\2.'),
+    (r'^encoder\.ln\.', 'norm.'),
+    (r'^head\.head_fc\.', 'head.'),
+    (r'^class_token$', 'cls_token'),
 )
 
 
@@ -27,8 +28,7 @@ def convert_conv_stem_vit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]
     """
     converted = {}
     for key, value in state_dict.items():
-        for pattern, replacement in RULES:
-            key = re.sub(f'^{pattern}', replacement, key)
+        key = rename(key, RULES)
         converted[key] = value
     positions = converted.pop('pos_embedding', None)
     if positions is not None:

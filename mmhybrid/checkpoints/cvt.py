@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from .renaming import rename
+
 
 def convert_cvt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the original's names to those of :class:`mmhybrid.models.backbones.CvT`."""
@@ -40,7 +42,6 @@ def convert_transformers_cvt(state_dict: Mapping[str, Tensor]) -> dict[str, Tens
     """Convert the names of Hugging Face's transformers to ours."""
     converted = {}
     for key, value in state_dict.items():
-        for pattern, replacement in TRANSFORMERS_RULES:
-            key = re.sub(pattern, replacement, key)
+        key = rename(key, TRANSFORMERS_RULES)
         converted[key] = value
     return converted

@@ -4,13 +4,13 @@ Both call blocks ``layers`` and their parts alike; mmsegmentation's ViT takes it
 torch, which has it inside a wrapper.
 """
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from .plain_vit import convert_beit
+from .renaming import rename
 
 RULES = (
     (r'^layers\.', 'blocks.'),
@@ -33,8 +33,7 @@ def convert_openmmlab(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     converted = {}
     for key, value in state_dict.items():
-        for pattern, replacement in RULES:
-            key = re.sub(pattern, replacement, key)
+        key = rename(key, RULES)
         converted[key] = value
     weight = converted.get('patch_embed.proj.weight')
     if weight is not None and 'patch_embed.proj.bias' not in converted:

@@ -11,6 +11,8 @@ from math import isqrt
 import torch
 from torch import Tensor
 
+from .renaming import rename
+
 
 def convert_timm(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert DeiT, AugReg and every ViT in timm's names; also MAE's encoder.
@@ -151,9 +153,7 @@ def convert_augreg(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     converted = {}
     for key, value in state_dict.items():
-        name = key
-        for pattern, replacement in AUGREG_RULES:
-            name = re.sub(pattern, replacement, name)
+        name = rename(key, AUGREG_RULES)
         if name == 'patch_embed.proj.weight':
             value = value.permute(3, 2, 0, 1)  # (h, w, C_in, C_out) -> (C_out, C_in, h, w)
         elif re.search(r'\.attn\.(query|key|value)\.', name):

@@ -1,9 +1,10 @@
 """Checkpoints of the official SPACH, ``microsoft/SPACH``, multi-stage and single-stage."""
 
-import re
 from collections.abc import Mapping
 
 from torch import Tensor
+
+from .renaming import rename
 
 RULES = (
     (r'^norm1\.', 'stem.norm.'),
@@ -27,7 +28,6 @@ def convert_spach(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for key, value in state_dict.items():
         if key.endswith('.gamma_1'):
             value = value.flatten()  # (1, 1, C) -> (C)
-        for pattern, replacement in RULES:
-            key = re.sub(pattern, replacement, key)
+        key = rename(key, RULES)
         converted[key] = value
     return converted

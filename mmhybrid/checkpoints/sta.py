@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from .plain_vit import convert_dinov3
+from .renaming import rename
 
 RULES = (
     (r'^sta\.stem\.', 'cnn.stem.'),
@@ -28,7 +29,6 @@ def convert_sta(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
         if match := VIT.match(key):
             vit[key[match.end() :]] = value
             continue
-        for pattern, replacement in RULES:
-            key = re.sub(pattern, replacement, key)
+        key = rename(key, RULES)
         converted[key] = value
     return {f'vit.{key}': value for key, value in convert_dinov3(vit).items()} | converted

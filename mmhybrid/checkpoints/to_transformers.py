@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from torch import Tensor
 from ..files import write_atomically
 from .errors import CheckpointError
 from .plain_vit import block_indexes
+from .renaming import rename
 from .report import listing
 
 # model_type -> the class that loads it
@@ -139,7 +139,8 @@ def _convert(
         weights['embeddings.mask_token'] = weights['cls_token'].new_zeros(shapes[kind])
     if kind == 'dinov2':
         config['use_mask_token'] = False
-    return {_rename(name, kind): value.contiguous() for name, value in weights.items()}, config
+    rules = (*RULES, *OTHER_NAMES.get(kind, ()))
+    return {rename(name, rules): value.contiguous() for name, value in weights.items()}, config
 
 
 def write_transformers(folder: Path, weights: Mapping[str, Tensor], config: Mapping) -> None:
@@ -273,9 +274,3 @@ def _attention(
                 weights[f'blocks.{i}.attn.{part}.bias'] = weight.new_zeros(len(weight))
         return {}
     return dict(qkv_bias=has_bias)
-
-
-def _rename(name: str, kind: str) -> str:
-    for pattern, replacement in (*RULES, *OTHER_NAMES.get(kind, ())):
-        name = re.sub(pattern, replacement, name)
-    return name

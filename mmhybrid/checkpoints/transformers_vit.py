@@ -4,13 +4,13 @@ Its DINOv2, DINOv2 with registers, DINOv3, ViT, DeiT, BEiT and ViTMAE differ in 
 share the rest; a model with a head puts its name before those of its backbone.
 """
 
-import re
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from .plain_vit import block_indexes
+from .renaming import rename
 
 WRAPPER = r'(vit|deit|beit|data2vec_vision|dinov2|dinov2_with_registers|dinov3_vit)\.'
 LAYER = rf'({WRAPPER})?(encoder\.)?layer\.\d+\.'
@@ -51,8 +51,7 @@ def convert_transformers(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """
     converted = {}
     for key, value in state_dict.items():
-        for pattern, replacement in RULES:
-            key = re.sub(pattern, replacement, key)
+        key = rename(key, RULES)
         converted[key] = value
     shared = converted.pop('encoder.relative_position_bias.relative_position_bias_table', None)
     for index in block_indexes(converted):

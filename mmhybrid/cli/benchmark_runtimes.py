@@ -20,10 +20,12 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from ..config_files import config_path, list_configs
 from ..files import write_file
 from .export import backbone_graph, config_graphs
 from .export import parse_args as export_args
@@ -126,9 +128,7 @@ def write_files(
 
     folder.mkdir(parents=True, exist_ok=True)
     size = 'x'.join(map(str, args.size))
-    # Of a backbone all of the name: a point in an argument begins no suffix.
-    model = Path(name).stem if is_config(name) else quote(name, safe=',=')
-    onnx = folder / f'{model}-{size}-{args.deform}.onnx'
+    onnx = folder / f'{file_stem(name)}-{size}-{args.deform}.onnx'
     files = {
         'onnxruntime': onnx,
         'onnxruntime-int8': onnx.with_suffix('.int8.onnx'),
@@ -150,6 +150,19 @@ def write_files(
     if 'onnxruntime-int8' in wanted and not files['onnxruntime-int8'].is_file():
         deploy.quantize_int8(onnx, files['onnxruntime-int8'], [graph], batches=batches)
     return files
+
+
+def file_stem(name: str) -> str:
+    """Return the beginning of the names of a model's files, another one for each model."""
+    from mmengine.config import Config
+
+    if not is_config(name):
+        return quote(name, safe=',=')  # all of it: a point in an argument begins no suffix
+    path = find_config(name)
+    if path.stem in list_configs() and path.samefile(config_path(path.stem)):
+        return path.stem
+    # Own configs may share a name, and change.
+    return f'{path.stem}-{sha256(Config.fromfile(path).pretty_text.encode()).hexdigest()[:8]}'
 
 
 def graph_of(name: str, args: argparse.Namespace) -> 'Graph':

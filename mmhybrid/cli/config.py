@@ -56,10 +56,10 @@ def load_config(args: argparse.Namespace) -> 'Config':
     """
     from ..config_files import enable_scope
     from ..data.fit import KINDS, fit_to_folder
-    from ..engine.console import hush_imports
+    from ..engine.console import hush_hosts
 
     enable_scope()
-    hush_imports()
+    hush_hosts()
     cfg, path = _open(args.config)
     scope = cfg.get('default_scope')
     if scope not in SCOPES:

@@ -73,9 +73,11 @@ def build_runner(cfg: 'Config') -> 'Runner':
     from mmengine.registry import RUNNERS
     from mmengine.runner import Runner
 
-    from ..engine.console import calm
+    from ..engine.console import calm, hush_annotations
 
     start_processes(cfg)
+    if cfg.get('default_scope') == 'mmdet':
+        hush_annotations()
     if cfg.get('visualizer'):
         # Under a fixed name a second run in this process would log into the first one's folder.
         cfg.visualizer.pop('name', None)

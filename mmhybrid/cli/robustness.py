@@ -10,6 +10,7 @@ pipeline, the other disturbances the images as they were loaded.
 import argparse
 import copy
 import math
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -56,13 +57,13 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Evaluate, write the table, and return the number of disturbances that are no success."""
+    """Evaluate, write the table, and return how many disturbances failed or collapsed a metric."""
     args = build_parser().parse_args(argv)
     cfg, checkpoint = prepare(args)
     folder = Path(cfg.work_dir)
     place = Path(args.output or folder / 'robustness.md')
     names = [name for name in DISTURBANCES if args.only is None or name in args.only]
-    # All of them before the first evaluation: one that cannot be done is told at once.
+    # All of them before the first evaluation: a pipeline that cannot be changed is told at once.
     configs = {NONE: cfg} | {name: disturbed(cfg, *DISTURBANCES[name]) for name in names}
     results: dict[str, dict[str, float] | ExportError] = {}
     for name, changed in configs.items():
@@ -74,11 +75,11 @@ def main(argv: list[str] | None = None) -> int:
             if name == NONE:
                 raise
             results[name] = error
-            continue
-        if name == NONE:
-            _check_undisturbed(result, args.metrics)
-    text, failures = table(results, args.metrics, 3 if cfg.default_scope == 'mmdet' else 2)
-    write_file(place, text)
+        else:
+            if name == NONE:
+                _check_undisturbed(result, args.metrics)
+        text, failures = table(results, args.metrics, 3 if cfg.default_scope == 'mmdet' else 2)
+        write_file(place, text)  # after each, so that none is lost when a later one ends it
     print(f'\n{text}')
     print_results({'table': place})
     return failures
@@ -88,7 +89,8 @@ def disturbed(cfg: 'Config', kind: str, strength: float) -> 'Config':
     """Return a config whose test images are disturbed.
 
     Raises:
-        UsageError: sizes are to change, and nothing in the test pipeline has one.
+        UsageError: sizes are to change, and nothing in the test pipeline has one; or images, and
+            no step of it is known to load them.
     """
     cfg = copy.deepcopy(cfg)
     for dataset in leaf_datasets(cfg.test_dataloader.dataset):
@@ -104,7 +106,10 @@ def disturbed(cfg: 'Config', kind: str, strength: float) -> 'Config':
                 step[key] = _times(step[key], strength, whole=key != 'scale_factor')
             continue
         # Data sets that hold images, as CIFAR does, load none.
-        loads = [i for i, step in enumerate(steps) if 'LoadImage' in str(step['type'])]
+        kinds = [str(step['type']) for step in steps]
+        loads = [i for i, name in enumerate(kinds) if re.search(r'Load\w*Image', name)]
+        if not loads and any('Load' in name for name in kinds):
+            raise UsageError(f'expected a step that loads images in the pipeline, got {kinds}')
         at = loads[0] + 1 if loads else 0
         steps.insert(at, dict(type='mmhybrid.Disturb', kind=kind, strength=strength))
     return cfg
@@ -113,6 +118,8 @@ def disturbed(cfg: 'Config', kind: str, strength: float) -> 'Config':
 def _times(value, factor, whole):
     if isinstance(value, (list, tuple)):
         return tuple(_times(one, factor, whole) for one in value)
+    if not 0 < value < math.inf:  # a side that sets no bound
+        return value
     return round(value * factor) if whole else value * factor
 
 
@@ -139,7 +146,7 @@ def table(
     chosen: Sequence[str] | None,
     digits: int,
 ) -> tuple[str, int]:
-    """Return metrics as Markdown, and the number of disturbances without, or with a collapsed one.
+    """Return metrics as Markdown, and how many disturbances have none or a collapsed one.
 
     A metric collapsed if it was above 0 and is 0, no number, or missing. A line below the table
     names it.

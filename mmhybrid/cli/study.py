@@ -37,6 +37,7 @@ from .usage import UsageError
 PROGRAM = (sys.executable, '-m', 'mmhybrid')
 RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
 LOG = 'output.txt'  # what it printed
+NOTHING = 'testing results of the whole dataset is empty'  # mmdet's words for no object at all
 DIVERGED = re.compile(r'^error: .* is (nan|inf|-inf) at iteration', re.MULTILINE)
 SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')  # of files of weights
 SHOWN = 15  # last lines of it, of a run that fails
@@ -267,6 +268,7 @@ class Study:
     ):
         self.plan, self.folder, self.data, self.weights = plan, folder, data, weights
         self.changes = changes
+        self.digits = 3 if 'AP' in plan.metric else 2  # it is from 0 to 1, others are percent
         self.writing = threading.Lock()
         self.processes: set[subprocess.Popen] = set()  # of the runs under way
         self.stopped = False
@@ -339,13 +341,13 @@ class Study:
             if not done:
                 continue
             scores = [result['score'] for result in done]
-            spread = f'{statistics.stdev(scores):.2f}' if len(scores) > 1 else ''
+            spread = f'{statistics.stdev(scores):.{self.digits}f}' if len(scores) > 1 else ''
             minutes, on_cpu, peak = (
                 statistics.median(result[key] for result in done)
                 for key in ('minutes', 'cpu_minutes', 'peak_mb')
             )
             lines.append(
-                f'| {row.name} | {rate:g} | {statistics.mean(scores):.2f} | {spread} | '
+                f'| {row.name} | {rate:g} | {statistics.mean(scores):.{self.digits}f} | {spread} | '
                 f'{len(scores)} | {minutes:.1f} | {on_cpu:.1f} | {peak:.0f} |'
             )
         return '\n'.join(lines)
@@ -408,6 +410,8 @@ class Study:
         result['peak_mb'] = max(result['peak_mb'], used.ru_maxrss / 1024)
         score = _last_score(run.folder, self.plan.metric) if process.returncode == 0 else None
         text = (run.folder / LOG).read_text(errors='replace')
+        if score is None and process.returncode == 0 and NOTHING in text:
+            score = 0.0
         if score is not None:
             result['score'] = score
         elif DIVERGED.search('\n'.join(text.splitlines()[-SHOWN:])):
@@ -420,7 +424,7 @@ class Study:
             lines = [f'{run.folder}: failed', *text.splitlines()[-SHOWN:]]
             print('\n'.join(lines), file=sys.stderr, flush=True)
             return False
-        print(f'{run.folder}: {self.plan.metric} {score:.2f}', flush=True)
+        print(f'{run.folder}: {self.plan.metric} {score:.{self.digits}f}', flush=True)
         with self.writing:
             write_file(self.folder / 'table.md', self.table() + '\n')
         return True

@@ -141,6 +141,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
         read_checkpoint,
         safe_loading,
     )
+    from ..engine.console import EvaluationsInEta
 
     cfg = load_config(args)
     with reading(name_of(args.config)):
@@ -175,6 +176,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     if args.compile:
         compile_backbone(runner, args.compile)
     _begin_later(runner)
+    runner.register_hook(EvaluationsInEta())
     metrics: dict[str, Any] = {}
     for hook in (*hooks, _keep_metrics(metrics)):
         runner.register_hook(hook, priority='VERY_LOW')

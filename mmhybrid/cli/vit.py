@@ -7,7 +7,7 @@ it. Another is asked for by that option, or by weights, which tell what they are
 import contextlib
 import re
 from collections.abc import Container, Mapping, Sequence
-from math import isqrt
+from math import ceil, isqrt
 from typing import TYPE_CHECKING, Any
 
 from .usage import UsageError
@@ -42,6 +42,8 @@ def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) ->
     if place in options:
         raise UsageError(f'--cfg-options {place}=...: this config takes its ViT as vit=NAME')
     name = cfg.pop('vit')
+    key = 'out_indices'
+    asked = {key: backbone.pop(key)} if f'model.backbone.{key}' in options else {}
     for key in [key for key in cfg if key.startswith('_backbone')]:  # the model has its own copy
         cfg.pop(key)
     if name != backbone.get('vit', backbone).arch:
@@ -50,6 +52,7 @@ def fit_vit(cfg: 'Config', weights: str | None, options: Container[str] = ()) ->
             backbone.init_cfg = dict(type='Pretrained', checkpoint=official_weights(name))
     elif weights and (found := find_vit(weights)):
         set_vit(backbone, *found)
+    backbone.update(asked)  # blocks of the ViT that is asked for
     fit_widths(cfg)
 
 
@@ -131,8 +134,9 @@ def _shapes(state_dict: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 def set_vit(backbone: dict[str, Any], name: str, options: Mapping[str, Any]) -> None:
     """Write an architecture into the config of a plain ViT or of an adapter.
 
-    An adapter whose architectures say sizes gets its own of this size, of the same task; where it
-    has none, the settings of its largest.
+    Blocks of a plain ViT whose output comes out, counted from the first, stay at the same parts of
+    its depth. An adapter whose architectures say sizes gets its own of this size, of the same task;
+    where it has none, the settings of its largest.
 
     Args:
         backbone: changed in place; options that stand in it already stay.
@@ -153,6 +157,10 @@ def set_vit(backbone: dict[str, Any], name: str, options: Mapping[str, Any]) -> 
         options = dict(patch_size=PATCH, pretrain_size=arch.position_grid[0] * PATCH)
     adapter: Any = MODELS.get(backbone['type'])
     vit = backbone if adapter is ViT else backbone['vit']
+    depth, blocks = ViT.resolve_arch(vit['arch']).depth, vit.get('out_indices')
+    if isinstance(blocks, (list, tuple)) and all(0 <= i < depth for i in blocks):
+        # 2, 5, 8, 11 of 12 blocks are 5, 11, 17, 23 of 24.
+        vit['out_indices'] = [ceil((i + 1) * arch.depth / depth) - 1 for i in blocks]
     vit['arch'] = name
     for key, value in options.items():
         vit.setdefault(key, value)

@@ -30,9 +30,14 @@ class Disturb:
         kind: ``jpeg``, ``blur``, ``noise`` or ``brightness``.
         strength: quality of JPEG, 1 to 100; standard deviation of a Gaussian blur in pixels, or of
             Gaussian noise with 1 for the range of a channel; factor of brightness.
+
+    Raises:
+        ValueError: another kind.
     """
 
     def __init__(self, kind: str, strength: float):
+        if kind not in KINDS:
+            raise ValueError(f'kind={kind!r:.99}: expected {", ".join(KINDS)}')
         self.change, self.strength = KINDS[kind], strength
 
     def __call__(self, results: dict[str, Any]) -> dict[str, Any]:

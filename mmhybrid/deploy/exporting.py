@@ -16,11 +16,11 @@ from torch import nn
 from torch.export import Dim, ExportedProgram
 from torch.utils._sympy.value_ranges import ValueRanges
 
+from . import nms, translations
 from .agreement import Agreement, measure
 from .errors import ExportError, check_format, need
 from .exported import LEAST, META, Exported, load_exported, part_path
 from .graphs import Graph, prepare
-from .nms import onnx_translations
 from .openvino import to_openvino
 from .tracing import any_size
 
@@ -224,7 +224,10 @@ def _write_onnx(program: ExportedProgram, graph: Graph, path: Path, meta: dict, 
                 program,
                 input_names=[graph.input],
                 opset_version=opset,
-                custom_translation_table=onnx_translations(),
+                custom_translation_table={
+                    **translations.onnx_translations(),
+                    **nms.onnx_translations(),
+                },
                 dynamo=True,
                 optimize=False,
                 verbose=False,

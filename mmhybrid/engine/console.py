@@ -2,13 +2,15 @@
 
 import logging
 import re
+import time
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 from mmengine import logging as host_logging
 from mmengine.device import get_device
-from mmengine.runner import Runner
+from mmengine.hooks import Hook
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.optim import Optimizer
 
 # Beginnings and ends of what the hosts log once for each run, parameter or hook.
@@ -20,6 +22,8 @@ BEGINNINGS = (
     'paramwise_options -- ',
     '"FileClient" will be deprecated',
     '"HardDiskBackend" is the alias',
+    'The prefix is not set in metric class',
+    'Exp name: ',
 )
 ENDS = ('is skipped since its requires_grad=False',)
 
@@ -63,13 +67,22 @@ def calm(logger: logging.Logger) -> logging.Logger:
     return logger
 
 
-def hush_imports() -> None:
-    """Hush what imports of the hosts say of packages that no training needs.
+# Beginnings of warnings about defaults of the hosts, which our configs have on purpose.
+WARNINGS = (
+    'faster_coco_eval is not installed',
+    'Default ``avg_non_ignore`` is False',
+    'The draw is False, it means that the hook for visualization',
+)
+
+
+def hush_hosts() -> None:
+    """Hush what the hosts say of their defaults, and of packages that no training needs.
 
     The OneDL forks print that one of theirs is not there, at the level DEBUG, but ``print_log``
-    without a logger prints whatever level a message has. MMDetection warns of faster_coco_eval.
+    without a logger prints whatever level a message has.
     """
-    warnings.filterwarnings('ignore', 'faster_coco_eval is not installed')
+    for beginning in WARNINGS:
+        warnings.filterwarnings('ignore', re.escape(beginning))
     given = host_logging.print_log
     if getattr(given, 'hushes', False):
         return
@@ -80,6 +93,47 @@ def hush_imports() -> None:
 
     print_log.hushes = True  # type: ignore[attr-defined]
     host_logging.print_log = print_log
+
+
+def hush_annotations() -> None:
+    """Hush the four lines that pycocotools prints for each file of annotations."""
+    import pycocotools.coco
+
+    setattr(pycocotools.coco, 'print', lambda *args: None)  # noqa: B010, its print is Python's
+
+
+class EvaluationsInEta(Hook):
+    """Adds the evaluations to come to a training's eta, as long each as the last one took.
+
+    It follows IterTimerHook, which counts training steps alone, and precedes LoggerHook.
+    """
+
+    priority = 'NORMAL'
+    seconds = 0.0
+
+    def before_val(self, runner: Runner) -> None:
+        self.begun = time.monotonic()
+
+    def after_val(self, runner: Runner) -> None:
+        self.seconds = time.monotonic() - self.begun
+
+    def after_train_iter(self, runner: Runner, *args: Any, **kwargs: Any) -> None:
+        known = runner.message_hub.runtime_info
+        if self.seconds and 'eta' in known:
+            known['eta'] += self.seconds * evaluations_to_come(runner.train_loop)
+
+
+def evaluations_to_come(loop: Any) -> int:
+    """Count the evaluations after the current step; 0 for loops that are none of mmengine's."""
+    if isinstance(loop, EpochBasedTrainLoop):
+        now, last = loop.epoch, loop.max_epochs
+    elif isinstance(loop, IterBasedTrainLoop):
+        now, last = loop.iter, loop.max_iters
+    else:
+        return 0
+    before, interval = max(now, loop.val_begin - 1), loop.val_interval
+    # The last step or epoch is followed by one, whatever the interval.
+    return last // interval - before // interval + (last % interval > 0) if before < last else 0
 
 
 def summarise(runner: Runner) -> list[str]:

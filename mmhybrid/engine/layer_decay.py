@@ -15,13 +15,14 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     A parameter at layer ``i`` of ``n`` gets ``lr * layer_decay_rate ** (n - 1 - i)``. Layers are
     told by ``get_layer_depth(name, prefix)`` of every ``backbone`` in the model, or of the model
-    itself if it has none, and ``backbone_lr_mult`` scales them all; everything else gets ``lr``. Norms, biases and other one-dimensional
-    parameters get no weight decay. mmpretrain's constructor does the same for classifiers only;
-    those of mmdet and mmseg know few backbones.
+    itself if it has none, and ``backbone_lr_mult`` scales them all; everything else gets ``lr``.
+    Norms, biases and other one-dimensional parameters get no weight decay. mmpretrain's constructor
+    does the same for classifiers only; those of mmdet and mmseg know few backbones.
 
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
-        backbone_lr_mult (float): above 0; below 1 for heads that bear a higher rate.
+        backbone_lr_mult (float): above 0, of a model with a ``backbone``; below 1 for heads that
+            bear a higher rate.
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
@@ -50,6 +51,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     def __call__(self, model: nn.Module) -> Any:
         model = getattr(model, 'module', model)  # out of a distributed wrapper
         backbones = _backbones(model)
+        if self.backbone_rate != 1 and '' in backbones:
+            raise ValueError(
+                f'backbone_lr_mult={self.backbone_rate}: {type(model).__name__} has no backbone: '
+                'expected one, or lower the lr of all'
+            )
         groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:

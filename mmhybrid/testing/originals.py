@@ -197,6 +197,28 @@ def build_dinov3(args: Arguments, shapes: dict) -> Backbone:
     )
 
 
+def _vit_size(args: Arguments, depth: int) -> dict:
+    """Return the sizes of the ViT in both adapters' originals."""
+    return dict(
+        embed_dims=args.take('embed_dim', 768),
+        depth=depth,
+        num_heads=args.take('num_heads', 12),
+        mlp_ratio=args.take('mlp_ratio', 4),
+    )
+
+
+def _pyramid(args: Arguments) -> dict:
+    """Return the arguments of the pyramid that both adapters' originals have."""
+    return dict(
+        in_channels=args.take('in_chans', 3),
+        stem_channels=args.take('conv_inplane', 64),
+        num_points=args.take('n_points', 4),
+        deform_heads=args.take('deform_num_heads', 6),
+        deform_ratio=args.take('deform_ratio', 1.0),
+        interaction_indexes=args.take('interaction_indexes'),
+    )
+
+
 def build_vit_comer(args: Arguments, shapes: dict) -> Backbone:
     """ViTCoMer of Traffic-X/ViT-CoMer, both trees."""
     tree = args.take('tree', 'segmentation' if 'segmentation' in args.source else 'detection')
@@ -208,12 +230,7 @@ def build_vit_comer(args: Arguments, shapes: dict) -> Backbone:
     extra = args.take('extra_cti', args.take('extra_num', 4))
     vit_features = 'last' if detection else 'stages'
     return ViTCoMer(
-        dict(
-            embed_dims=args.take('embed_dim', 768),
-            depth=depth,
-            num_heads=args.take('num_heads', 12),
-            mlp_ratio=args.take('mlp_ratio', 4),
-        ),
+        _vit_size(args, depth),
         vit=dict(
             patch_size=args.take('patch_size', 16),
             pretrain_size=args.take('pretrain_size', 224),
@@ -221,14 +238,9 @@ def build_vit_comer(args: Arguments, shapes: dict) -> Backbone:
             layer_scale=_layer_scale(shapes),
         ),
         windows=_windows(args.take('window_attn', False), args.take('window_size', 14), depth),
-        in_channels=args.take('in_chans', 3),
-        stem_channels=args.take('conv_inplane', 64),
-        num_points=args.take('n_points', 4),
-        deform_heads=args.take('deform_num_heads', 6),
-        deform_ratio=args.take('deform_ratio', 1.0),
+        **_pyramid(args),
         ffn_ratio=args.take('cffn_ratio', 0.25),
         cnn_ffn=args.take('with_cffn', True),
-        interaction_indexes=args.take('interaction_indexes'),
         mrfp_ratio=args.take('mrfp_ratio', mrfp_ratio),
         cti_to_vit=args.take('use_CTI_toV', True),
         cti_to_cnn=args.take('use_CTI_toC', True),
@@ -260,12 +272,7 @@ def build_vit_adapter(args: Arguments, shapes: dict) -> Backbone:
         (side, _), extra = window
         pretrain_size, position, class_token = side * patch_size, 'relative', extra > 0
     return ViTAdapter(
-        dict(
-            embed_dims=args.take('embed_dim', 768),
-            depth=depth,
-            num_heads=args.take('num_heads', 12),
-            mlp_ratio=args.take('mlp_ratio', 4),
-        ),
+        _vit_size(args, depth),
         vit=dict(
             patch_size=patch_size,
             pretrain_size=pretrain_size,
@@ -276,13 +283,8 @@ def build_vit_adapter(args: Arguments, shapes: dict) -> Backbone:
             layer_scale=_layer_scale(shapes),
         ),
         windows=windows,
-        in_channels=args.take('in_chans', 3),
-        stem_channels=args.take('conv_inplane', 64),
-        num_points=args.take('n_points', 4),
-        deform_heads=args.take('deform_num_heads', 6),
-        deform_ratio=args.take('deform_ratio', 1.0),
+        **_pyramid(args),
         ffn_ratio=args.take('cffn_ratio', 0.25) * args.take('with_cffn', True),
-        interaction_indexes=args.take('interaction_indexes'),
         extra_extractors=2 if args.take('use_extra_extractor', True) else 0,
         vit_features=vit_features if args.take('add_vit_feature', True) else 'none',
     )

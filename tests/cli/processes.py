@@ -10,6 +10,7 @@ import socket
 from pathlib import Path
 from unittest import mock
 
+import pytest
 from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, Std
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -26,12 +27,18 @@ def context():
     return multiprocessing.get_context('forkserver')
 
 
-def torchrun(function, *args, log_dir, max_restarts=0):
+def torchrun(function, *args, log_dir, max_restarts=0, timeout=600):
     """Call a function in two processes as `torchrun --standalone --nproc_per_node 2` does.
+
+    The test fails, and the processes are ended, after ``timeout`` seconds.
 
     Returns:
         what they wrote to stdout, also those that were started again.
     """
+
+    def expire(number, frame):
+        pytest.fail(f'the two processes have not ended in {timeout} s; their logs: {log_dir}')
+
     config = LaunchConfig(
         min_nodes=1,
         max_nodes=1,
@@ -46,11 +53,14 @@ def torchrun(function, *args, log_dir, max_restarts=0):
     path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get('PYTHONPATH')])])
     environment = dict(TORCH_DISABLE_SHARE_RDZV_TCP_STORE='1', PYTHONPATH=path)
     handlers = {number: signal.getsignal(number) for number in HANDLED}
+    handlers[signal.SIGALRM] = signal.signal(signal.SIGALRM, expire)
     context()
+    signal.alarm(timeout)
     try:
         with mock.patch.dict(os.environ, environment):
             elastic_launch(config, function)(*args)
     finally:
+        signal.alarm(0)
         for number, handler in handlers.items():
             signal.signal(number, handler)
     return ''.join(path.read_text() for path in sorted(log_dir.rglob('stdout.log')))

@@ -46,6 +46,20 @@ def test_a_file_for_each_model_and_none_that_differs(tool, tmp_path, monkeypatch
     assert {path.suffix for path in tmp_path.iterdir()} == {'.onnx'}
 
 
+def test_own_configs_of_one_name_have_files_of_their_own(tool, tmp_path):
+    stem = tool('benchmark_runtimes').file_stem
+    paths = [tmp_path / folder / 'retinanet_cmt_s.py' for folder in 'ab']
+    for number, path in enumerate(paths):
+        path.parent.mkdir()
+        path.write_text(f'model = dict(number={number})')
+    names = [stem(str(path)) for path in paths]
+    paths[0].write_text('model = dict(number=2)')
+    names.append(stem(str(paths[0])))
+    assert len(set(names)) == 3 and all(name.startswith('retinanet_cmt_s-') for name in names)
+    shipped = ('retinanet_cmt_s', 'mmhybrid::retinanet_cmt_s', 'configs/cmt/retinanet_cmt_s.py')
+    assert {stem(name) for name in shipped} == {'retinanet_cmt_s'}
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [

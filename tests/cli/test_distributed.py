@@ -157,3 +157,8 @@ def test_lora_with_all_weights_and_with_parts(job, tmp_path):
     changed = [name for name in other if not torch.equal(one[name], other[name])]
     assert any('.lora_A.' in name for name in changed)
     assert one.keys() == other.keys()
+
+
+def test_processes_that_hang_fail_their_test(tmp_path):
+    with pytest.raises(pytest.fail.Exception, match='have not ended in 1 s'):
+        torchrun(signal.pause, log_dir=tmp_path, timeout=1)

@@ -26,13 +26,15 @@ def test_after_training_and_from_the_work_dir(scope, texts, tool, job, tmp_path,
     work_dir = tmp_path / 'work'
     tool('train').main([config, '--work-dir', str(work_dir), '--report', *options])
     first = check((work_dir / 'report.html').read_text())
+    assert 'class="card"' in first
     for text in (*texts, 'Worst images', 'Best images', 'drop_path_rate=0.1', 'of this training'):
         assert text in first, text
     out = tmp_path / 'page.html'
     arguments = [str(work_dir), '--out', str(out), '--examples', '1', '--score-thr', '0']
     assert tool('report').main(arguments) == out
     second = check(out.read_text())
-    assert all(text in second for text in texts)
+    assert all(text in second for text in texts) and 'class="card"' in second
+    assert ('class="legend"' in second) == (scope == 'mmseg')
     checkpoint = next(work_dir.glob('*.pth')).name
     assert f'<td>{checkpoint}</td>' in second
     assert second[second.index('id="best-images"') :].count('<img') == 2

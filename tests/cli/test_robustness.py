@@ -9,7 +9,7 @@ from mmengine.registry import init_default_scope
 from mmengine.runner import save_checkpoint
 
 from mmhybrid.cli import robustness
-from mmhybrid.cli.robustness import DISTURBANCES, disturbed, table
+from mmhybrid.cli.robustness import disturbed, table
 from mmhybrid.cli.usage import UsageError
 from mmhybrid.deploy.errors import ExportError
 
@@ -33,6 +33,12 @@ def test_a_disturbance_follows_the_loading_of_the_image():
     assert changed[2] == dict(type='mmhybrid.Disturb', kind='jpeg', strength=30)
     assert len(pipeline(cfg)) == 4  # the caller's is as it was
     assert pipeline(disturbed(config(resize), 'blur', 1.0))[0]['type'] == 'mmhybrid.Disturb'
+    remote = dict(type='LoadSingleRSImageFromFile')
+    assert pipeline(disturbed(config(remote, resize), 'blur', 1.0))[1]['type'] == 'mmhybrid.Disturb'
+    with pytest.raises(
+        UsageError, match=r"a step that loads images .* got \['LoadVideo', 'Resize'\]"
+    ):
+        disturbed(config(dict(type='LoadVideo'), resize), 'blur', 1.0)
 
 
 def test_sizes_change_every_scale():
@@ -41,11 +47,13 @@ def test_sizes_change_every_scale():
         dict(type='ResizeEdge', scale=257),
         dict(type='CenterCrop', crop_size=224),
         dict(type='Resize', scale_factor=0.3),
+        dict(type='Resize', scale=(math.inf, 800)),
         dict(type='Pad', size_divisor=32),
     )
     small = pipeline(disturbed(cfg, 'size', 0.5))
     assert (small[0]['scale'], small[1]['scale'], small[2]['crop_size']) == ((32, 16), 128, 112)
-    assert small[3]['scale_factor'] == pytest.approx(0.15) and small[4] == pipeline(cfg)[4]
+    assert small[3]['scale_factor'] == pytest.approx(0.15) and small[5] == pipeline(cfg)[5]
+    assert small[4]['scale'] == (math.inf, 400)
     with pytest.raises(UsageError, match='size_2: no step .* --only'):
         disturbed(config(dict(type='Pad', size_divisor=32)), 'size', 2.0)
 
@@ -128,18 +136,40 @@ def test_a_model_that_finds_nothing_is_no_measure(trained, tmp_path):
     assert not list(tmp_path.rglob('*.md'))
 
 
-def test_a_classifier_is_disturbed_too(trained, monkeypatch):
+@pytest.mark.parametrize('scope', ['mmdet', 'mmseg', 'mmpretrain'])
+def test_images_of_every_host(scope, trained, monkeypatch):
     seen = []
 
     def evaluate(cfg, checkpoint, options):
-        seen.append([step['type'].split('.')[-1] for step in pipeline(cfg)])
-        return {'accuracy/top1': 50.0}, None
+        from mmengine.registry import DATASETS
+
+        init_default_scope(cfg.default_scope)
+        seen.append(DATASETS.build(cfg.test_dataloader.dataset)[1]['inputs'])
+        return {'metric': 50.0}, None
 
     monkeypatch.setattr(robustness, 'evaluate_config', evaluate)
-    assert robustness.main(trained('mmpretrain')) == 0
-    assert len(seen) == 1 + len(DISTURBANCES)
-    assert 'Disturb' not in seen[0] and seen[0].count('LoadImageFromFile') == 1
-    assert sum(kinds[:2] == ['LoadImageFromFile', 'Disturb'] for kinds in seen) == 8
+    arguments = trained(scope)
+    chosen = ['--only', 'noise_0.05', 'brightness_0.5', 'size_2']
+    assert robustness.main([*arguments[:2], *chosen, *arguments[2:]]) == 0
+    none, size, noise, dark = (image.float() for image in seen)
+    assert size.shape == (3, 2 * none.shape[1], 2 * none.shape[2])
+    assert noise.shape == dark.shape == none.shape
+    # Noise of 0.05 * 255; less where it is resized, or cut at black and white.
+    assert 3 < (noise - none).abs().mean() < 15
+    torch.testing.assert_close(dark, none / 2, atol=2, rtol=0)
+
+
+def test_what_was_evaluated_is_kept(trained, monkeypatch, tmp_path):
+    def evaluate(cfg, checkpoint, options):
+        if 'blur' in cfg.work_dir:
+            raise KeyboardInterrupt
+        return dict(mIoU=50.0), None
+
+    monkeypatch.setattr(robustness, 'evaluate_config', evaluate)
+    with pytest.raises(KeyboardInterrupt):
+        robustness.main(trained('mmseg'))
+    (text,) = [path.read_text() for path in tmp_path.rglob('robustness.md')]
+    assert text.splitlines()[-1] == '| jpeg_10 | 50.00 (+0.00) |'
 
 
 def test_a_file_of_one_size(trained, monkeypatch, capsys):

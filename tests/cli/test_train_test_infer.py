@@ -9,6 +9,7 @@ import torch
 
 from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.engine import read_checkpoint
+from mmhybrid.engine.console import EvaluationsInEta
 
 
 @pytest.mark.parametrize(
@@ -64,6 +65,7 @@ def test_resume_goes_on_from_the_last_complete_checkpoint(tool, job, tmp_path, c
     runner = train([config, '--work-dir', 'work', '--no-validate', '--resume', *options])
     assert runner._load_from.endswith('iter_2.pth')
     assert runner.iter == 4
+    assert any(isinstance(hook, EvaluationsInEta) for hook in runner.hooks)
     assert f'skipped: {last.name}' in capsys.readouterr().out.replace('work/', '')
 
 

@@ -151,7 +151,7 @@ def test_weights_tell_their_vit(vit, options, tmp_path):
     cfg = Config.fromfile(config_path('linearseg_vit_s_frozen_custom'))
     cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=path)
     fit_vit(cfg, path)
-    assert cfg.model.decode_head.channels == model.embed_dims
+    assert cfg.model.decode_head.channels == 4 * model.embed_dims
     backbone = ViT(**{k: v for k, v in cfg.model.backbone.items() if k != 'type'})
     backbone.init_weights()
     filled, given = backbone.state_dict(), model.state_dict()
@@ -162,6 +162,35 @@ def test_weights_tell_their_vit(vit, options, tmp_path):
 def test_weights_without_biases_of_queries(tmp_path):
     path = save(ViT('dinov3_t', qkv_bias=False), tmp_path / 'weights.pth')
     assert find_vit(path) == ('dinov3_t', dict(qkv_bias=False))
+
+
+@pytest.mark.parametrize(
+    ('vit', 'blocks'), [('dinov3_s', [2, 5, 8, 11]), ('dinov3_hplus', [7, 15, 23, 31])]
+)
+def test_maps_after_each_quarter_of_the_blocks(vit, blocks):
+    cfg = fitted('linearseg_vit_s_frozen_custom', vit)
+    assert cfg.model.backbone.out_indices == blocks
+    assert cfg.model.neck.in_channels == [ViT.resolve_arch(vit).embed_dims] * 4
+
+
+@pytest.mark.parametrize(
+    ('blocks', 'count', 'options'),
+    [
+        ([4, 23], 2, ['model.backbone.out_indices']),
+        ([2, 5], 2, ['model.backbone.out_indices']),
+        (23, 1, ['model.backbone.out_indices']),
+        ([-2, -1], 2, []),  # those of a config that says so count from the last of any ViT
+        ([5, 23], 2, []),  # and these are no blocks of the config's own
+    ],
+)
+def test_blocks_that_the_user_names_are_those_of_the_vit_he_asks_for(blocks, count, options):
+    cfg = Config.fromfile(config_path('linearseg_vit_s_frozen_custom'))
+    cfg.vit = 'dinov3_l'
+    cfg.model.backbone.out_indices = blocks
+    fit_vit(cfg, 'a file', options)
+    assert cfg.model.backbone.out_indices == blocks
+    assert cfg.model.neck.in_channels == [1024] * count
+    assert cfg.model.decode_head.channels == 1024 * count
 
 
 @pytest.mark.parametrize('blocks', [(-1,), (-4, -3, -2, -1)])

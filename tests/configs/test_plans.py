@@ -27,7 +27,8 @@ def config(name):
 
 def test_plans_are_found():
     assert {name.partition(':')[0] for name in PLANS} >= {
-        'configs/experiments/small_data/semantic.yml', 'docs/training.md',
+        *(f'configs/experiments/small_data/{name}.yml' for name in ('semantic', 'instance')),
+        'docs/training.md',
     }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""The configs of docs/swap.md, as they stand there: host configs with one of our backbones."""
+"""Configs of docs/swap.md and README.md, as they stand there: host configs with our backbones."""
 
 import importlib
 import re
@@ -15,7 +15,8 @@ from mmhybrid.testing.tasks import ConfigTask
 from tests.models.backbones.test_cmt import TINY
 
 PAGE = Path(__file__).parents[2] / 'docs' / 'swap.md'
-CONFIGS = dict(re.findall(r'```python\n# (\S+\.py)\n(.*?)```', PAGE.read_text('utf-8'), re.DOTALL))
+TEXT = PAGE.read_text('utf-8') + (PAGE.parents[1] / 'README.md').read_text('utf-8')
+CONFIGS = dict(re.findall(r'```python\n# (\S+\.py)\n(.*?)```', TEXT, re.DOTALL))
 SIZE = (64, 64)
 METRICS = dict(mmdet='coco/bbox_mAP', mmseg='mIoU', mmpretrain='accuracy/top1')
 # What a swap may touch: the backbone, the channels of what reads it, and how it is trained.
@@ -110,6 +111,7 @@ def move(node, folder):
 def test_the_page_has_a_config_of_every_host():
     hosts = {re.search(r'mm(det|seg|pretrain)', source)[0] for source in CONFIGS.values()}
     assert hosts == set(METRICS) and len(CONFIGS) >= 6
+    assert 'mask-rcnn_vitcomer-s.py' in CONFIGS  # of README.md
 
 
 @pytest.mark.parametrize('name', CONFIGS)

@@ -43,6 +43,11 @@ def test_jpeg_is_told_the_colours(image):
     assert np.array_equal(disturb(image, 'jpeg', 30)[..., ::-1], wanted)
 
 
+def test_kinds_are_named():
+    with pytest.raises(ValueError, match=r"kind='gauss': expected jpeg, blur, noise, brightness"):
+        Disturb('gauss', 1.0)
+
+
 def test_noise_is_that_of_the_image(image):
     state = torch.get_rng_state()
     first = disturb(image, 'noise', 0.1, index=3)

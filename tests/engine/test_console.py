@@ -1,16 +1,31 @@
 """A calm terminal beside a log file that holds everything."""
 
 import logging
+import warnings
+from itertools import product
 from types import SimpleNamespace
 
 import pytest
 import torch
 from mmengine import logging as host_logging
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
 from mmengine.logging import MMLogger, print_log
+from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper, OptimWrapperDict
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
+from mmengine.visualization import Visualizer
 from torch import nn
 
-from mmhybrid.engine.console import Tenths, calm, hush_imports, summarise
+from mmhybrid.engine.console import (
+    EvaluationsInEta,
+    Tenths,
+    calm,
+    evaluations_to_come,
+    hush_annotations,
+    hush_hosts,
+    summarise,
+)
 
 DETAILS = [
     'Config:\nmodel = dict()',
@@ -38,11 +53,45 @@ def test_details_are_in_the_file_alone(tmp_path, capsys):
 
 def test_debug_messages_without_a_logger_are_not_printed(monkeypatch, capsys):
     monkeypatch.setattr(host_logging, 'print_log', print_log)
-    hush_imports()
-    hush_imports()
+    hush_hosts()
+    hush_hosts()
     host_logging.print_log('a detail', level=logging.DEBUG)
     host_logging.print_log('a message')
     assert capsys.readouterr().out == 'a message\n'
+
+
+def test_defaults_of_the_hosts_are_no_warnings(monkeypatch, capsys):
+    from mmseg.engine import SegVisualizationHook
+    from mmseg.evaluation import IoUMetric
+    from mmseg.models.losses import CrossEntropyLoss
+
+    monkeypatch.setattr(host_logging, 'print_log', print_log)
+    logger = calm(MMLogger('defaults', logger_name='defaults'))
+    monkeypatch.setattr(MMLogger, 'get_current_instance', lambda: logger)
+    monkeypatch.setattr(Visualizer, 'get_current_instance', lambda: None)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        hush_hosts()
+        CrossEntropyLoss()
+        SegVisualizationHook()
+        IoUMetric()
+        warnings.warn('another', stacklevel=1)
+    assert [str(it.message) for it in caught] == ['another']
+    logger.info('shown')
+    printed = capsys.readouterr().out
+    assert 'shown' in printed and 'prefix' not in printed
+
+
+def test_annotations_are_read_in_silence(tmp_path, monkeypatch, capsys):
+    import pycocotools.coco
+
+    file = tmp_path / 'a.json'
+    file.write_text('{"images": [], "annotations": [], "categories": []}')
+    monkeypatch.setattr(pycocotools.coco, 'print', print, raising=False)
+    hush_annotations()
+    pycocotools.coco.COCO(file)
+    print('shown')
+    assert capsys.readouterr().out == 'shown\n'
 
 
 @pytest.mark.parametrize(('images', 'step', 'shown'), [(87, 1, 10), (1000, 20, 10), (4, 1, 4)])
@@ -92,3 +141,64 @@ def test_summary_of_several_optimizers():
     assert lines[1:] == [
         f'SGD of {name}: 1 values with lr 0.1, weight decay 0' for name in ('weight', 'bias')
     ]
+
+
+@pytest.mark.parametrize(
+    ('kind', 'name'), [(EpochBasedTrainLoop, 'epoch'), (IterBasedTrainLoop, 'iter')]
+)
+def test_evaluations_to_come_are_those_that_the_loop_will_run(kind, name):
+    for last, interval, begin in product((1, 6, 7), (1, 2, 3, 9), (1, 2, 5, 9)):
+        loop = kind.__new__(kind)
+        vars(loop).update({f'_max_{name}s': last, 'val_interval': interval, 'val_begin': begin})
+        for now in range(last):
+            setattr(loop, f'_{name}', now)
+            later = [it for it in range(now + 1, last + 1) if it >= begin]
+            run = [it for it in later if it % interval == 0 or it == last]
+            assert evaluations_to_come(loop) == len(run)
+    assert evaluations_to_come(object()) == 0
+
+
+class Tiny(BaseModel):
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 1)
+
+    def forward(self, inputs, mode):
+        out = self.layer(torch.stack(inputs))
+        return dict(loss=out.mean()) if mode == 'loss' else list(out)
+
+
+class Etas(Hook):
+    def __init__(self, priority):
+        self.priority, self.seen = priority, []
+
+    def after_train_iter(self, runner, *args, **kwargs):
+        self.seen.append(runner.message_hub.get_info('eta'))
+
+
+class Timer(EvaluationsInEta):
+    def __init__(self):
+        self.all = []
+
+    def after_val(self, runner):
+        super().after_val(runner)
+        self.all.append(self.seconds)
+
+
+def test_eta_counts_evaluations_once_one_is_timed(tmp_path):
+    images = [dict(inputs=torch.ones(1))] * 8
+    loader = dict(dataset=images, sampler=dict(type='DefaultSampler'), batch_size=1)
+    runner = Runner(
+        Tiny(), str(tmp_path), train_dataloader=loader, val_dataloader=loader,
+        train_cfg=dict(by_epoch=False, max_iters=7, val_interval=2), val_cfg={},
+        val_evaluator=Evaluator([]), optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),
+        default_hooks=dict(checkpoint=None), experiment_name='eta', log_level='ERROR',
+    )  # fmt: skip
+    before, timer, after = Etas('NORMAL'), Timer(), Etas('BELOW_NORMAL')
+    for hook in (before, timer, after):
+        runner.register_hook(hook)
+    runner.train()
+    added = [a - b for a, b in zip(after.seen, before.seen, strict=True)]
+    first, second, third, _ = timer.all
+    assert min(timer.all) > 0
+    assert added == pytest.approx([0, 0, 3 * first, 3 * first, 2 * second, 2 * second, third])

@@ -91,6 +91,8 @@ def test_wrong_settings():
         wrapper(Detector(), layer_decay_rate=1.5)
     with pytest.raises(ValueError, match='backbone_lr_mult=0'):
         wrapper(Detector(), backbone_lr_mult=0)
+    with pytest.raises(ValueError, match='backbone_lr_mult=0.5: Backbone has no backbone'):
+        wrapper(Backbone(), backbone_lr_mult=0.5)
     with pytest.raises(ValueError, match='norm_decay_mult'):
         wrapper(Detector(), norm_decay_mult=0.0)
     model = Detector()

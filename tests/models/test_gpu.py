@@ -7,31 +7,13 @@ import pytest
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmhybrid.models.backbones.adapter import PyramidAdapter
 from mmhybrid.models.kernels import pyramid
 from mmhybrid.models.kernels.deformable_attention import triton_kernels
+from tests.copies import Copies
 
 from .test_compile import MODELS
-
-
-class Copies(TorchDispatchMode):
-    """Notes copies between devices, for which a program waits.
-
-    It waits for numbers that it reads, too; here there are none, and reading one is an error.
-    """
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_):
-            if len({t.device.type for t in (*args, out) if isinstance(t, torch.Tensor)}) > 1:
-                self.found.append(str(func))
-        return out
 
 
 @pytest.fixture

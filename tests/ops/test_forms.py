@@ -4,7 +4,8 @@ import pytest
 import torch
 from mmcv import ops
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from tests.copies import Copies
 
 from . import operators
 from .operators import OPERATORS, inputs, run
@@ -67,21 +68,6 @@ def test_suppression_in_other_dtypes(dtype):
     torch.testing.assert_close(overlaps.float(), ops.bbox_overlaps(boxes, boxes), rtol=0, atol=4e-3)
 
 
-class Waits(TorchDispatchMode):
-    """Notes copies between devices, for which a program waits."""
-
-    def __init__(self):
-        super().__init__()
-        self.found = []
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        out = func(*args, **(kwargs or {}))
-        if func.overloadpacket in (torch.ops.aten._to_copy, torch.ops.aten.copy_):
-            if len({t.device.type for t in (*args, out) if isinstance(t, torch.Tensor)}) > 1:
-                self.found.append(str(func))
-        return out
-
-
 # A region's own number of points, and the sizes of a pyramid, are numbers on the GPU.
 WAIT = ['roi_align max dense', 'roi_pool', 'deform_roi_pool dense', 'ms_deform_attn']
 
@@ -93,7 +79,7 @@ def test_a_gpu_is_never_waited_for(name, monkeypatch):
             value = getattr(operators, constant)
             monkeypatch.setattr(operators, constant, torch.empty_like(value, device='cuda'))
         tensors = [torch.empty_like(t, device='cuda').requires_grad_() for t in inputs(name)]
-        with Waits() as waits:
+        with Copies() as waits:
             out = OPERATORS[name][0](*tensors)
             if name not in ('carafe', 'deform_roi_pool'):
                 # Not by torch's engine, which asks for a driver; these two call it themselves.

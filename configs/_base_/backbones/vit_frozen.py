@@ -9,3 +9,5 @@ _backbone = dict(
     freeze='vit',
     init_cfg=dict(type='Pretrained', checkpoint='dinov3_vits16'),
 )
+# A map after each quarter of its blocks.
+_backbone_of_4 = dict(_backbone, out_indices=[2, 5, 8, 11])

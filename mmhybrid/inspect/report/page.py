@@ -55,7 +55,8 @@ def build_page(
         score_thr: least score of objects that are drawn and counted as confusions.
         examples: how many of the worst, and how many of the best images are shown.
     """
-    sections = [('Scores', _numbers(metrics) or '<p class="note">Nothing was evaluated.</p>')]
+    why = 'No object was found.' if records else 'Nothing was evaluated.'
+    sections = [('Scores', _numbers(metrics) or f'<p class="note">{why}</p>')]
     curves = _curves(logs)
     if curves:
         sections.append(('Curves', _grid(curves)))
@@ -106,7 +107,7 @@ def _numbers(metrics: Mapping[str, float]) -> str:
     cards = [
         f'<div class="card"><b>{_score(name, value)}</b><span>{_text(name)}</span></div>'
         for name, value in metrics.items()
-        if isinstance(value, (int, float)) and name not in SKIPPED
+        if isinstance(value, (int, float, np.number)) and name not in SKIPPED
     ]
     return f'<div class="cards">{"".join(cards)}</div>' if cards else ''
 
@@ -202,6 +203,8 @@ def _examples(scope, records, meta, measures, score_thr, count) -> list[tuple[st
                 '</figcaption></figure>'
             )
         note = f'<p class="note">By {measures.score_name}.</p>'
+        if scope == 'mmseg':  # drawn objects have their names
+            note += _legend([records[index] for index in indices], measures.classes, colors)
         sections.append((title, f'{note}<div class="examples">{"".join(figures)}</div>'))
     return sections
 
@@ -222,6 +225,18 @@ def _draw_segmentation(image, record, measures, colors, score_thr):
         class_map[class_map >= len(measures.classes)] = IGNORED
         pair.append(enlarged(draw_class_map(image, class_map, colors), 300)[0])
     return pair
+
+
+def _legend(records, classes, colors):
+    """Colours and names of the classes that class maps hold."""
+    held = {label for one in records for key in ('truth', 'found')
+            for label in np.unique(unpack_map(one[key])).tolist()}  # fmt: skip
+    return '<p class="legend">' + ''.join(
+        f'<span><i style="background:rgb{tuple(map(int, colors[label]))}"></i>'
+        f'{_text(classes[label])}</span>'
+        for label in sorted(held)
+        if label < len(classes)
+    ) + '</p>'  # fmt: skip
 
 
 def _draw_class(image, record, measures, colors, score_thr):
@@ -334,6 +349,9 @@ figcaption { font-size: 0.93em; margin: 2px 0 4px; overflow-wrap: anywhere }
 .charts svg text { font-family: inherit !important; fill: currentColor }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 6px }
 .pair img { width: 100%; display: block; border-radius: 4px }
+.legend { display: flex; flex-wrap: wrap; gap: 2px 16px }
+.legend i { display: inline-block; width: 0.9em; height: 0.9em; margin-right: 5px;
+  vertical-align: -0.1em }
 .wide { overflow-x: auto }
 table { border-collapse: collapse; font-size: 0.9em; font-variant-numeric: tabular-nums }
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line);

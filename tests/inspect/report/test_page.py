@@ -8,6 +8,7 @@ import pytest
 
 from mmhybrid.inspect.report import charts
 from mmhybrid.inspect.report.page import build_page, read_logs
+from mmhybrid.inspect.report.records import pack_map
 
 
 class Checker(HTMLParser):
@@ -96,9 +97,36 @@ def test_a_whole_page(tmp_path):
     assert '2.jpg, 1.000' in best and '0.jpg, 1.000' in best
 
 
+def test_class_maps_have_a_legend(tmp_path):
+    records = []
+    for number, found in enumerate((1, 0)):
+        path = str(tmp_path / f'{number}.jpg')
+        cv2.imwrite(path, np.full((40, 60, 3), 90, np.uint8))
+        truth = np.full((40, 60), 1)
+        truth[:5] = 255  # of no class
+        maps = dict(truth=pack_map(truth), found=pack_map(np.full((40, 60), found)))
+        records.append(dict(id=path, path=path, **maps))
+    meta = dict(classes=['sky', '<road>', 'tree'], palette=[[1, 2, 3], [40, 50, 60], [7, 8, 9]])
+    given = BASE | dict(scope='mmseg', meta=meta, metrics=dict(mIoU=np.float32(24.03)))
+    page = check(build_page('t', records=records, logs=[], **given))
+    assert '<b>24.03</b><span>mIoU</span>' in page
+    worst = page[page.index('id="worst-images"') : page.index('id="best-images"')]
+    best = page[page.index('id="best-images"') : page.index('id="environment"')]
+    road = '<i style="background:rgb(40, 50, 60)"></i>&lt;road&gt;</span>'
+    assert road in worst and road in best
+    assert 'sky</span>' in worst and 'sky</span>' not in best  # where it was taken for the road
+    assert 'tree</span>' not in page
+
+
 def test_a_page_without_an_evaluation():
     page = check(build_page('t', records=[], logs=[], **(BASE | dict(metrics={}))))
     assert 'Nothing was evaluated' in page and 'Worst' not in page
+
+
+def test_an_evaluation_that_found_nothing(tmp_path):
+    records = [record | dict(found=[]) for record in detections(tmp_path)]
+    page = check(build_page('t', records=records, logs=[], **(BASE | dict(metrics={}))))
+    assert 'No object was found' in page and 'Nothing was evaluated' not in page
 
 
 def test_images_that_are_gone(tmp_path):
