@@ -156,7 +156,8 @@ def table(
         chosen: the metrics that are columns; all if None.
         digits: after the point.
     """
-    first = dict(results[NONE])
+    first = results[NONE]
+    assert not isinstance(first, ExportError)  # main raises it
     columns = list(first if chosen is None else chosen)
     lines = ['| | ' + ' | '.join(columns) + ' |', '|---' * (len(columns) + 1) + '|']
     notes = []
