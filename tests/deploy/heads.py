@@ -114,10 +114,10 @@ def tiny(name):
 
 
 def drawn(cfg):
-    """The model of a config, with drawn weights."""
+    """The model of a config, with drawn weights; mmdet's DINO writes into what it is given."""
     from mmengine.model import revert_sync_batchnorm
     from mmengine.registry import init_default_scope
 
     init_default_scope(cfg.default_scope)
     torch.manual_seed(0)
-    return draw_parameters(revert_sync_batchnorm(build_model(cfg.model))).eval()
+    return draw_parameters(revert_sync_batchnorm(build_model(copy.deepcopy(cfg.model)))).eval()

@@ -12,6 +12,7 @@ Fails where one differs by more than 0.001. --work-dir keeps what was written.
 """
 
 import argparse
+import copy
 import json
 import logging
 import tempfile
@@ -152,7 +153,7 @@ def write_data(cfg, checkpoint, folder, sizes):
         image, _, _ = draw_scene(rng, (width, height))
         cv2.imwrite(str(folder / f'images/{index}.png'), image[..., ::-1])
         images[index] = image
-    found = open_predictor(cfg, checkpoint).predict(list(images.values()))
+    found = open_predictor(copy.deepcopy(cfg), checkpoint).predict(list(images.values()))
     write = dict(mmdet=write_objects, mmseg=write_maps, mmpretrain=write_labels)
     write[cfg.default_scope](
         folder, images, found, len(cfg.test_dataloader.dataset.metainfo.classes), rng
