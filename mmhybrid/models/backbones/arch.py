@@ -51,7 +51,8 @@ class Arch:
                     raise ValueError(f'{name}={value!r:.99}: expected {expected}')
                 if set(leaves) <= {int, float, type(None)} and isinstance(value, (str, float, int)):
                     is_number = isinstance(value, (int, *leaves)) and not isinstance(value, bool)
-                    if not (is_number and abs(value) < inf) or (above and value < 1):
+                    number: Any = value
+                    if not (is_number and abs(number) < inf) or (above and number < 1):
                         raise ValueError(f'{name}={value!r:.99}: expected a {kind}{above}')
 
     @classmethod
