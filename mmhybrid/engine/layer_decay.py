@@ -21,8 +21,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
 
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
-        backbone_lr_mult (float): above 0, of a model with a ``backbone``; below 1 for heads that
-            bear a higher rate.
+        backbone_lr_mult (float): above 0, below 1 where the heads bear a higher rate.
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
