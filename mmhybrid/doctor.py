@@ -163,7 +163,7 @@ def examine(report: Callable[[str, Facts], None] = lambda name, facts: None) -> 
         compiler=find_compiler(),
         driver=shutil.which('nvidia-smi') is not None,
     )
-    # One process takes a quarter of the time of eleven, most of which import torch and mmcv. What
+    # One process imports torch and mmcv once, eleven would each, most of them. What
     # follows a failure is imported alone: it may work without what has failed, or half loaded it.
     for name, details in zip(PROBES, probe(PROBES), strict=False):
         facts.probes[name] = details

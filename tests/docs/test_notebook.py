@@ -28,7 +28,7 @@ def test_the_first_cell_tells_of_colab(cells):
 def test_it_runs(cells, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv('MPLBACKEND', 'Agg')
-    shallow = {**ViT.arch_settings['dinov3_t'], 'depth': 2}
+    shallow = {**ViT.arch_settings['dinov3_t'], 'depth': 4}  # a map after each
     monkeypatch.setitem(ViT.arch_settings, 'dinov3_t', shallow)
     vit = ViT('dinov3_t', final_norm=True)
     torch.save(vit.state_dict(), 'weights.pth')

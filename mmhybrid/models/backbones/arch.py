@@ -5,7 +5,7 @@ Signatures and docstrings are completed from them by :mod:`mmhybrid.signatures`.
 
 from collections.abc import Sequence
 from dataclasses import MISSING, Field, dataclass, field, fields
-from math import inf
+from math import isfinite
 from typing import Any, get_args, get_type_hints
 
 
@@ -51,7 +51,7 @@ class Arch:
                     raise ValueError(f'{name}={value!r:.99}: expected {expected}')
                 if set(leaves) <= {int, float, type(None)} and isinstance(value, (str, float, int)):
                     is_number = isinstance(value, (int, *leaves)) and not isinstance(value, bool)
-                    if not (is_number and abs(value) < inf) or (above and value < 1):
+                    if not (is_number and isfinite(float(value))) or (above and float(value) < 1):
                         raise ValueError(f'{name}={value!r:.99}: expected a {kind}{above}')
 
     @classmethod
