@@ -136,13 +136,16 @@ def _start_on_cpus(cfg):
     )
 
 
-def load_model(model: 'nn.Module', path: Path, options: Iterable[str] = ()) -> dict:
+def load_model(
+    model: 'nn.Module', path: Path, options: Iterable[str] = (), precision: str = 'f32'
+) -> dict:
     """Load a checkpoint into a model, or let it run from an exported file.
 
     Args:
         model: of the config.
         path: of the checkpoint or file.
         options: names of those that the user changed in the config.
+        precision: in which an exported file computes, of :func:`mmhybrid.deploy.load_exported`.
 
     Returns:
         dict: what the file says of the data it was trained on: ``classes``, ``palette``.
@@ -156,7 +159,7 @@ def load_model(model: 'nn.Module', path: Path, options: Iterable[str] = ()) -> d
     from ..engine import load_trained
 
     if path.suffix in FORMATS:
-        exported = load_exported(path)
+        exported = load_exported(path, precision=precision)
         run_exported(model, exported)
         changes = [name for name in options if name.startswith('model.')]
         if changes and exported.meta['kind'] == 'detector' and exported.meta.get('results'):

@@ -123,7 +123,9 @@ def evaluate_config(
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    meta = load_model(model, checkpoint, options)
+    # The host's name of autocast, which on a CPU is bfloat16.
+    precision = 'bf16' if cfg.test_cfg.get('fp16') else 'f32'
+    meta = load_model(model, checkpoint, options, precision)
     compare_classes(checkpoint, meta, classes_of(cfg, 'test'))
     if predictions:
         from mmengine.registry import METRICS

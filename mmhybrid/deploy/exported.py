@@ -127,13 +127,18 @@ def load_exported(path: str | Path, *, precision: str = 'f32') -> Exported:
         precision: in which OpenVINO computes, ``'f32'``, ``'bf16'`` or ``'f16'``.
 
     Raises:
-        ExportError: it is missing, of another suffix, damaged, or from elsewhere; or onnxruntime
-            or openvino is not installed.
+        ExportError: it is missing, of another suffix, damaged, or from elsewhere; onnxruntime or
+            openvino is not installed; or a precision is given for a file that has its own.
     """
     path = Path(path)
     suffix = check_format(path)
     if not path.is_file():
         raise ExportError(f'exported file not found: {path}')
+    if precision != 'f32' and suffix != '.xml':
+        raise ExportError(
+            f'{path.name} cannot compute in {precision}: only files of OpenVINO (.xml) are told a '
+            'precision; leave it out (test_cfg.fp16), or export an .xml'
+        )
     if suffix == '.xml':
         from .openvino import OpenVinoFile
 

@@ -145,6 +145,8 @@ def test_torch_export_of_a_detector_and_what_it_cannot_be_evaluated_with(
         predict(path, data / 'images/val', out, cfg_options={'model.test_cfg.nms_pre': 9})
     with pytest.raises(ExportError, match=r'3, 64, 96\), got .*resize images to 64x96'):
         evaluate([path, str(out), *options, 'test_dataloader.dataset.pipeline.1.scale=(80,80)'])
+    with pytest.raises(ExportError, match=r'cannot compute in bf16: .*test_cfg.fp16'):
+        evaluate([path, str(out), *options, 'test_cfg.fp16=True'])
     with pytest.raises(ExportError, match='boxes without masks'):
         evaluate([config('mask_rcnn'), str(out), *options[:-1]])
 

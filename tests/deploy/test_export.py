@@ -291,6 +291,8 @@ def test_what_cannot_be_opened(tmp_path):
         (tmp_path / name).write_bytes(b'nothing of the kind')
         with pytest.raises(ExportError, match='cannot read'):
             load_exported(tmp_path / name)
+        with pytest.raises(ExportError, match='cannot compute in bf16'):
+            load_exported(tmp_path / name, precision='bf16')
 
 
 def test_openvino_runs_what_it_was_given(tmp_path):
