@@ -126,7 +126,7 @@ def test_own_files_keep_their_head():
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(projection='conv'), r"projection='conv': expected 'dw_bn', 'avg' or 'linear'"),
+        (dict(projection='conv'), r"projection='conv': expected 'dw_bn' or 'avg' or 'linear'"),
         (dict(kv_stride=(2, 2)), r'kv_stride has 2 entries for 3 stages: \(2, 2\)'),
         (dict(qkv_kernel=4), r'qkv_kernel=4: an even one has no centre'),
         (dict(patch_paddings=(0, 1, 1)), r'patch_size 7, patch_stride 4 and patch_padding 0'),
