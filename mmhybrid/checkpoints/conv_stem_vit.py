@@ -26,10 +26,7 @@ def convert_conv_stem_vit(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]
 
     The original's tokens, and so its positions ``(L, 1, C)``, have the batch second.
     """
-    converted = {}
-    for key, value in state_dict.items():
-        key = rename(key, RULES)
-        converted[key] = value
+    converted = {rename(key, RULES): value for key, value in state_dict.items()}
     positions = converted.pop('pos_embedding', None)
     if positions is not None:
         converted['pos_embed'] = positions.transpose(0, 1)  # (L, 1, C) -> (1, L, C)

@@ -40,8 +40,4 @@ TRANSFORMERS_RULES = (
 
 def convert_transformers_cvt(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Convert the names of Hugging Face's transformers to ours."""
-    converted = {}
-    for key, value in state_dict.items():
-        key = rename(key, TRANSFORMERS_RULES)
-        converted[key] = value
-    return converted
+    return {rename(key, TRANSFORMERS_RULES): value for key, value in state_dict.items()}

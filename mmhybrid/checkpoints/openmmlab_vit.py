@@ -31,10 +31,7 @@ def convert_openmmlab(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     mmsegmentation's ViT embeds patches without a bias, which is one of zeros.
     """
-    converted = {}
-    for key, value in state_dict.items():
-        key = rename(key, RULES)
-        converted[key] = value
+    converted = {rename(key, RULES): value for key, value in state_dict.items()}
     weight = converted.get('patch_embed.proj.weight')
     if weight is not None and 'patch_embed.proj.bias' not in converted:
         converted['patch_embed.proj.bias'] = torch.zeros_like(weight.flatten(1)[:, 0])
