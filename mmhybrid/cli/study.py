@@ -13,6 +13,8 @@ WORK_DIR/table.md holds the results so far, with the command of each run in its 
 import argparse
 import contextlib
 import ctypes
+import functools
+import hashlib
 import json
 import math
 import os
@@ -96,17 +98,25 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a study: its command, without the program, its folder and its metric."""
+    """One training of a study.
+
+    Attributes:
+        folder: of its results.
+        command: without the program.
+        metric: that counts.
+        config: hash of what its config says, without the changes in the command.
+    """
 
     folder: Path
     command: tuple[str, ...]
     metric: str
+    config: str
 
     def result(self) -> dict[str, Any]:
         """Return what is known of it, ``{}`` before its start.
 
         Raises:
-            UsageError: the folder holds a training by another command.
+            UsageError: the folder holds a training by another command, or its config has changed.
         """
         path = self.folder / RESULT
         if not path.is_file():
@@ -117,6 +127,11 @@ class Run:
                 f'{self.folder} holds a training by another command,\n  '
                 f'{shlex.join(result["command"])}\nand the plan asks for\n  '
                 f'{shlex.join(self.command)}\nremove the folder, or give another --work-dir'
+            )
+        if result.setdefault('config', self.config) != self.config:
+            raise UsageError(
+                f'{self.command[1]} says something else than it did for the training in '
+                f'{self.folder}; remove the folder, or give another --work-dir'
             )
         if result.setdefault('metric', self.metric) != self.metric:
             result |= dict(metric=self.metric)
@@ -367,7 +382,7 @@ class Study:
         }  # fmt: skip
         words += [*row.arguments, '--cfg-options', *(f'{k}={v}' for k, v in changes.items())]
         words += self.changes
-        return Run(place, tuple(words), self.plan.metric)
+        return Run(place, tuple(words), self.plan.metric, _content_of(row.config))
 
     def _run_all(self, runs: list[Run], jobs: int) -> list[Run]:
         runs = [run for run in runs if 'score' not in run.result()]
@@ -391,7 +406,8 @@ class Study:
         command = [*PROGRAM, *run.command, *(['--resume'] if before else [])]
         environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
         costs = dict.fromkeys(('minutes', 'cpu_minutes', 'peak_mb'), 0.0)
-        result: dict[str, Any] = dict(command=list(run.command), metric=run.metric) | costs | before
+        known = dict(command=list(run.command), metric=run.metric, config=run.config)
+        result: dict[str, Any] = known | costs | before
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         begin = time.monotonic()
         with (run.folder / LOG).open('a') as output:
@@ -428,6 +444,15 @@ class Study:
         with self.writing:
             write_file(self.folder / 'table.md', self.table() + '\n')
         return True
+
+
+@functools.cache
+def _content_of(config: str) -> str:
+    """Return a hash of what a config and those it is based on say."""
+    from mmengine.config import Config
+
+    content = Config.fromfile(find_config(config), import_custom_modules=False).to_dict()
+    return hashlib.sha256(repr(content).encode()).hexdigest()
 
 
 def _end_with_study() -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 import pytest
 
 from mmhybrid.cli import study
+from mmhybrid.cli.paths import find_config
 from mmhybrid.cli.usage import UsageError
 
 PLAN = """
@@ -224,6 +225,21 @@ def test_a_folder_of_another_plan_is_left_alone(fake, tmp_path):
     assert len(fake.started()) == 2
     (tmp_path / 'plan.yml').write_text(PLAN.replace('steps: 90', 'steps: 91'))
     with pytest.raises(UsageError, match='(?s)max_iters=90.*plan asks for.*max_iters=91'):
+        fake('--rows', 'Second')
+
+
+def test_a_config_that_has_changed_is_not_taken_for_the_one_that_was_trained(fake, tmp_path):
+    config = tmp_path / 'own.py'
+    config.write_text(f"_base_ = [{str(find_config('upernet_cmt_ti_scratch_custom'))!r}]\n")
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('upernet_cmt_ti_scratch_custom', str(config)))
+    fake('--rows', 'Second')
+    config.write_text(config.read_text() + '# a comment changes nothing\n')
+    study._content_of.cache_clear()
+    fake('--rows', 'Second')
+    assert len(fake.started()) == 2
+    config.write_text(config.read_text() + 'model = dict(decode_head=dict(channels=32))\n')
+    study._content_of.cache_clear()
+    with pytest.raises(UsageError, match=r'own.py says something else .* out/second/seed_3'):
         fake('--rows', 'Second')
 
 

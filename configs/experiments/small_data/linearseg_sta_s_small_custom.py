@@ -1,0 +1,9 @@
+# A linear head on the four maps of STA over DINOv2's ViT-S, in the study of small data; README.md.
+_base_ = ['../../_base_/models/linear_small.py', '../../_base_/custom_semantic.py']
+
+_vit = dict(arch='dinov2_s', patch_size=16, pretrain_size=592, class_token=True)
+model = dict(
+    backbone=dict(
+        type='mmhybrid.STA', arch=dict(vit='dinov2_s'), vit=_vit, out_indices=[0, 1, 2, 3]
+    )
+)
