@@ -20,6 +20,7 @@ from _zoo import CLASSIFICATION, CONFIGS, DETECTION, FAMILIES, NAME, ROOT, confi
 from mmhybrid.config_files import config_files
 from mmhybrid.files import write_file
 
+FILES = config_files()
 PUBLISHED = CONFIGS / 'published.yml'
 HEADS = {
     'retinanet': 'RetinaNet',
@@ -98,7 +99,7 @@ def zoo_names():
 def load(name):
     from mmengine.config import Config
 
-    return Config.fromfile(config_files()[name])
+    return Config.fromfile(FILES[name])
 
 
 def recipe_folders():
@@ -107,8 +108,7 @@ def recipe_folders():
     Raises:
         ValueError: a recipe in front is the only one of its family.
     """
-    files = config_files()
-    places = {name: files[name].parent.relative_to(CONFIGS).as_posix() for name in zoo_names()}
+    places = {name: FILES[name].parent.relative_to(CONFIGS).as_posix() for name in zoo_names()}
     homes = {
         family_of(name): place
         for name, place in places.items()
@@ -250,7 +250,7 @@ def describe(name, about, counted, printed):
     entry = {
         'Name': name,
         'In Collection': about['name'],
-        'Config': config_files()[name].relative_to(ROOT).as_posix(),
+        'Config': FILES[name].relative_to(ROOT).as_posix(),
         'Metadata': {
             'Training Data': data,
             'Architecture': [HEADS[match['head']], f'{about["name"]}-{size}'],

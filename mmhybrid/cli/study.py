@@ -451,6 +451,9 @@ def _content_of(config: str) -> str:
     """Return a hash of what a config and those it is based on say."""
     from mmengine.config import Config
 
+    from ..config_files import enable_scope
+
+    enable_scope()
     content = Config.fromfile(find_config(config), import_custom_modules=False).to_dict()
     return hashlib.sha256(repr(content).encode()).hexdigest()
 

@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 
 from mmhybrid.cli import study
-from mmhybrid.cli.paths import find_config
 from mmhybrid.cli.usage import UsageError
 
 PLAN = """
@@ -230,7 +229,7 @@ def test_a_folder_of_another_plan_is_left_alone(fake, tmp_path):
 
 def test_a_config_that_has_changed_is_not_taken_for_the_one_that_was_trained(fake, tmp_path):
     config = tmp_path / 'own.py'
-    config.write_text(f"_base_ = [{str(find_config('upernet_cmt_ti_scratch_custom'))!r}]\n")
+    config.write_text("_base_ = 'mmhybrid::upernet_cmt_ti_scratch_custom.py'\n")
     (tmp_path / 'plan.yml').write_text(PLAN.replace('upernet_cmt_ti_scratch_custom', str(config)))
     fake('--rows', 'Second')
     config.write_text(config.read_text() + '# a comment changes nothing\n')
