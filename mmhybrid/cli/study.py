@@ -7,7 +7,8 @@ A plan is a YAML file, such as configs/experiments/small_data/semantic.yml. Each
 trained at each rate, in short, and evaluated on a part of the training images that is held out; the
 best rate is then trained at full length with each seed, on all training images, and evaluated on
 the validation part. Stopped by Ctrl-C or SIGTERM, the study goes on when it is started again.
-WORK_DIR/table.md holds the results so far, with the command of each run in its folder.
+WORK_DIR/table.md holds the results so far, with the command of each run in its folder; at the end
+WORK_DIR/report.html has curves too.
 """
 
 import argparse
@@ -30,11 +31,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..files import write_file
 from .paths import find_config
-from .usage import UsageError
+from .usage import UsageError, print_results
+
+if TYPE_CHECKING:
+    from ..inspect.report.comparison import Compared
 
 PROGRAM = (sys.executable, '-m', 'mmhybrid')
 RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
@@ -188,7 +192,8 @@ def main(argv: list[str] | None = None) -> None:
         failed = study.run(rows, args.jobs)
     finally:
         signal.signal(signal.SIGTERM, before)
-    print(f'\n{study.table()}\nwritten to {study.folder / "table.md"}')
+    print(f'\n{study.table()}')
+    print_results({'table': study.folder / 'table.md', 'page': study.write_page()})
     if failed:
         raise UsageError(
             f'{len(failed)} of the trainings failed: '
@@ -340,32 +345,54 @@ class Study:
         finals = [run for row, rate in chosen if rate is not None for run in self.finals(row, rate)]
         return failed + self._run_all(finals, jobs)
 
+    def results(self, with_logs: bool = False) -> list['Compared']:
+        """Return what the rows have reached so far; with the logs of their trainings, if asked."""
+        from ..inspect.report.comparison import Compared
+        from ..inspect.report.page import read_logs
+
+        found = []
+        for row in self.plan.rows:
+            try:
+                rate = self.rate_of(row)
+                runs = [] if rate is None else self.finals(row, rate)
+                done = [(run, result) for run in runs if 'score' in (result := run.result())]
+            except UsageError:
+                continue  # another plan's; asked for, it would have been refused
+            if rate is None or not done:
+                continue
+            costs = {
+                key: statistics.median(result[key] for _, result in done)
+                for key in ('minutes', 'cpu_minutes', 'peak_mb')
+            }
+            scores = [result['score'] for _, result in done]
+            logs = [read_logs(run.folder) for run, _ in done] if with_logs else []
+            found.append(Compared(name=row.name, rate=rate, scores=scores, logs=logs, **costs))
+        return found
+
     def table(self) -> str:
         """Return the results so far, as Markdown: mean and standard deviation over the seeds."""
         lines = [
             f'| | rate | {self.plan.metric} | spread | seeds | minutes | CPU minutes | peak MB |',
             '|---|---|---|---|---|---|---|---|',
         ]
-        for row in self.plan.rows:
-            try:
-                rate = self.rate_of(row)
-                results = [] if rate is None else [run.result() for run in self.finals(row, rate)]
-            except UsageError:
-                continue  # another plan's; asked for, it would have been refused
-            done = [result for result in results if 'score' in result]
-            if not done:
-                continue
-            scores = [result['score'] for result in done]
-            spread = f'{statistics.stdev(scores):.{self.digits}f}' if len(scores) > 1 else ''
-            minutes, on_cpu, peak = (
-                statistics.median(result[key] for result in done)
-                for key in ('minutes', 'cpu_minutes', 'peak_mb')
-            )
+        for it in self.results():
+            spread = '' if it.spread is None else f'{it.spread:.{self.digits}f}'
             lines.append(
-                f'| {row.name} | {rate:g} | {statistics.mean(scores):.{self.digits}f} | {spread} | '
-                f'{len(scores)} | {minutes:.1f} | {on_cpu:.1f} | {peak:.0f} |'
+                f'| {it.name} | {it.rate:g} | {it.mean:.{self.digits}f} | {spread} | '
+                f'{len(it.scores)} | {it.minutes:.1f} | {it.cpu_minutes:.1f} | {it.peak_mb:.0f} |'
             )
         return '\n'.join(lines)
+
+    def write_page(self) -> Path | None:
+        """Write a page of the results so far, with curves; return its file, None without any."""
+        from ..inspect.report.comparison import build_comparison
+
+        results = self.results(with_logs=True)
+        if not results:
+            return None
+        path = self.folder / 'report.html'
+        write_file(path, build_comparison(f'Study: {self.folder.name}', self.plan.metric, results))
+        return path
 
     def _run(
         self, row: Row, name: str, steps: int, rate: float | str, seed: int, options: Mapping
@@ -472,10 +499,7 @@ def _stop(process: subprocess.Popen) -> None:
 
 def _last_score(folder: Path, metric: str) -> float | None:
     """Return the metric of the last evaluation that a training logged; None if it is no number."""
-    scores = []
-    for path in sorted(folder.glob('*/vis_data/scalars.json')):
-        for line in path.read_text().splitlines():
-            score = json.loads(line).get(metric)
-            if score is not None:
-                scores.append(score)
+    from ..inspect.report.page import read_logs
+
+    scores = [log[metric] for log in read_logs(folder) if log.get(metric) is not None]
     return scores[-1] if scores and math.isfinite(scores[-1]) else None

@@ -47,7 +47,8 @@ if stop.exists():
 log = folder / '2026' / 'vis_data' / 'scalars.json'
 log.parent.mkdir(parents=True, exist_ok=True)
 score = 40 + 1000 * rate + 2 * seed
-log.write_text(f'{{"loss": 1.0}}\\n{{"mIoU": 1.0, "step": 1}}\\n{{"mIoU": {score}, "step": 2}}\\n')
+lines = dict(loss=1.0, step=1), dict(mIoU=1.0, step=1), dict(mIoU=score, step=2)
+log.write_text(''.join(json.dumps(line) + chr(10) for line in lines))
 """
 
 
@@ -87,6 +88,14 @@ def test_the_best_held_out_rate_is_trained_with_each_seed(fake, tmp_path, capsys
         is_second = words[1] == 'upernet_cmt_ti_scratch_custom'
         assert ('--lora' in words) == ('deit_tiny' in words) == is_second
         assert ('model.backbone.with_cp=light' in words) != is_second
+
+
+def test_a_page_has_the_results_and_their_curves(fake, tmp_path, capsys):
+    fake()
+    page = (tmp_path / 'out/report.html').read_text()
+    assert 'page   out/report.html' in capsys.readouterr().out
+    assert 'First, tuned' in page and '<td>48.00</td><td>1.414</td><td>2</td>' in page
+    assert 'mIoU on the validation images' in page and 'Training loss' not in page  # of one step
 
 
 def test_what_is_done_stays_and_what_failed_goes_on(fake, tmp_path, capsys):

@@ -35,7 +35,7 @@ def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
         'axes.spines.right': False,
         'font.size': 10,
         'legend.frameon': False,
-        'axes.prop_cycle': cycler(color=COLORS),
+        'axes.prop_cycle': cycler(linestyle=['-', '--', ':', '-.']) * cycler(color=COLORS),
     }
     with matplotlib.rc_context(style):
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -84,7 +84,7 @@ def lines(series: Mapping, x_label: str, y_label: str = '', **limits: Any) -> st
         if len(series) > 1:
             axes.legend(loc='lower left', bbox_to_anchor=(0, 1), fontsize=8, ncols=2)
 
-    return chart(draw, height=3.2)
+    return chart(draw, height=max(3.2, 2.4 + 0.1 * len(series)))
 
 
 def bars(values: Mapping[str, float], x_label: str = '') -> str:
@@ -111,6 +111,21 @@ def bars(values: Mapping[str, float], x_label: str = '') -> str:
         axes.grid(axis='y', visible=False)
 
     return chart(draw, height=0.9 + 0.24 * len(items))
+
+
+def intervals(values: Mapping[str, tuple[float, float]], x_label: str) -> str:
+    """A dot for each label, with a line to both sides: label -> (mean, standard deviation)."""
+
+    def draw(axes):
+        place = range(len(values))
+        means, spreads = zip(*values.values(), strict=True)
+        axes.errorbar(means, place, xerr=spreads, fmt='o', markersize=4, color=COLORS[0])
+        axes.set_yticks(place, list(values), fontsize=8)
+        axes.set_ylim(len(values) - 0.5, -0.5)  # the first one at the top
+        axes.set_xlabel(x_label)
+        axes.set_xlim(left=0)
+
+    return chart(draw, height=0.9 + 0.24 * len(values))
 
 
 def matrix(counts: np.ndarray, labels: list[str]) -> str:

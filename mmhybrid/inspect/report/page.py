@@ -59,33 +59,27 @@ def build_page(
     sections = [('Scores', _numbers(metrics) or f'<p class="note">{why}</p>')]
     curves = _curves(logs)
     if curves:
-        sections.append(('Curves', _grid(curves)))
+        sections.append(('Curves', grid(curves)))
     if records:
         classes = list(meta['classes'])
         measures = measure(scope, records, classes, score_thr)
         by_class = [(name, charts.bars(values)) for name, values in measures.bars.items() if values]
-        tables = [_table(name, *table) for name, table in measures.tables.items()]
-        sections.append(('Classes and sizes', _grid(by_class) + ''.join(tables)))
+        tables = [table(name, *cells) for name, cells in measures.tables.items()]
+        sections.append(('Classes and sizes', grid(by_class) + ''.join(tables)))
         if measures.curves:
             drawn = [
                 (name, charts.lines(series, 'recall', 'precision', xlim=(0, 1), ylim=(0, 1.02)))
                 for name, series in measures.curves.items()
             ]
-            sections.append(('Precision and recall', _grid(drawn)))
+            sections.append(('Precision and recall', grid(drawn)))
         sections.append(('Confusions', _confusions(measures, score_thr, scope)))
         sections += _examples(scope, records, meta, measures, score_thr, examples)
     sections.append(('Environment', _pairs(environment)))
     sections.append(
         ('Configuration', f'<details><summary>Show</summary><pre>{_text(config)}</pre></details>')
     )
-    body = ''.join(
-        f'<section id="{_anchor(name)}"><h2>{_text(name)}</h2>{content}</section>'
-        for name, content in sections
-    )
-    links = ''.join(f'<a href="#{_anchor(name)}">{_text(name)}</a>' for name, _ in sections)
     images = f'{len(records)} images evaluated' if records else 'no images evaluated'
-    body = charts.distinct_ids(body)
-    return PAGE.format(title=_text(title), style=STYLE, links=links, about=images, body=body)
+    return page(title, images, sections)
 
 
 def read_logs(folder: str | Path) -> list[dict]:
@@ -162,7 +156,7 @@ def _confusions(measures: Measures, score_thr: float, scope: str) -> str:
     }
     note = f'<p class="note">{notes[scope]}</p>'
     if len(measures.labels) <= MOST_CLASSES:
-        return note + _grid([('', charts.matrix(measures.confusion, measures.labels))])
+        return note + grid([('', charts.matrix(measures.confusion, measures.labels))])
     wrong = measures.confusion.copy()
     np.fill_diagonal(wrong, 0)
     order = np.argsort(-wrong, axis=None)[:30]
@@ -171,7 +165,7 @@ def _confusions(measures: Measures, score_thr: float, scope: str) -> str:
         if wrong[i, j]:
             share = wrong[i, j] / measures.confusion[i].sum()
             rows.append([f'{measures.labels[i]} as {measures.labels[j]}', int(wrong[i, j]), share])
-    return note + _table('Most frequent', ['true as predicted', 'count', 'share of true'], rows)
+    return note + table('Most frequent', ['true as predicted', 'count', 'share of true'], rows)
 
 
 def _examples(scope, records, meta, measures, score_thr, count) -> list[tuple[str, str]]:
@@ -257,6 +251,18 @@ def _draw_class(image, record, measures, colors, score_thr):
 # Pieces
 
 
+def page(title: str, about: str, sections: Iterable[tuple[str, str]]) -> str:
+    """A page of sections, each a name and its HTML, with a line about it and links in front."""
+    sections = list(sections)
+    body = ''.join(
+        f'<section id="{_anchor(name)}"><h2>{_text(name)}</h2>{content}</section>'
+        for name, content in sections
+    )
+    links = ''.join(f'<a href="#{_anchor(name)}">{_text(name)}</a>' for name, _ in sections)
+    body = charts.distinct_ids(body)
+    return PAGE.format(title=_text(title), style=STYLE, links=links, about=_text(about), body=body)
+
+
 def _picture(image: np.ndarray, name: str, widest: int = 640) -> str:
     if image.shape[1] > widest:
         size = (widest, round(image.shape[0] * widest / image.shape[1]))
@@ -266,7 +272,8 @@ def _picture(image: np.ndarray, name: str, widest: int = 640) -> str:
     return f'<img alt="{name}" loading="lazy" src="data:image/jpeg;base64,{data}">'
 
 
-def _grid(charts_: Iterable[tuple[str, str]]) -> str:
+def grid(charts_: Iterable[tuple[str, str]]) -> str:
+    """Charts side by side, each under its name."""
     figures = ''.join(
         f'<figure>{f"<figcaption>{_text(name)}</figcaption>" if name else ""}{svg}</figure>'
         for name, svg in charts_
@@ -274,15 +281,17 @@ def _grid(charts_: Iterable[tuple[str, str]]) -> str:
     return f'<div class="charts">{figures}</div>'
 
 
-def _table(name: str, header: list[str], rows: list[list]) -> str:
+def table(name: str, header: list[str], rows: list[list], with_total: bool = True) -> str:
+    """A table under its name, of numbers and text; ``with_total``: its last row sums up others."""
     head = ''.join(f'<th>{_text(cell)}</th>' for cell in header)
     body = ''
     for row in rows[:MOST_ROWS]:
         cells = ''.join(f'<td>{_number(cell)}</td>' for cell in row[1:])
         body += f'<tr><th>{_text(row[0])}</th>{cells}</tr>'
     return (
-        f'<h3>{_text(name)}</h3><div class="wide"><table><thead><tr>{head}</tr></thead>'
-        f'<tbody>{body}</tbody></table></div>'
+        (f'<h3>{_text(name)}</h3>' if name else '')
+        + f'<div class="wide"><table{" class=total" if with_total else ""}>'
+        f'<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
     )
 
 
@@ -302,6 +311,8 @@ def _folded(text: str) -> str:
 
 
 def _number(value) -> str:
+    if isinstance(value, str):
+        return _text(value)
     if isinstance(value, (int, np.integer)):
         return f'{value:,}'
     value = float(value)
@@ -357,7 +368,7 @@ table { border-collapse: collapse; font-size: 0.9em; font-variant-numeric: tabul
 th, td { padding: 4px 10px; text-align: right; border-bottom: 1px solid var(--line);
   white-space: nowrap }
 tbody th, thead th:first-child { text-align: left; font-weight: 500 }
-table:not(.pairs) tbody tr:last-child:not(:first-child) { border-top: 2px solid var(--line) }
+table.total tbody tr:last-child:not(:first-child) { border-top: 2px solid var(--line) }
 .pairs th, .pairs td { white-space: normal; overflow-wrap: break-word; vertical-align: top }
 .pairs td { text-align: left; overflow-wrap: anywhere; min-width: 180px }
 .none { color: var(--pale) }
