@@ -22,6 +22,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
         backbone_lr_mult (float): above 0, below 1 where the heads bear a higher rate.
+        vit_lr_mult (float): of the ViT in an adapter, beside ``backbone_lr_mult``.
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
@@ -33,16 +34,18 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
         options = dict(paramwise_cfg or {})
         self.rate = options.pop('layer_decay_rate', 1.0)
         self.backbone_rate = options.pop('backbone_lr_mult', 1.0)
+        self.vit_rate = options.pop('vit_lr_mult', 1.0)
         self.no_decay = tuple(options.pop('no_decay', ()))
         if options:
             raise ValueError(
                 f'paramwise_cfg has {sorted(options)}: expected layer_decay_rate, '
-                'backbone_lr_mult and no_decay only'
+                'backbone_lr_mult, vit_lr_mult and no_decay only'
             )
         if not 0 < self.rate <= 1:
             raise ValueError(f'layer_decay_rate={self.rate}: expected a number in (0, 1]')
-        if not 0 < self.backbone_rate < float('inf'):
-            raise ValueError(f'backbone_lr_mult={self.backbone_rate}: expected a number above 0')
+        for key, rate in dict(backbone=self.backbone_rate, vit=self.vit_rate).items():
+            if not 0 < rate < float('inf'):
+                raise ValueError(f'{key}_lr_mult={rate}: expected a number above 0')
         super().__init__(optim_wrapper_cfg, {})
         if self.base_lr is None:
             raise ValueError(f'optimizer={self.optimizer_cfg}: expected lr, the rate of the heads')
@@ -55,6 +58,11 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'backbone_lr_mult={self.backbone_rate}: {type(model).__name__} has no backbone: '
                 'expected one, or lower the lr of all'
             )
+        if self.vit_rate != 1 and not any(hasattr(it, 'vit') for it in backbones.values()):
+            raise ValueError(
+                f'vit_lr_mult={self.vit_rate}: no backbone of {type(model).__name__} is an adapter '
+                'with a ViT in it; backbone_lr_mult scales all of one'
+            )
         groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, parameter in model.named_parameters():
             if not parameter.requires_grad:
@@ -64,6 +72,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 if name.startswith(prefix):
                     layer, num_layers = _layer_depth(backbone, name, prefix)
                     scale = self.backbone_rate * self.rate ** (num_layers - 1 - layer)
+                    scale *= self.vit_rate if name.startswith(f'{prefix}vit.') else 1.0
             decays = parameter.ndim > 1 and not any(part in name for part in self.no_decay)
             group = groups.setdefault((scale, decays), dict(params=[], lr=self.base_lr * scale))
             group['params'].append(parameter)

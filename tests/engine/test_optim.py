@@ -71,6 +71,17 @@ def test_a_backbone_learns_at_a_lower_rate_than_the_head():
     assert found[id(model.head.weight)] == 1.0
 
 
+def test_the_vit_of_an_adapter_learns_at_a_lower_rate_than_what_is_around_it():
+    model = Detector()
+    model.backbone.vit = nn.Linear(4, 4)
+    rates = dict(layer_decay_rate=0.5, backbone_lr_mult=0.2, vit_lr_mult=0.1)
+    groups = wrapper(model, **rates).optimizer.param_groups
+    found = {id(p): group['lr'] for group in groups for p in group['params']}
+    assert found[id(model.backbone.vit.weight)] == pytest.approx(0.01)
+    assert found[id(model.backbone.block.weight)] == pytest.approx(0.1)
+    assert found[id(model.head.weight)] == 1.0
+
+
 def test_rates_shrink_in_any_model_that_has_backbones():
     semi_supervised = nn.ModuleDict(dict(student=Detector(), teacher=Detector()))
     semi_supervised.teacher.backbone = nn.Linear(4, 4).requires_grad_(False)
@@ -93,6 +104,10 @@ def test_wrong_settings():
         wrapper(Detector(), backbone_lr_mult=0)
     with pytest.raises(ValueError, match='backbone_lr_mult=0.5: Backbone has no backbone'):
         wrapper(Backbone(), backbone_lr_mult=0.5)
+    with pytest.raises(ValueError, match='vit_lr_mult=0'):
+        wrapper(Detector(), vit_lr_mult=0)
+    with pytest.raises(ValueError, match='vit_lr_mult=0.5: no backbone of Detector is an adapter'):
+        wrapper(Detector(), vit_lr_mult=0.5)
     with pytest.raises(ValueError, match='norm_decay_mult'):
         wrapper(Detector(), norm_decay_mult=0.0)
     model = Detector()

@@ -12,6 +12,7 @@ import numpy as np
 INK = '#0a0b0c'  # stands for the page's text colour, which SVG knows as currentColor
 COLORS = ('#3b82d6', '#e07b2a', '#3d9c58', '#c2508f', '#8b6fd6', '#b8941f', '#3f9fa3', '#d05a4e')
 MOST_BARS = 24
+LONG_LABEL = 25  # letters; two of them in a line leave no room for the curves
 
 
 def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
@@ -73,6 +74,8 @@ def distinct_ids(page: str) -> str:
 
 def lines(series: Mapping, x_label: str, y_label: str = '', **limits: Any) -> str:
     """Curves: label -> (x, y)."""
+    columns = 1 if max(map(len, series)) > LONG_LABEL else 2
+    rows = math.ceil(len(series) / columns)  # of the legend
 
     def draw(axes):
         for label, (x, y) in series.items():
@@ -82,9 +85,9 @@ def lines(series: Mapping, x_label: str, y_label: str = '', **limits: Any) -> st
         if 'xlim' not in limits:  # steps or epochs
             axes.xaxis.get_major_locator().set_params(integer=True)
         if len(series) > 1:
-            axes.legend(loc='lower left', bbox_to_anchor=(0, 1), fontsize=8, ncols=2)
+            axes.legend(loc='lower left', bbox_to_anchor=(0, 1), fontsize=8, ncols=columns)
 
-    return chart(draw, height=max(3.2, 2.4 + 0.1 * len(series)))
+    return chart(draw, height=max(3.2, 2.4 + 0.17 * rows))
 
 
 def bars(values: Mapping[str, float], x_label: str = '') -> str:
