@@ -54,11 +54,9 @@ def load_config(args: argparse.Namespace) -> 'Config':
     Raises:
         UsageError, DataError: anything in it that cannot work.
     """
-    from ..config_files import enable_scope
     from ..data.fit import KINDS, fit_to_folder
     from ..engine.console import hush_hosts
 
-    enable_scope()
     hush_hosts()
     cfg, path = _open(args.config)
     scope = cfg.get('default_scope')
@@ -176,11 +174,20 @@ def _open(given):
     path = find_config(given)
     if path.suffix not in ('.py', '.json', '.yml', '.yaml'):
         raise UsageError(f'{path} is not a config: expected a .py file')
-    return _read(path), path
+    return read_config(path), path
 
 
-def _read(path):
+def read_config(path: Path) -> 'Config':
+    """Read a config as it is, without options.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
     from mmengine.config import Config
+
+    from ..config_files import enable_scope
+
+    enable_scope()
 
     try:
         return Config.fromfile(path)

@@ -7,15 +7,12 @@ A plan is a YAML file, such as configs/experiments/small_data/semantic.yml. Each
 trained at each rate, in short, and evaluated on a part of the training images that is held out; the
 best rate is then trained at full length with each seed, on all training images, and evaluated on
 the validation part. Stopped by Ctrl-C or SIGTERM, the study goes on when it is started again.
-WORK_DIR/table.md holds the results so far, with the command of each run in its folder; at the end
-WORK_DIR/report.html has curves too.
+WORK_DIR/table.md and report.html hold the results so far, the folder of each run its command.
 """
 
 import argparse
 import contextlib
 import ctypes
-import functools
-import hashlib
 import json
 import math
 import os
@@ -34,6 +31,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import write_file
+from .config import read_config
 from .paths import find_config
 from .usage import UsageError, print_results
 
@@ -42,6 +40,7 @@ if TYPE_CHECKING:
 
 PROGRAM = (sys.executable, '-m', 'mmhybrid')
 RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
+CONFIG = 'config.json'  # what its config said, without the changes that the command makes
 LOG = 'output.txt'  # what it printed
 NOTHING = 'testing results of the whole dataset is empty'  # mmdet's words for no object at all
 DIVERGED = re.compile(r'^error: .* is (nan|inf|-inf) at iteration', re.MULTILINE)
@@ -102,25 +101,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """One training of a study.
-
-    Attributes:
-        folder: of its results.
-        command: without the program.
-        metric: that counts.
-        config: hash of what its config says, without the changes in the command.
-    """
+    """One training of a study: its command, without the program, its folder and its metric."""
 
     folder: Path
     command: tuple[str, ...]
     metric: str
-    config: str
 
     def result(self) -> dict[str, Any]:
         """Return what is known of it, ``{}`` before its start.
 
         Raises:
-            UsageError: the folder holds a training by another command, or its config has changed.
+            UsageError: the folder holds a training by another command.
         """
         path = self.folder / RESULT
         if not path.is_file():
@@ -131,11 +122,6 @@ class Run:
                 f'{self.folder} holds a training by another command,\n  '
                 f'{shlex.join(result["command"])}\nand the plan asks for\n  '
                 f'{shlex.join(self.command)}\nremove the folder, or give another --work-dir'
-            )
-        if result.setdefault('config', self.config) != self.config:
-            raise UsageError(
-                f'{self.command[1]} says something else than it did for the training in '
-                f'{self.folder}; remove the folder, or give another --work-dir'
             )
         if result.setdefault('metric', self.metric) != self.metric:
             result |= dict(metric=self.metric)
@@ -193,7 +179,7 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     print(f'\n{study.table()}')
-    print_results({'table': study.folder / 'table.md', 'page': study.write_page()})
+    print_results(study.write_results())
     if failed:
         raise UsageError(
             f'{len(failed)} of the trainings failed: '
@@ -330,7 +316,7 @@ class Study:
         """Run what is left to do for these rows, the searches first; return what failed."""
         rows = list(rows)
         for row in rows:
-            find_config(row.config)  # all of them, before the first run
+            self._check(row)  # all of them, before the first run
         rateless = [row for row in rows if self.rate_of(row) is None]
         searches = [run for row in rateless for run in self.search(row)]
         self._run_all([run for run in searches if 'diverged' not in run.result()], jobs)
@@ -344,6 +330,21 @@ class Study:
         ]
         finals = [run for row, rate in chosen if rate is not None for run in self.finals(row, rate)]
         return failed + self._run_all(finals, jobs)
+
+    def _check(self, row: Row) -> None:
+        """Refuse a row whose config now says something else than it did for a run of it."""
+        now = _content_of(row.config)
+        rate = self.rate_of(row)
+        for run in (*self.search(row), *(self.finals(row, rate) if rate is not None else ())):
+            run.result()  # refuses another command
+            path = run.folder / CONFIG
+            then = json.loads(path.read_text()) if path.is_file() else now
+            if changes := _changes(then, now):
+                shown = '\n  '.join(changes[:SHOWN])
+                raise UsageError(
+                    f'{row.config} has changed since the training in {run.folder},\n  {shown}\n'
+                    'change it back, remove the folder, or give another --work-dir'
+                )
 
     def results(self, with_logs: bool = False) -> list['Compared']:
         """Return what the rows have reached so far; with the logs of their trainings, if asked."""
@@ -383,16 +384,19 @@ class Study:
             )
         return '\n'.join(lines)
 
-    def write_page(self) -> Path | None:
-        """Write a page of the results so far, with curves; return its file, None without any."""
+    def write_results(self) -> dict[str, Path]:
+        """Write the table of the results so far, and a page with curves; return their files."""
         from ..inspect.report.comparison import build_comparison
 
         results = self.results(with_logs=True)
         if not results:
-            return None
-        path = self.folder / 'report.html'
-        write_file(path, build_comparison(f'Study: {self.folder.name}', self.plan.metric, results))
-        return path
+            return {}
+        title = f'Study: {self.folder.name}'
+        page = build_comparison(title, self.plan.metric, results, self.digits)
+        texts = {'table': ('table.md', self.table() + '\n'), 'page': ('report.html', page)}
+        for name, text in texts.values():
+            write_file(self.folder / name, text)
+        return {what: self.folder / name for what, (name, _) in texts.items()}
 
     def _run(
         self, row: Row, name: str, steps: int, rate: float | str, seed: int, options: Mapping
@@ -409,7 +413,7 @@ class Study:
         }  # fmt: skip
         words += [*row.arguments, '--cfg-options', *(f'{k}={v}' for k, v in changes.items())]
         words += self.changes
-        return Run(place, tuple(words), self.plan.metric, _content_of(row.config))
+        return Run(place, tuple(words), self.plan.metric)
 
     def _run_all(self, runs: list[Run], jobs: int) -> list[Run]:
         runs = [run for run in runs if 'score' not in run.result()]
@@ -433,8 +437,11 @@ class Study:
         command = [*PROGRAM, *run.command, *(['--resume'] if before else [])]
         environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
         costs = dict.fromkeys(('minutes', 'cpu_minutes', 'peak_mb'), 0.0)
-        known = dict(command=list(run.command), metric=run.metric, config=run.config)
-        result: dict[str, Any] = known | costs | before
+        result: dict[str, Any] = dict(command=list(run.command), metric=run.metric) | costs | before
+        if not (run.folder / CONFIG).is_file():
+            with self.writing:  # reading one changes what this process imports from
+                content = _content_of(run.command[1])
+            write_file(run.folder / CONFIG, json.dumps(content, indent=1))
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         begin = time.monotonic()
         with (run.folder / LOG).open('a') as output:
@@ -469,20 +476,33 @@ class Study:
             return False
         print(f'{run.folder}: {self.plan.metric} {score:.{self.digits}f}', flush=True)
         with self.writing:
-            write_file(self.folder / 'table.md', self.table() + '\n')
+            self.write_results()
         return True
 
 
-@functools.cache
-def _content_of(config: str) -> str:
-    """Return a hash of what a config and those it is based on say."""
-    from mmengine.config import Config
+def _content_of(config: str) -> dict[str, Any]:
+    """Return what a config and those it is based on say, as JSON knows it.
 
-    from ..config_files import enable_scope
+    Raises:
+        UsageError: it is not there, or cannot be read.
+    """
 
-    enable_scope()
-    content = Config.fromfile(find_config(config), import_custom_modules=False).to_dict()
-    return hashlib.sha256(repr(content).encode()).hexdigest()
+    def plain(value):  # what has another text in each process
+        return sorted(map(str, value)) if isinstance(value, set) else type(value).__name__
+
+    content = read_config(find_config(config)).to_dict()
+    return json.loads(json.dumps(content, default=plain))
+
+
+def _changes(then: Any, now: Any, name: str = '') -> list[str]:
+    """Return the keys that two contents of a config differ in, each with both values."""
+    if isinstance(then, dict) and isinstance(now, dict):
+        return [
+            change
+            for key in {**then, **now}
+            for change in _changes(then.get(key), now.get(key), f'{name}.{key}' if name else key)
+        ]
+    return [] if then == now else [f'{name} was {then}, is {now}']
 
 
 def _end_with_study() -> None:

@@ -22,7 +22,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
     Arguments, in ``paramwise_cfg``:
         layer_decay_rate (float): in (0, 1].
         backbone_lr_mult (float): above 0, below 1 where the heads bear a higher rate.
-        vit_lr_mult (float): of the ViT in an adapter, beside ``backbone_lr_mult``.
+        vit_lr_mult (float): above 0; scales the ViT of an adapter, or its LoRA, once more.
         no_decay (sequence of str): name parts of further parameters without weight decay.
 
     Raises:
@@ -58,10 +58,13 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 f'backbone_lr_mult={self.backbone_rate}: {type(model).__name__} has no backbone: '
                 'expected one, or lower the lr of all'
             )
-        if self.vit_rate != 1 and not any(hasattr(it, 'vit') for it in backbones.values()):
+        vits = tuple(f'{prefix}vit.' for prefix in backbones)
+        learning = [name for name, it in model.named_parameters() if it.requires_grad]
+        if self.vit_rate != 1 and not any(name.startswith(vits) for name in learning):
             raise ValueError(
-                f'vit_lr_mult={self.vit_rate}: no backbone of {type(model).__name__} is an adapter '
-                'with a ViT in it; backbone_lr_mult scales all of one'
+                f'vit_lr_mult={self.vit_rate}: nothing learns in a ViT in the backbone of '
+                f'{type(model).__name__}: expected an adapter whose ViT is not frozen; '
+                'backbone_lr_mult scales all of a backbone'
             )
         groups: dict[tuple[float, bool], dict[str, Any]] = {}
         for name, parameter in model.named_parameters():
@@ -72,7 +75,7 @@ class LayerDecayOptimWrapperConstructor(DefaultOptimWrapperConstructor):
                 if name.startswith(prefix):
                     layer, num_layers = _layer_depth(backbone, name, prefix)
                     scale = self.backbone_rate * self.rate ** (num_layers - 1 - layer)
-                    scale *= self.vit_rate if name.startswith(f'{prefix}vit.') else 1.0
+                    scale *= self.vit_rate if name.startswith(vits) else 1.0
             decays = parameter.ndim > 1 and not any(part in name for part in self.no_decay)
             group = groups.setdefault((scale, decays), dict(params=[], lr=self.base_lr * scale))
             group['params'].append(parameter)

@@ -94,7 +94,7 @@ def test_a_page_has_the_results_and_their_curves(fake, tmp_path, capsys):
     fake()
     page = (tmp_path / 'out/report.html').read_text()
     assert 'page   out/report.html' in capsys.readouterr().out
-    assert 'First, tuned' in page and '<td>48.00</td><td>1.414</td><td>2</td>' in page
+    assert 'First, tuned' in page and '<td>48.00</td><td>1.41</td><td>2</td>' in page
     assert 'mIoU on the validation images' in page and 'Training loss' not in page  # of one step
 
 
@@ -242,13 +242,29 @@ def test_a_config_that_has_changed_is_not_taken_for_the_one_that_was_trained(fak
     (tmp_path / 'plan.yml').write_text(PLAN.replace('upernet_cmt_ti_scratch_custom', str(config)))
     fake('--rows', 'Second')
     config.write_text(config.read_text() + '# a comment changes nothing\n')
-    study._content_of.cache_clear()
     fake('--rows', 'Second')
     assert len(fake.started()) == 2
     config.write_text(config.read_text() + 'model = dict(decode_head=dict(channels=32))\n')
-    study._content_of.cache_clear()
-    with pytest.raises(UsageError, match=r'own.py says something else .* out/second/seed_3'):
+    message = (
+        r'(?s)own.py has changed .* out/second/seed_3,\n  model.decode_head.channels was \d+, is 32'
+    )
+    with pytest.raises(UsageError, match=message):
         fake('--rows', 'Second')
+    assert len(fake.started()) == 2
+
+
+def test_a_config_that_cannot_be_read_stops_its_row_alone(fake, tmp_path):
+    (tmp_path / 'own.py').write_text('model = dict(')
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('upernet_vit_t_scratch_custom', 'own.py'))
+    fake('--rows', 'Second')
+    with pytest.raises(UsageError, match='own.py cannot be read, SyntaxError in line 1'):
+        fake()
+    assert len(fake.started()) == 2
+
+
+def test_changes_of_a_config_are_named():
+    changes = study._changes({'a': {'b': 1, 'c': [1]}}, {'a': {'b': 2, 'c': [1]}, 'd': 3})
+    assert changes == ['a.b was 1, is 2', 'd was None, is 3']
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from functools import cache
 import pytest
 import torch
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
 from mmhybrid.cli.study import Study, read_plan
@@ -44,8 +45,11 @@ def test_options_of_every_row_fit_its_backbone(name, tmp_path):
         model = {key: value for key, value in options.items() if key.startswith('model.')}
         assert model.keys() >= {key for key in row.options if key.startswith('model.')}
         cfg = Config(config(row.config).to_dict())
+        rates = {key: value for key, value in options.items() if key.startswith('optim_wrapper.')}
         if model:  # else tests of the configs build it
-            cfg.merge_from_dict(model)
+            cfg.merge_from_dict(model | rates)
             init_default_scope(cfg.default_scope)
             with torch.device('meta'):
-                MODELS.build(cfg.model.backbone)
+                backbone = MODELS.build(cfg.model.backbone)
+                trained = torch.nn.ModuleDict(dict(backbone=backbone, head=torch.nn.Linear(1, 1)))
+            build_optim_wrapper(trained, cfg.optim_wrapper)

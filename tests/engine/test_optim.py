@@ -104,10 +104,13 @@ def test_wrong_settings():
         wrapper(Detector(), backbone_lr_mult=0)
     with pytest.raises(ValueError, match='backbone_lr_mult=0.5: Backbone has no backbone'):
         wrapper(Backbone(), backbone_lr_mult=0.5)
-    with pytest.raises(ValueError, match='vit_lr_mult=0'):
+    with pytest.raises(ValueError, match='vit_lr_mult=0: expected a number above 0'):
         wrapper(Detector(), vit_lr_mult=0)
-    with pytest.raises(ValueError, match='vit_lr_mult=0.5: no backbone of Detector is an adapter'):
-        wrapper(Detector(), vit_lr_mult=0.5)
+    frozen = Detector()
+    frozen.backbone.vit = nn.Linear(4, 4).requires_grad_(False)
+    for model in (Detector(), frozen):
+        with pytest.raises(ValueError, match='vit_lr_mult=0.5: nothing learns in a ViT'):
+            wrapper(model, vit_lr_mult=0.5)
     with pytest.raises(ValueError, match='norm_decay_mult'):
         wrapper(Detector(), norm_decay_mult=0.0)
     model = Detector()

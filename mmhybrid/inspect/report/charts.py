@@ -12,6 +12,7 @@ import numpy as np
 INK = '#0a0b0c'  # stands for the page's text colour, which SVG knows as currentColor
 COLORS = ('#3b82d6', '#e07b2a', '#3d9c58', '#c2508f', '#8b6fd6', '#b8941f', '#3f9fa3', '#d05a4e')
 MOST_BARS = 24
+MOST_LETTERS = 60  # of a label
 LONG_LABEL = 25  # letters; two of them in a line leave no room for the curves
 
 
@@ -36,7 +37,7 @@ def chart(draw: Callable, width: float = 5.0, height: float = 3.0) -> str:
         'axes.spines.right': False,
         'font.size': 10,
         'legend.frameon': False,
-        'axes.prop_cycle': cycler(linestyle=['-', '--', ':', '-.']) * cycler(color=COLORS),
+        'axes.prop_cycle': cycler(color=COLORS),
     }
     with matplotlib.rc_context(style):
         from matplotlib.backends.backend_svg import FigureCanvasSVG
@@ -74,13 +75,13 @@ def distinct_ids(page: str) -> str:
 
 def lines(series: Mapping, x_label: str, y_label: str = '', **limits: Any) -> str:
     """Curves: label -> (x, y)."""
-    columns = 1 if max(map(len, series)) > LONG_LABEL else 2
+    columns = 1 if max(map(len, series), default=0) > LONG_LABEL else 2
     rows = math.ceil(len(series) / columns)  # of the legend
 
     def draw(axes):
         for label, (x, y) in series.items():
             marker = 'o' if len(x) < 15 else None
-            axes.plot(x, y, label=label, linewidth=1.5, marker=marker, markersize=3)
+            axes.plot(x, y, label=_plain(label), linewidth=1.5, marker=marker, markersize=3)
         axes.set(xlabel=x_label, ylabel=y_label, **limits)
         if 'xlim' not in limits:  # steps or epochs
             axes.xaxis.get_major_locator().set_params(integer=True)
@@ -107,7 +108,7 @@ def bars(values: Mapping[str, float], x_label: str = '') -> str:
             axes.annotate(
                 text, (end, y), (4, 0), textcoords='offset points', va='center', fontsize=8
             )
-        axes.set_yticks(place, [label for label, _ in items])
+        axes.set_yticks(place, [_plain(label) for label, _ in items])
         axes.invert_yaxis()
         axes.set_xlabel(x_label)
         axes.set_xlim(0, 1.1)
@@ -118,17 +119,20 @@ def bars(values: Mapping[str, float], x_label: str = '') -> str:
 
 def intervals(values: Mapping[str, tuple[float, float]], x_label: str) -> str:
     """A dot for each label, with a line to both sides: label -> (mean, standard deviation)."""
+    labels = [_plain(label) for label in values]
 
     def draw(axes):
         place = range(len(values))
-        means, spreads = zip(*values.values(), strict=True)
+        means = [mean for mean, _ in values.values()]
+        spreads = [spread for _, spread in values.values()]
         axes.errorbar(means, place, xerr=spreads, fmt='o', markersize=4, color=COLORS[0])
-        axes.set_yticks(place, list(values), fontsize=8)
+        axes.set_yticks(place, labels, fontsize=8)
         axes.set_ylim(len(values) - 0.5, -0.5)  # the first one at the top
         axes.set_xlabel(x_label)
-        axes.set_xlim(left=0)
+        axes.set_xlim(left=min(0, axes.get_xlim()[0]) if min(means, default=0) < 0 else 0)
 
-    return chart(draw, height=0.9 + 0.24 * len(values))
+    longest = max(map(len, labels), default=0)
+    return chart(draw, width=max(5.0, 3.0 + 0.07 * longest), height=0.9 + 0.24 * len(values))
 
 
 def matrix(counts: np.ndarray, labels: list[str]) -> str:
@@ -146,13 +150,23 @@ def matrix(counts: np.ndarray, labels: list[str]) -> str:
             for j, count in enumerate(row):
                 if count:
                     axes.text(j, i, _short(count), ha='center', va='center', fontsize=8)
-        axes.set_xticks(range(len(labels)), labels, rotation=45, ha='right')
-        axes.set_yticks(range(len(labels)), labels)
+        names = [_plain(label) for label in labels]
+        axes.set_xticks(range(len(labels)), names, rotation=45, ha='right')
+        axes.set_yticks(range(len(labels)), names)
         axes.set(xlabel='predicted', ylabel='true')
         axes.grid(visible=False)
 
     side = max(3.2, 1.2 + 0.45 * len(labels))
     return chart(draw, width=max(side, 5), height=side)
+
+
+def _plain(label: str) -> str:
+    """A label as it is, but short: matplotlib takes `$` for mathematics, and hides `_name`."""
+    if len(label) > MOST_LETTERS:
+        label = f'{label[: MOST_LETTERS - 1]}\u2026'
+    if label.startswith('_'):
+        label = f'\u200b{label}'  # a space without width
+    return label.replace('$', r'\$')
 
 
 def _short(count: int) -> str:

@@ -41,17 +41,22 @@ class Compared:
         return statistics.stdev(self.scores) if len(self.scores) > 1 else None
 
 
-def build_comparison(title: str, metric: str, rows: Sequence[Compared]) -> str:
+AT_ONCE = 8  # curves in a chart
+
+
+def build_comparison(title: str, metric: str, rows: Sequence[Compared], digits: int) -> str:
     """The HTML of a study.
 
     Args:
         metric: name of the scores, in the logs too.
         rows: its models, those with a score.
+        digits: of the scores, after the point.
     """
     header = ['', 'rate', metric, 'spread', 'seeds', 'minutes', 'CPU minutes', 'peak MB']
     cells = [
-        [it.name, f'{it.rate:g}', it.mean, float('nan') if it.spread is None else it.spread,
-         len(it.scores), it.minutes, it.cpu_minutes, round(it.peak_mb)]
+        [it.name, f'{it.rate:g}', f'{it.mean:.{digits}f}',
+         '' if it.spread is None else f'{it.spread:.{digits}f}', len(it.scores),
+         f'{it.minutes:.1f}', f'{it.cpu_minutes:.1f}', round(it.peak_mb)]
         for it in rows
     ]  # fmt: skip
     scores = {it.name: (it.mean, it.spread or 0.0) for it in rows}
@@ -63,13 +68,14 @@ def build_comparison(title: str, metric: str, rows: Sequence[Compared]) -> str:
     curves = [
         (name, charts.lines(series, 'step'))
         for name, key in ((f'{metric} on the validation images', metric), ('Training loss', 'loss'))
-        if (series := _series(rows, key))
+        for first in range(0, len(rows), AT_ONCE)
+        if (series := _series(rows[first : first + AT_ONCE], key))
     ]
     sections = [('Results', table('', header, cells, with_total=False) + grid(drawn))]
     if curves:
-        note = '<p class="note">Means over the seeds.</p>'
-        sections.append(('Curves', note + grid(curves)))
-    return page(title, f'{len(rows)} models', sections)
+        note = 'Means over the seeds. Losses of different heads do not compare.'
+        sections.append(('Curves', f'<p class="note">{note}</p>{grid(curves)}'))
+    return page(title, f'Models: {len(rows)}', sections)
 
 
 def _series(rows: Iterable[Compared], key: str) -> dict[str, tuple[list, list]]:
@@ -78,8 +84,10 @@ def _series(rows: Iterable[Compared], key: str) -> dict[str, tuple[list, list]]:
     for row in rows:
         found: dict[int, list[float]] = {}
         for log in row.logs:
-            for step, value in {it['step']: it[key] for it in log if key in it}.items():
-                found.setdefault(step, []).append(value)  # a resumed run replaces its steps
+            known = (it for it in log if 'step' in it and it.get(key) is not None)
+            # A resumed run replaces its steps.
+            for step, value in {it['step']: it[key] for it in known}.items():
+                found.setdefault(step, []).append(value)
         if len(found) > 1:
             steps = sorted(found)
             series[row.name] = (steps, [statistics.mean(found[step]) for step in steps])
