@@ -73,8 +73,10 @@ def distinct_ids(page: str) -> str:
     return re.sub(r'<svg .*?</svg>', rename, page, flags=re.S)
 
 
-def lines(series: Mapping, x_label: str, y_label: str = '', **limits: Any) -> str:
-    """Curves: label -> (x, y)."""
+def lines(
+    series: Mapping, x_label: str, y_label: str = '', named: bool = False, **limits: Any
+) -> str:
+    """Curves: label -> (x, y); ``named``: a single one has its label too."""
     columns = 1 if max(map(len, series), default=0) > LONG_LABEL else 2
     rows = math.ceil(len(series) / columns)  # of the legend
 
@@ -85,7 +87,7 @@ def lines(series: Mapping, x_label: str, y_label: str = '', **limits: Any) -> st
         axes.set(xlabel=x_label, ylabel=y_label, **limits)
         if 'xlim' not in limits:  # steps or epochs
             axes.xaxis.get_major_locator().set_params(integer=True)
-        if len(series) > 1:
+        if named or len(series) > 1:
             axes.legend(loc='lower left', bbox_to_anchor=(0, 1), fontsize=8, ncols=columns)
 
     return chart(draw, height=max(3.2, 2.4 + 0.17 * rows))

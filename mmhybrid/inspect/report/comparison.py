@@ -66,7 +66,7 @@ def build_comparison(title: str, metric: str, rows: Sequence[Compared], digits: 
         ('Cost of a training', charts.intervals(costs, 'CPU minutes')),
     ]
     curves = [
-        (name, charts.lines(series, 'step'))
+        (name, charts.lines(series, 'step', named=True))
         for name, key in ((f'{metric} on the validation images', metric), ('Training loss', 'loss'))
         for first in range(0, len(rows), AT_ONCE)
         if (series := _series(rows[first : first + AT_ONCE], key))
