@@ -119,13 +119,16 @@ def evaluate_config(
     Returns:
         The metrics, and the folder of the log.
     """
+    from mmengine.device import get_device
+
+    from ..engine.bf16 import features_in_bf16
+
     runner = build_runner(cfg)
     model = runner.model
     while hasattr(model, 'module'):  # out of a distributed and a TTA wrapper
         model = model.module
-    # The host's name of autocast, which on a CPU is bfloat16.
-    precision = 'bf16' if cfg.test_cfg.get('fp16') else 'f32'
-    meta = load_model(model, checkpoint, options, precision)
+    is_half = bool(cfg.test_cfg.get('fp16'))  # the host's name of autocast
+    meta = load_model(model, checkpoint, options, 'bf16' if is_half else 'f32')
     compare_classes(checkpoint, meta, classes_of(cfg, 'test'))
     if predictions:
         from mmengine.registry import METRICS
@@ -133,7 +136,12 @@ def evaluate_config(
         det = cfg.default_scope == 'mmdet'
         dump = dict(type='mmdet.DumpDetResults' if det else 'DumpResults')
         runner.test_evaluator.metrics.append(METRICS.build(dict(dump, out_file_path=predictions)))
-    return runner.test(), Path(runner.log_dir)
+    if not (is_half and get_device() == 'cpu'):
+        return runner.test(), Path(runner.log_dir)
+    # Autocast on a CPU is bfloat16, which neither NMS nor the metrics of a detector know.
+    runner.test_loop.fp16 = False
+    with features_in_bf16(model):
+        return runner.test(), Path(runner.log_dir)
 
 
 def _write_pictures(cfg, folder):

@@ -22,21 +22,29 @@ class Bf16OptimWrapper(OptimWrapper):
 
     @contextmanager
     def optim_context(self, model: nn.Module) -> Iterator[None]:
-        inner = getattr(model, 'module', model)  # out of a distributed wrapper
-        modules = inner.named_modules()  # deep inside a wrapper, as of semi-supervised detection
-        parts = [m for name, m in modules if name.rpartition('.')[2] in ('backbone', 'neck')]
-        parts = parts or [inner]
-        device = next(inner.parameters()).device.type  # a neck need not have any
-        with super().optim_context(model):
-            # The forward methods are replaced for this step only, so that copies of the model
-            # (an average of the weights, a saved module) never hold a wrapped one.
-            for part in parts:
-                part.forward = _in_bf16(part.forward, device)
-            try:
-                yield
-            finally:
-                for part in parts:
-                    del part.forward
+        with super().optim_context(model), features_in_bf16(model):
+            yield
+
+
+@contextmanager
+def features_in_bf16(model: nn.Module) -> Iterator[None]:
+    """Run every ``backbone`` and ``neck`` of a model in bfloat16; the whole model without any.
+
+    The forward methods are replaced within the context only, so that copies of the model (an
+    average of the weights, a saved module) never hold a wrapped one.
+    """
+    inner = getattr(model, 'module', model)  # out of a distributed wrapper
+    modules = inner.named_modules()  # deep inside a wrapper, as of semi-supervised detection
+    parts = [m for name, m in modules if name.rpartition('.')[2] in ('backbone', 'neck')]
+    parts = parts or [inner]
+    device = next(inner.parameters()).device.type  # a neck need not have any
+    for part in parts:
+        part.forward = _in_bf16(part.forward, device)
+    try:
+        yield
+    finally:
+        for part in parts:
+            del part.forward
 
 
 def _in_bf16(forward, device):

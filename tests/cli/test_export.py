@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+from mmengine.fileio import load
 
 from mmhybrid import predict
 from mmhybrid.cli.usage import UsageError, single_numbers
@@ -149,6 +150,22 @@ def test_torch_export_of_a_detector_and_what_it_cannot_be_evaluated_with(
         evaluate([path, str(out), *options, 'test_cfg.fp16=True'])
     with pytest.raises(ExportError, match='boxes without masks'):
         evaluate([config('mask_rcnn'), str(out), *options[:-1]])
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='there it is float16')
+def test_a_detector_is_evaluated_in_bfloat16_on_a_cpu(config, data, tool, tmp_path):
+    path, weights = config('retinanet'), tmp_path / 'random.pth'
+    save_random(path, weights)
+    options = ['--work-dir', str(tmp_path / 'work'), '--data', str(data), '--cfg-options']
+    scores = []
+    for switch in (False, True):
+        out = tmp_path / f'{switch}.pkl'
+        arguments = ['--out', str(out), *options, f'test_cfg.fp16={switch}']
+        tool('test').main([path, str(weights), *arguments, 'model.test_cfg.score_thr=0.0'])
+        found = [one['pred_instances']['scores'] for one in load(out)]
+        assert all(one.dtype == torch.float32 for one in found)
+        scores.append(torch.cat([one.sort().values[-5:] for one in found]))
+    assert 0 < (scores[0] - scores[1]).abs().max() < 0.01
 
 
 def test_infer_with_an_exported_file(config, data, tool, tmp_path):
