@@ -370,13 +370,13 @@ class Study:
             found.append(Compared(name=row.name, rate=rate, scores=scores, logs=logs, **costs))
         return found
 
-    def table(self) -> str:
+    def table(self, results: Iterable['Compared'] | None = None) -> str:
         """Return the results so far, as Markdown: mean and standard deviation over the seeds."""
         lines = [
             f'| | rate | {self.plan.metric} | spread | seeds | minutes | CPU minutes | peak MB |',
             '|---|---|---|---|---|---|---|---|',
         ]
-        for it in self.results():
+        for it in self.results() if results is None else results:
             spread = '' if it.spread is None else f'{it.spread:.{self.digits}f}'
             lines.append(
                 f'| {it.name} | {it.rate:g} | {it.mean:.{self.digits}f} | {spread} | '
@@ -393,7 +393,7 @@ class Study:
             return {}
         title = f'Study: {self.folder.name}'
         page = build_comparison(title, self.plan.metric, results, self.digits)
-        texts = {'table': ('table.md', self.table() + '\n'), 'page': ('report.html', page)}
+        texts = {'table': ('table.md', self.table(results) + '\n'), 'page': ('report.html', page)}
         for name, text in texts.values():
             write_file(self.folder / name, text)
         return {what: self.folder / name for what, (name, _) in texts.items()}

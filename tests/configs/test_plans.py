@@ -46,7 +46,8 @@ def test_options_of_every_row_fit_its_backbone(name, tmp_path):
         assert model.keys() >= {key for key in row.options if key.startswith('model.')}
         cfg = Config(config(row.config).to_dict())
         rates = {key: value for key, value in options.items() if key.startswith('optim_wrapper.')}
-        if model:  # else tests of the configs build it
+        # Tests of the configs build those without.
+        if model or any('paramwise_cfg' in key for key in rates):
             cfg.merge_from_dict(model | rates)
             init_default_scope(cfg.default_scope)
             with torch.device('meta'):
