@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from mmengine.config import Config
 
 NONE = 'none'
+COLLAPSED = 0.1  # of the undisturbed metric: below it nothing useful is left
 # Name: kind and strength; mmhybrid/data/disturb.py has the units.
 DISTURBANCES = {
     f'{kind}_{strength:g}': (kind, strength)
@@ -148,8 +149,8 @@ def table(
 ) -> tuple[str, int]:
     """Return metrics as Markdown, and how many disturbances have none or a collapsed one.
 
-    A metric collapsed if it was above 0 and is 0, no number, or missing. A line below the table
-    names it.
+    A metric collapsed if it was above 0 and is below a tenth of that, no number, or missing. A line
+    below the table names it.
 
     Args:
         results: metrics of each disturbance, or why there are none; the undisturbed ones first.
@@ -165,7 +166,11 @@ def table(
         known = {} if isinstance(result, ExportError) else result
         cells = [_cell(known.get(key), first[key], name != NONE, digits) for key in columns]
         lines.append(f'| {name} | ' + ' | '.join(cells) + ' |')
-        gone = [key for key, value in first.items() if value > 0 and not known.get(key, 0) > 0]
+        gone = [
+            key
+            for key, value in first.items()
+            if value > 0 and not known.get(key, 0) >= COLLAPSED * value
+        ]
         gone += [key for key, value in first.items() if name == NONE and math.isnan(value)]
         said = ', '.join(f'{key} {known[key]:g}' for key in gone if key in known)
         if known is not result:

@@ -84,14 +84,16 @@ def test_nothing_collapses_in_silence():
         blur_3={},
         noise_1={'mAP': math.nan, 'mAP_s': -1.0},
         blur_1={'mAP': 0.1, 'mAP_s': -1.0},
+        noise_2={'mAP': 0.039, 'mAP_s': -1.0},  # less than a tenth
     )
     text, collapsed = table(results, ['mAP_s'], 3)  # also where the metric is no column
-    assert collapsed == 3
-    assert text.splitlines()[-4:] == [
+    assert collapsed == 4
+    assert text.splitlines()[-5:] == [
         '',
         'jpeg_10: collapsed: mAP 0',
         'blur_3: collapsed: no object was found',
         'noise_1: collapsed: mAP nan',
+        'noise_2: collapsed: mAP 0.039',
     ]
     assert '| blur_3 | - |' in text
     assert table(dict(none=dict(a=math.nan, b=1.0)), None, 1)[0].endswith(

@@ -119,7 +119,9 @@ def bars(values: Mapping[str, float], x_label: str = '') -> str:
     return chart(draw, height=0.9 + 0.24 * len(items))
 
 
-def intervals(values: Mapping[str, tuple[float, float]], x_label: str) -> str:
+def intervals(
+    values: Mapping[str, tuple[float, float]], x_label: str, from_zero: bool = False
+) -> str:
     """A dot for each label, with a line to both sides: label -> (mean, standard deviation)."""
     labels = [_plain(label) for label in values]
 
@@ -131,7 +133,8 @@ def intervals(values: Mapping[str, tuple[float, float]], x_label: str) -> str:
         axes.set_yticks(place, labels, fontsize=8)
         axes.set_ylim(len(values) - 0.5, -0.5)  # the first one at the top
         axes.set_xlabel(x_label)
-        axes.set_xlim(left=min(0, axes.get_xlim()[0]) if min(means, default=0) < 0 else 0)
+        if from_zero:
+            axes.set_xlim(left=0)
 
     longest = max(map(len, labels), default=0)
     return chart(draw, width=max(5.0, 3.0 + 0.07 * longest), height=0.9 + 0.24 * len(values))

@@ -63,7 +63,7 @@ def build_comparison(title: str, metric: str, rows: Sequence[Compared], digits: 
     costs = {it.name: (it.cpu_minutes, 0.0) for it in rows}
     drawn = [
         (f'{metric}, mean and standard deviation', charts.intervals(scores, metric)),
-        ('Cost of a training', charts.intervals(costs, 'CPU minutes')),
+        ('Cost of a training', charts.intervals(costs, 'CPU minutes', from_zero=True)),
     ]
     curves = [
         (name, charts.lines(series, 'step', named=True))
