@@ -179,6 +179,8 @@ def main(argv: list[str] | None = None) -> None:
     finally:
         signal.signal(signal.SIGTERM, before)
     print(f'\n{study.table()}')
+    for name, why in study.left_out.items():
+        print(f'not in the table: {name}: {why}', file=sys.stderr)
     print_results(study.write_results())
     if failed:
         raise UsageError(
@@ -276,6 +278,8 @@ class Study:
         self.changes = changes
         self.digits = 3 if 'AP' in plan.metric else 2  # it is from 0 to 1, others are percent
         self.writing = threading.Lock()
+        self.contents: dict[str, dict[str, Any]] = {}  # of the configs
+        self.left_out: dict[str, str] = {}  # of the results: name of a row -> why
         self.processes: set[subprocess.Popen] = set()  # of the runs under way
         self.stopped = False
 
@@ -333,7 +337,7 @@ class Study:
 
     def _check(self, row: Row) -> None:
         """Refuse a row whose config now says something else than it did for a run of it."""
-        now = _content_of(row.config)
+        now = self._content(row.config)
         rate = self.rate_of(row)
         for run in (*self.search(row), *(self.finals(row, rate) if rate is not None else ())):
             run.result()  # refuses another command
@@ -352,13 +356,17 @@ class Study:
         from ..inspect.report.page import read_logs
 
         found = []
+        self.left_out.clear()
         for row in self.plan.rows:
             try:
                 rate = self.rate_of(row)
                 runs = [] if rate is None else self.finals(row, rate)
                 done = [(run, result) for run in runs if 'score' in (result := run.result())]
-            except UsageError:
-                continue  # another plan's; asked for, it would have been refused
+                if done:
+                    self._check(row)
+            except UsageError as error:  # asked for, it would have been refused
+                self.left_out[row.name] = str(error)
+                continue
             if rate is None or not done:
                 continue
             costs = {
@@ -397,6 +405,11 @@ class Study:
         for name, text in texts.values():
             write_file(self.folder / name, text)
         return {what: self.folder / name for what, (name, _) in texts.items()}
+
+    def _content(self, config: str) -> dict[str, Any]:
+        if config not in self.contents:
+            self.contents[config] = _content_of(config)
+        return self.contents[config]
 
     def _run(
         self, row: Row, name: str, steps: int, rate: float | str, seed: int, options: Mapping
@@ -440,7 +453,7 @@ class Study:
         result: dict[str, Any] = dict(command=list(run.command), metric=run.metric) | costs | before
         if not (run.folder / CONFIG).is_file():
             with self.writing:  # reading one changes what this process imports from
-                content = _content_of(run.command[1])
+                content = self._content(run.command[1])
             write_file(run.folder / CONFIG, json.dumps(content, indent=1))
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         begin = time.monotonic()

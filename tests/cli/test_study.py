@@ -175,7 +175,9 @@ def test_rows_of_another_plan_are_not_in_the_table(fake, tmp_path, capsys):
     assert '| First, tuned |' in capsys.readouterr().out.rpartition('minutes')[2]
     (tmp_path / 'plan.yml').write_text(PLAN.replace('rates: [2.0e-3]', 'rates: [3.0e-3]'))
     fake('--rows', 'First, tuned')
-    assert 'Second' not in capsys.readouterr().out.rpartition('minutes')[2]
+    shown = capsys.readouterr()
+    assert 'Second' not in shown.out.rpartition('minutes')[2]
+    assert 'not in the table: Second: out/second/seed_3 holds a training by another' in shown.err
 
 
 @pytest.mark.parametrize(('last', 'score'), [('41.5', 41.5), ('NaN', None)])
@@ -236,7 +238,9 @@ def test_a_folder_of_another_plan_is_left_alone(fake, tmp_path):
         fake('--rows', 'Second')
 
 
-def test_a_config_that_has_changed_is_not_taken_for_the_one_that_was_trained(fake, tmp_path):
+def test_a_config_that_has_changed_is_not_taken_for_the_one_that_was_trained(
+    fake, tmp_path, capsys
+):
     config = tmp_path / 'own.py'
     config.write_text("_base_ = 'mmhybrid::upernet_cmt_ti_scratch_custom.py'\n")
     (tmp_path / 'plan.yml').write_text(PLAN.replace('upernet_cmt_ti_scratch_custom', str(config)))
@@ -251,6 +255,11 @@ def test_a_config_that_has_changed_is_not_taken_for_the_one_that_was_trained(fak
     with pytest.raises(UsageError, match=message):
         fake('--rows', 'Second')
     assert len(fake.started()) == 2
+    capsys.readouterr()
+    fake('--rows', 'First, tuned')
+    shown = capsys.readouterr()
+    assert '| Second |' not in shown.out.rpartition('minutes')[2]
+    assert 'not in the table: Second: ' in shown.err and 'channels was' in shown.err
 
 
 def test_a_config_that_cannot_be_read_stops_its_row_alone(fake, tmp_path):
