@@ -16,7 +16,7 @@ _base_ = [
 model = dict(backbone={{_base_._backbone}}, neck=dict(in_channels=[224] * 3))
 optim_wrapper = dict(clip_grad=dict(max_norm=0.1))
 default_hooks = dict(
-    logger=dict(interval=None),
+    logger=dict(interval=None, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=None, save_best='coco/bbox_mAP'),
 )
 log_processor = dict(by_epoch=False)

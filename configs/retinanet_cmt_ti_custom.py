@@ -16,7 +16,7 @@ model = dict(
     neck=dict(in_channels=[46, 92, 184, 368]),
 )
 default_hooks = dict(
-    logger=dict(interval=None),
+    logger=dict(interval=None, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=None, save_best='coco/bbox_mAP'),
 )
 log_processor = dict(by_epoch=False)

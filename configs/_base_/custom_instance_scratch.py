@@ -8,7 +8,7 @@ _base_ = [
 
 image_size = (480, 360)
 default_hooks = dict(
-    logger=dict(interval=None),
+    logger=dict(interval=None, log_metric_by_epoch=False),
     checkpoint=dict(by_epoch=False, interval=None, save_best='coco/bbox_mAP'),
 )
 log_processor = dict(by_epoch=False)

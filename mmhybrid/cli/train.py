@@ -142,6 +142,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
         safe_loading,
     )
     from ..engine.console import EvaluationsInEta
+    from ..engine.resume import LastEvaluationHook
 
     cfg = load_config(args)
     with reading(name_of(args.config)):
@@ -177,6 +178,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
         compile_backbone(runner, args.compile)
     _begin_later(runner)
     runner.register_hook(EvaluationsInEta())
+    runner.register_hook(LastEvaluationHook())
     metrics: dict[str, Any] = {}
     for hook in (*hooks, _keep_metrics(metrics)):
         runner.register_hook(hook, priority='VERY_LOW')

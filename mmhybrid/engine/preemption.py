@@ -29,7 +29,7 @@ class PreemptionHook(Hook):
     every process of a job, it does not end those that load images: they leave it to the training.
     The checkpoint is written after the iteration that is under way. Several processes stop after
     the same one, even if only one got the signal; during an evaluation they finish it first. A
-    single process leaves the evaluation, and a resumed training does not repeat it.
+    single process leaves the evaluation, and a resumed training repeats only the last one.
 
     Args:
         signals: names of the signals.

@@ -5,7 +5,7 @@ from typing import Any, Literal
 from mmengine.dataset import InfiniteSampler
 from mmengine.dist import get_dist_info
 from mmengine.hooks import Hook
-from mmengine.runner import Runner
+from mmengine.runner import EpochBasedTrainLoop, IterBasedTrainLoop, Runner
 from torch.utils.data import DataLoader
 
 from mmhybrid.engine.batches import EndlessBatches, TrainLoader, seed_generators
@@ -91,6 +91,26 @@ class ExactResumeHook(Hook):
         )
         used = runner.iter * self.past['batch_size'] * self.past['processes']
         return round(used / (order['batch_size'] * order['processes']))
+
+
+class LastEvaluationHook(Hook):
+    """Evaluates a training that is resumed after its last step, where nothing is left to train.
+
+    A checkpoint is saved before the evaluation, so the one after the last step may be missing.
+    """
+
+    priority = 'LOWEST'  # the other hooks have begun
+
+    def before_train(self, runner: Runner) -> None:
+        loop = runner.train_loop
+        if isinstance(loop, EpochBasedTrainLoop):
+            done, last = loop.epoch, loop.max_epochs
+        elif isinstance(loop, IterBasedTrainLoop):
+            done, last = loop.iter, loop.max_iters
+        else:
+            return
+        if done >= last >= loop.val_begin and runner.val_loop is not None:
+            runner.val_loop.run()
 
 
 def _order(loader: TrainLoader) -> dict:

@@ -32,7 +32,7 @@ def separate_run() -> Iterator[None]:
     threads, start = cv2.getNumThreads(), multiprocessing.get_start_method(allow_none=True)
     cudnn = torch.backends.cudnn
     flags = cudnn.benchmark, cudnn.deterministic
-    deterministic = torch.are_deterministic_algorithms_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     with torch.random.fork_rng():
         try:
@@ -51,7 +51,7 @@ def separate_run() -> Iterator[None]:
             cv2.setNumThreads(threads)
             multiprocessing.set_start_method(start, force=True)
             cudnn.benchmark, cudnn.deterministic = flags
-            torch.use_deterministic_algorithms(deterministic)
+            torch.set_deterministic_debug_mode(deterministic)
 
 
 def _managers(kind: Any = ManagerMixin) -> list[Any]:

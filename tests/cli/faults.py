@@ -8,7 +8,7 @@ import time
 
 import torch
 
-from mmhybrid.engine import ExactResumeHook
+from mmhybrid.engine import ExactResumeHook, PreemptionHook
 
 
 def at_iteration(number, action):
@@ -23,6 +23,15 @@ def at_iteration(number, action):
             before(self, runner, batch_idx, data_batch)
 
         ExactResumeHook.before_train_iter = before_train_iter
+
+    return install
+
+
+def in_evaluation(action):
+    """A fault: ``action(runner)`` when an evaluation begins."""
+
+    def install():
+        PreemptionHook.before_val_epoch = lambda self, runner: action(runner)
 
     return install
 

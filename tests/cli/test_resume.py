@@ -14,6 +14,7 @@ from mmhybrid.engine import latest_checkpoint
 
 from .faults import (
     at_iteration,
+    in_evaluation,
     in_the_midst_of_writing,
     kill_loaders,
     limit_files,
@@ -127,6 +128,18 @@ def test_iterations_and_a_full_disk(train, job, tmp_path):
     code, _ = train([*arguments, '--resume'])
     assert code == 0
     assert same(*(state_of(tmp_path / name / 'iter_6.pth') for name in ('whole', 'cut')))
+
+
+def test_the_last_evaluation_is_repeated(train, job, tmp_path):
+    config, options = job('mmseg', 'train_cfg.max_iters=2', 'train_cfg.val_interval=2')
+    arguments = [config, '--work-dir', 'cut', *options]
+    code, log = train([*arguments, '--seed', '1'], in_evaluation(send(signal.SIGTERM)))
+    assert code == 128 + signal.SIGTERM and 'mIoU' not in log
+    code, log = train([*arguments, '--resume'])
+    assert code == 0 and re.search(r'^ *metrics .*mIoU \d', log, re.MULTILINE), log[-3000:]
+    # One that nothing asks for is not made.
+    code, log = train([*arguments, 'train_cfg.val_begin=3', '--resume'])
+    assert code == 0 and 'mIoU' not in log
 
 
 def test_a_broken_image_is_named(train, job, data, tmp_path):

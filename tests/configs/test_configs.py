@@ -107,6 +107,8 @@ def test_config_builds(name):
     cfg = Config.fromfile(config_path(name))
     assert cfg.default_scope in ('mmdet', 'mmseg', 'mmpretrain')
     assert cfg.default_hooks.checkpoint.type == 'mmhybrid.AtomicCheckpointHook'
+    if cfg.train_cfg.get('type') == 'IterBasedTrainLoop':  # else all scores are logged at step 0
+        assert cfg.default_hooks.logger.log_metric_by_epoch is False
     for split in ('train', 'val', 'test'):
         assert {f'{split}_cfg', f'{split}_dataloader'} <= set(cfg)
     if name in LADDER[1:-1]:
