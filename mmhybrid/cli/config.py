@@ -79,7 +79,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
             type='Pretrained', checkpoint=str(args.weights)
         )
     if getattr(args, 'weights', None):
-        _check_weights(str(args.weights))
+        check_weights_exist(str(args.weights))
     weights = cfg.get('weights') or getattr(args, 'weights', None)
     fit_vit(cfg, weights or options.get('model.backbone.init_cfg.checkpoint'), options)
     if 'max_iters' in cfg and not KINDS.keys().isdisjoint(cfg):
@@ -123,7 +123,7 @@ def _take_shortcuts(args, cfg, options):
             )
 
 
-def _check_weights(given):
+def check_weights_exist(given: str) -> None:
     """Raise CheckpointError for what is neither an address, nor a name, nor a file."""
     from ..checkpoints.files import locate
     from ..checkpoints.names import OFFICIAL_FILES

@@ -24,15 +24,16 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..files import write_file
-from .config import read_config
+from .config import check_weights_exist, read_config
 from .paths import find_config
+from .plan import Plan, Row, chosen_rows, read_plan
 from .usage import UsageError, print_results
 
 if TYPE_CHECKING:
@@ -42,61 +43,12 @@ PROGRAM = (sys.executable, '-m', 'mmhybrid')
 RESULT = 'study.json'  # in the folder of a run: its command, cost, and score once it has ended
 CONFIG = 'config.json'  # what its config said, without the changes that the command makes
 LOG = 'output.txt'  # what it printed
+LOCK = '.study.lock'  # in the folder of a study
 NOTHING = 'testing results of the whole dataset is empty'  # mmdet's words for no object at all
 DIVERGED = re.compile(r'^error: .* is (nan|inf|-inf) at iteration', re.MULTILINE)
-SUFFIXES = ('.pth', '.pt', '.bin', '.safetensors')  # of files of weights
+NO_METRICS = ('step', 'iter', 'epoch', 'time', 'data_time', 'memory')  # in the log of one
 SHOWN = 15  # last lines of it, of a run that fails
-
-
-@dataclass(frozen=True, kw_only=True)
-class Row:
-    """One model of a study.
-
-    Attributes:
-        name: names it in the table and its folder.
-        config: its config, by name or path.
-        weights: train it from the weights of ``--weights``.
-        arguments: further words of ``mmhybrid train``, such as ``['--lora', '8']``.
-        options: changes of the config, beside those of the plan.
-        rates: learning rates tried, in the place of the plan's.
-    """
-
-    name: str
-    config: str
-    weights: bool = False
-    arguments: tuple[str, ...] = ()
-    options: Mapping[str, Any] = field(default_factory=dict)
-    rates: tuple[float, ...] = ()
-
-    @property
-    def folder(self) -> str:
-        """Name of the folder of its runs."""
-        return ''.join(c if c.isalnum() else '_' for c in self.name.lower())
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """The models that are compared, and what is equal for all.
-
-    Attributes:
-        metric: of the evaluation, the higher the better, such as ``mIoU``.
-        steps: of a training.
-        search_steps: of one that chooses the rate.
-        rates: learning rates that are tried.
-        seeds: of the trainings; the first one is that of the search too.
-        held_out: changes of the config that evaluate on a part of the training images.
-        options: changes of every config.
-        rows: the models.
-    """
-
-    metric: str
-    steps: int
-    search_steps: int
-    rates: tuple[float, ...]
-    seeds: tuple[int, ...]
-    held_out: Mapping[str, Any]
-    rows: tuple[Row, ...]
-    options: Mapping[str, Any] = field(default_factory=dict)
+LIBC = ctypes.CDLL(None) if sys.platform == 'linux' else None
 
 
 @dataclass(frozen=True)
@@ -107,8 +59,13 @@ class Run:
     command: tuple[str, ...]
     metric: str
 
+    @property
+    def config(self) -> str:
+        """Its config, by name or path."""
+        return self.command[1]
+
     def result(self) -> dict[str, Any]:
-        """Return what is known of it, ``{}`` before its start.
+        """Return what is known of it, ``{}`` if nothing was trained.
 
         Raises:
             UsageError: the folder holds a training by another command.
@@ -117,6 +74,8 @@ class Run:
         if not path.is_file():
             return {}
         result = json.loads(path.read_text())
+        if result.keys().isdisjoint({'score', 'diverged'}) and not any(self.folder.glob('*.pth')):
+            return {}
         if result['command'] != list(self.command):
             raise UsageError(
                 f'{self.folder} holds a training by another command,\n  '
@@ -150,109 +109,39 @@ def main(argv: list[str] | None = None) -> None:
     if args.jobs < 1:
         parser.error(f'--jobs {args.jobs}: expected at least 1')
     plan = read_plan(args.plan)
-    rows = _chosen(plan, args.rows)
-    if args.weights is None and any(row.weights for row in rows):
+    rows = chosen_rows(plan, args.rows)
+    if args.weights is not None:
+        check_weights_exist(args.weights)
+    elif any(row.weights for row in rows):
         raise UsageError(
             f'rows of {args.plan} begin from weights: give them with --weights, or choose others '
             f'with --rows'
         )
     if args.data is not None and not args.data.is_dir():
         raise UsageError(f'--data {args.data}: no such folder')
-    is_file = str(args.weights).endswith(SUFFIXES) and '://' not in args.weights
-    if is_file and not Path(args.weights).is_file():
-        raise UsageError(f'--weights {args.weights}: no such file')
     folder = args.work_dir or Path('work_dirs') / args.plan.stem
     study = Study(plan, folder, args.data, args.weights, args.cfg_options)
     if args.dry_run:
-        rates = [(row, study.rate_of(row)) for row in rows]
-        finals = [study.finals(row, 'RATE' if rate is None else rate) for row, rate in rates]
-        runs = [run for row, last in zip(rows, finals, strict=True)
-                for run in (*study.search(row), *last)]  # fmt: skip
-        for run in runs:
-            print(shlex.join(['mmhybrid', *run.command]))
-        done = sum('score' in run.result() for run in runs)
-        print(f'# {len(runs)} runs, {done} of them done')
+        study.show(rows)
         return
     before = signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     try:
-        failed = study.run(rows, args.jobs)
+        with study.locked():
+            try:
+                failed = study.run(rows, args.jobs)
+            finally:
+                written = study.write_results()
     finally:
         signal.signal(signal.SIGTERM, before)
     print(f'\n{study.table()}')
     for name, why in study.left_out.items():
         print(f'not in the table: {name}: {why}', file=sys.stderr)
-    print_results(study.write_results())
+    print_results(written)
     if failed:
         raise UsageError(
             f'{len(failed)} of the trainings failed: '
             + ', '.join(str(run.folder / LOG) for run in failed)
         )
-
-
-def read_plan(path: Path) -> Plan:
-    """Read a plan.
-
-    Raises:
-        UsageError: it is not there, or something in it is unknown, missing or no list.
-    """
-    import yaml
-
-    if not path.is_file():
-        raise UsageError(f'plan not found: {path}')
-    try:
-        content = yaml.safe_load(path.read_text())
-    except yaml.YAMLError as error:
-        raise UsageError(f'{path} is no YAML: {error}') from error
-    if not isinstance(content, dict) or not isinstance(content.get('rows'), dict):
-        raise UsageError(f'{path}: expected {_names(Plan)}, and in rows a name for each')
-    rows = [
-        _build(Row, dict(row or {}, name=str(name)), f'{path}: row {name!r}')
-        for name, row in content['rows'].items()
-    ]
-    plan = _build(Plan, content | dict(rows=rows), str(path))
-    if not (plan.rates and plan.seeds and plan.rows):
-        raise UsageError(f'{path}: rates, seeds and rows need at least one each')
-    folders: dict[str, str] = {}
-    for row in plan.rows:
-        if (other := folders.setdefault(row.folder, row.name)) != row.name:
-            raise UsageError(
-                f'{path}: rows {other!r} and {row.name!r} are one folder, {row.folder}'
-            )
-    return plan
-
-
-def _build(kind: type, content: dict, place: str) -> Any:
-    known = {it.name: it for it in fields(kind)}
-    if unknown := set(content) - set(known):
-        raise UsageError(f'{place}: unknown {", ".join(sorted(unknown))}; known: {_names(kind)}')
-    for name, value in content.items():
-        is_sequence = 'tuple' in str(known[name].type)
-        if is_sequence != isinstance(value, list):
-            raise UsageError(
-                f'{place}: {name}: expected {"a list" if is_sequence else "one value"}'
-            )
-    if 'rates' in content:
-        try:
-            content = content | dict(rates=[float(rate) for rate in content['rates']])
-        except (TypeError, ValueError) as error:  # 1e-3 is text in YAML, 1.0e-3 a number
-            raise UsageError(f'{place}: rates: {error}') from error
-    try:
-        return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in content.items()})
-    except TypeError as error:  # names what is missing
-        raise UsageError(f'{place}: {str(error).partition("() ")[2]}') from error
-
-
-def _names(kind: type) -> str:
-    return ', '.join(it.name for it in fields(kind))
-
-
-def _chosen(plan: Plan, names: Iterable[str] | None) -> list[Row]:
-    if names is None:
-        return list(plan.rows)
-    rows = {row.name: row for row in plan.rows}
-    if unknown := [name for name in names if name not in rows]:
-        raise UsageError(f'--rows: no {", ".join(map(repr, unknown))}; there are {", ".join(rows)}')
-    return [rows[name] for name in names]
 
 
 class Study:
@@ -281,7 +170,47 @@ class Study:
         self.contents: dict[str, dict[str, Any]] = {}  # of the configs
         self.left_out: dict[str, str] = {}  # of the results: name of a row -> why
         self.processes: set[subprocess.Popen] = set()  # of the runs under way
+        self.lock: int | None = None  # file descriptor
         self.stopped = False
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep other studies out of the folder.
+
+        Its trainings hold the lock too: one whose study was killed may be saving itself.
+
+        Raises:
+            UsageError: another one is at work there.
+        """
+        if sys.platform == 'win32':
+            yield
+            return
+        import fcntl
+
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / LOCK).open('w') as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise UsageError(
+                    f'{self.folder}: another study, or a training that one began, is at work '
+                    'there; wait for it, or give another --work-dir'
+                ) from error
+            self.lock = file.fileno()
+            yield
+
+    def show(self, rows: Iterable[Row]) -> None:
+        """Print the commands of all runs, and how many of them are done."""
+        count = done = 0
+        for row in rows:
+            rate = self.rate_of(row)
+            search, finals = self.search(row), self.finals(row, 'RATE' if rate is None else rate)
+            for run in (*search, *finals):
+                print(shlex.join(['mmhybrid', *run.command]))
+            known = search if rate is None else [*search, *finals]
+            count += len(search) + len(finals)
+            done += sum('score' in run.result() for run in known)
+        print(f'# {count} runs, {done} of them done')
 
     def search(self, row: Row) -> list[Run]:
         """Return the runs that choose a row's rate."""
@@ -340,9 +269,10 @@ class Study:
         now = self._content(row.config)
         rate = self.rate_of(row)
         for run in (*self.search(row), *(self.finals(row, rate) if rate is not None else ())):
-            run.result()  # refuses another command
             path = run.folder / CONFIG
-            then = json.loads(path.read_text()) if path.is_file() else now
+            if not run.result() or not path.is_file():  # result() refuses another command
+                continue
+            then = json.loads(path.read_text())
             if changes := _changes(then, now):
                 shown = '\n  '.join(changes[:SHOWN])
                 raise UsageError(
@@ -364,6 +294,8 @@ class Study:
                 done = [(run, result) for run in runs if 'score' in (result := run.result())]
                 if done:
                     self._check(row)
+                elif rate is None and any(self.folder.glob(f'{row.folder}/seed_*/{RESULT}')):
+                    raise UsageError('its rate is not chosen yet')
             except UsageError as error:  # asked for, it would have been refused
                 self.left_out[row.name] = str(error)
                 continue
@@ -380,24 +312,20 @@ class Study:
 
     def table(self, results: Iterable['Compared'] | None = None) -> str:
         """Return the results so far, as Markdown: mean and standard deviation over the seeds."""
-        lines = [
-            f'| | rate | {self.plan.metric} | spread | seeds | minutes | CPU minutes | peak MB |',
-            '|---|---|---|---|---|---|---|---|',
-        ]
-        for it in self.results() if results is None else results:
-            spread = '' if it.spread is None else f'{it.spread:.{self.digits}f}'
-            lines.append(
-                f'| {it.name} | {it.rate:g} | {it.mean:.{self.digits}f} | {spread} | '
-                f'{len(it.scores)} | {it.minutes:.1f} | {it.cpu_minutes:.1f} | {it.peak_mb:.0f} |'
-            )
-        return '\n'.join(lines)
+        from ..inspect.report.comparison import comparison
+
+        results = self.results() if results is None else results
+        header, *rows = comparison(self.plan.metric, results, self.digits)
+        return '\n'.join(
+            f'| {" | ".join(cells)} |' for cells in (header, ['---'] * len(header), *rows)
+        )
 
     def write_results(self) -> dict[str, Path]:
         """Write the table of the results so far, and a page with curves; return their files."""
         from ..inspect.report.comparison import build_comparison
 
         results = self.results(with_logs=True)
-        if not results:
+        if not results and not (self.folder / 'table.md').is_file():
             return {}
         title = f'Study: {self.folder.name}'
         page = build_comparison(title, self.plan.metric, results, self.digits)
@@ -430,7 +358,7 @@ class Study:
 
     def _run_all(self, runs: list[Run], jobs: int) -> list[Run]:
         runs = [run for run in runs if 'score' not in run.result()]
-        threads = max(1, (os.cpu_count() or 1) // jobs)
+        threads = max(1, _cores() // jobs)
         with ThreadPoolExecutor(jobs) as pool:
             try:
                 done = list(pool.map(lambda run: self._train(run, threads), runs))
@@ -448,19 +376,24 @@ class Study:
         run.folder.mkdir(parents=True, exist_ok=True)
         print(f'{run.folder}: {"going on" if before else "starting"}', flush=True)
         command = [*PROGRAM, *run.command, *(['--resume'] if before else [])]
-        environment = {**os.environ, 'OMP_NUM_THREADS': str(threads)}
+        environment = {'OMP_NUM_THREADS': str(threads), **os.environ}
         costs = dict.fromkeys(('minutes', 'cpu_minutes', 'peak_mb'), 0.0)
         result: dict[str, Any] = dict(command=list(run.command), metric=run.metric) | costs | before
-        if not (run.folder / CONFIG).is_file():
-            with self.writing:  # reading one changes what this process imports from
-                content = self._content(run.command[1])
+        with self.writing:  # reading a config changes what this process imports from
+            content = _content_of(run.config)
+            if changes := _changes(self._content(run.config), content):
+                raise UsageError(f'{run.config} has changed since the study began, {changes[0]}')
+        if not before or not (run.folder / CONFIG).is_file():
             write_file(run.folder / CONFIG, json.dumps(content, indent=1))
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         begin = time.monotonic()
         with (run.folder / LOG).open('a') as output:
+            printed = output.tell()
             process = subprocess.Popen(
                 command, stdout=output, stderr=subprocess.STDOUT, env=environment,
                 preexec_fn=_end_with_study,
+                pass_fds=() if self.lock is None else (self.lock,),
+                start_new_session=True,  # Ctrl-C in a terminal is for the study alone
             )  # fmt: skip
             self.processes.add(process)
             if self.stopped:  # since this run was chosen
@@ -471,25 +404,28 @@ class Study:
         result['minutes'] += (time.monotonic() - begin) / 60
         result['cpu_minutes'] += (used.ru_utime + used.ru_stime) / 60
         result['peak_mb'] = max(result['peak_mb'], used.ru_maxrss / 1024)
-        score = _last_score(run.folder, self.plan.metric) if process.returncode == 0 else None
-        text = (run.folder / LOG).read_text(errors='replace')
-        if score is None and process.returncode == 0 and NOTHING in text:
-            score = 0.0
+        text = (run.folder / LOG).read_bytes()[printed:].decode(errors='replace')
+        lines = text.splitlines()[-SHOWN:]
+        score = _last_score(run, text) if process.returncode == 0 else None
         if score is not None:
             result['score'] = score
-        elif DIVERGED.search('\n'.join(text.splitlines()[-SHOWN:])):
+        elif DIVERGED.search('\n'.join(lines)):
             result['diverged'] = True
         write_file(run.folder / RESULT, json.dumps(result, indent=1))
         if score is None and self.stopped:
             print(f'{run.folder}: stopped', file=sys.stderr, flush=True)
             return False
         if score is None:
-            lines = [f'{run.folder}: failed', *text.splitlines()[-SHOWN:]]
-            print('\n'.join(lines), file=sys.stderr, flush=True)
+            if process.returncode == 0:
+                lines.append(f'its last evaluation gave no {run.metric}')
+            print('\n'.join([f'{run.folder}: failed', *lines]), file=sys.stderr, flush=True)
             return False
         print(f'{run.folder}: {self.plan.metric} {score:.{self.digits}f}', flush=True)
         with self.writing:
-            self.write_results()
+            try:
+                self.write_results()
+            except Exception as error:  # the other trainings go on, and the end tries again
+                print(f'{self.folder}: no table and page: {error}', file=sys.stderr, flush=True)
         return True
 
 
@@ -518,10 +454,17 @@ def _changes(then: Any, now: Any, name: str = '') -> list[str]:
     return [] if then == now else [f'{name} was {then}, is {now}']
 
 
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    if sys.platform == 'linux':
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
 def _end_with_study() -> None:
     """Have Linux send SIGTERM to this process, a training, when the study is killed."""
-    if sys.platform == 'linux':
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+    if LIBC is not None:
+        LIBC.prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def _stop(process: subprocess.Popen) -> None:
@@ -530,9 +473,30 @@ def _stop(process: subprocess.Popen) -> None:
         os.kill(process.pid, signal.SIGTERM)
 
 
-def _last_score(folder: Path, metric: str) -> float | None:
-    """Return the metric of the last evaluation that a training logged; None if it is no number."""
+def _last_score(run: Run, text: str) -> float | None:
+    """Return the score of a training that ended; None if there is none, or it is no number.
+
+    Args:
+        text: what its last start printed.
+
+    Raises:
+        UsageError: the evaluation has other metrics, and so will have those of all other runs.
+    """
     from ..inspect.report.page import read_logs
 
-    scores = [log[metric] for log in read_logs(folder) if log.get(metric) is not None]
-    return scores[-1] if scores and math.isfinite(scores[-1]) else None
+    # Of the last start: one before may have been stopped in its last evaluation.
+    starts = sorted(path.parent for path in run.folder.glob('*/vis_data'))
+    metrics: dict[str, Any] = {}
+    for line in read_logs(starts[-1]) if starts else ():
+        metrics = {} if 'loss' in line else metrics | line
+    if run.metric in metrics:
+        score = metrics[run.metric]
+        return score if score is not None and math.isfinite(score) else None
+    if NOTHING in text:
+        return 0.0
+    if known := [name for name in metrics if name not in NO_METRICS]:
+        raise UsageError(
+            f'{run.folder}: its evaluation has no metric {run.metric!r}; '
+            f'there are {", ".join(known)}'
+        )
+    return None

@@ -1,6 +1,7 @@
 """A study: rates are chosen on what is held out, seeds are averaged, and nothing is done twice."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from mmhybrid.checkpoints import CheckpointError
 from mmhybrid.cli import study
 from mmhybrid.cli.usage import UsageError
 
@@ -39,6 +41,8 @@ options = dict(word.split('=', 1) for word in words if '=' in word)
 rate, seed = float(options['optim_wrapper.optimizer.lr']), int(words[words.index('--seed') + 1])
 with (Path(__file__).parent / 'started.txt').open('a') as file:
     file.write(json.dumps(words) + chr(10))
+if not (Path(__file__).parent / 'early').exists():
+    (folder / 'iter_1.pth').touch()
 stop = Path(__file__).parent / 'stop' / folder.name
 if stop.exists():
     text = stop.read_text() or 'out of luck'
@@ -47,7 +51,7 @@ if stop.exists():
 log = folder / '2026' / 'vis_data' / 'scalars.json'
 log.parent.mkdir(parents=True, exist_ok=True)
 score = 40 + 1000 * rate + 2 * seed
-lines = dict(loss=1.0, step=1), dict(mIoU=1.0, step=1), dict(mIoU=score, step=2)
+lines = dict(loss=1.0, step=1), dict(mIoU=1.0, step=1), dict(mIoU=score, mAcc=score + 8, step=2)
 log.write_text(''.join(json.dumps(line) + chr(10) for line in lines))
 """
 
@@ -60,7 +64,8 @@ def fake(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(*arguments):
-        study.main(['plan.yml', '--weights', 'deit_tiny', '--work-dir', 'out', *arguments])
+        weights = ['--weights', 'deit_tiny_patch16_224']
+        study.main(['plan.yml', *weights, '--work-dir', 'out', *arguments])
 
     run.started = lambda: [
         json.loads(line) for line in (tmp_path / 'started.txt').read_text().splitlines()
@@ -86,7 +91,7 @@ def test_the_best_held_out_rate_is_trained_with_each_seed(fake, tmp_path, capsys
         if words not in searched:
             assert 'max_iters=90' in words
         is_second = words[1] == 'upernet_cmt_ti_scratch_custom'
-        assert ('--lora' in words) == ('deit_tiny' in words) == is_second
+        assert ('--lora' in words) == ('deit_tiny_patch16_224' in words) == is_second
         assert ('model.backbone.with_cp=light' in words) != is_second
 
 
@@ -162,11 +167,11 @@ def test_a_detector_that_finds_nothing_has_the_lowest_score(fake, tmp_path):
 
 def test_another_metric_is_read_from_the_logs(fake, tmp_path):
     fake('--rows', 'Second')
-    (tmp_path / 'plan.yml').write_text(PLAN.replace('metric: mIoU', 'metric: loss'))
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('metric: mIoU', 'metric: mAcc'))
     fake('--rows', 'Second')
     lines = (tmp_path / 'out/table.md').read_text().splitlines()
-    assert '| loss |' in lines[0]
-    assert lines[2].startswith('| Second | 0.002 | 1.00 | 0.00 | 2 |')
+    assert '| mAcc |' in lines[0]
+    assert lines[2].startswith('| Second | 0.002 | 57.00 | 1.41 | 2 |')
 
 
 def test_rows_of_another_plan_are_not_in_the_table(fake, tmp_path, capsys):
@@ -180,13 +185,31 @@ def test_rows_of_another_plan_are_not_in_the_table(fake, tmp_path, capsys):
     assert 'not in the table: Second: out/second/seed_3 holds a training by another' in shown.err
 
 
-@pytest.mark.parametrize(('last', 'score'), [('41.5', 41.5), ('NaN', None)])
-def test_the_last_evaluation_counts(tmp_path, last, score):
-    for name, value in (('2026_1', '50.0'), ('2026_2', last)):
+@pytest.mark.parametrize(
+    ('last', 'printed', 'score'),
+    [
+        ('{"mIoU": 41.5, "step": 9}', '', 41.5),
+        ('{"mIoU": NaN}', '', None),
+        ('{"mIoU": 41.5}\n{"loss": 1.0}', '', None),  # stopped in the evaluation after it
+        ('{"mIoU": 41.5}\n{"loss": 1.0}', study.NOTHING, 0.0),
+        ('', '', None),
+    ],
+)
+def test_the_last_evaluation_counts(tmp_path, last, printed, score):
+    for name, line in (('2026_1', '{"mIoU": 50.0}'), ('2026_2', last)):
         log = tmp_path / name / 'vis_data/scalars.json'
         log.parent.mkdir(parents=True)
-        log.write_text(f'{{"mIoU": 60.0}}\n{{"mIoU": {value}}}\n{{"loss": 1.0}}\n')
-    assert study._last_score(tmp_path, 'mIoU') == score
+        log.write_text(f'{{"loss": 1.0}}\n{line}\n')
+    assert study._last_score(study.Run(tmp_path, (), 'mIoU'), printed) == score
+
+
+def test_a_metric_that_is_not_evaluated_ends_the_study(fake, tmp_path):
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('metric: mIoU', 'metric: mIou'))
+    with pytest.raises(
+        UsageError, match="rate_0.0001: its evaluation has no metric 'mIou'; there are mIoU"
+    ):
+        fake()
+    assert len(fake.started()) == 1
 
 
 def is_gone(pid):
@@ -199,8 +222,14 @@ def is_gone(pid):
 def test_a_stopped_study_stops_its_trainings(tmp_path, number):
     (tmp_path / 'plan.yml').write_text(PLAN)
     (tmp_path / 'slow.py').write_text(
-        'import os, pathlib, time\n'
-        'pathlib.Path(__file__).with_name("pid").write_text(str(os.getpid()))\n'
+        'import os, pathlib, signal, sys, time\n'
+        'here = pathlib.Path(__file__)\n'
+        'def note(number, frame):\n'
+        '    here.with_name("signal").write_text(str(int(number)))\n'
+        '    sys.exit(1)\n'
+        'for number in (signal.SIGINT, signal.SIGTERM):\n'
+        '    signal.signal(number, note)\n'
+        'here.with_name("pid").write_text(str(os.getpid()))\n'
         'time.sleep(600)\n'
     )
     program = (
@@ -209,23 +238,26 @@ def test_a_stopped_study_stops_its_trainings(tmp_path, number):
         'signal.signal(signal.SIGINT, signal.default_int_handler)\n'
         'from mmhybrid.cli import study, usage\n'
         'study.PROGRAM = (sys.executable, "slow.py")\n'
-        'words = ["plan.yml", "--weights", "deit_tiny", "--work-dir", "out"]\n'
+        'words = ["plan.yml", "--weights", "deit_tiny_patch16_224", "--work-dir", "out"]\n'
         'usage.run(lambda: study.main(words))\n'
     )
-    process = subprocess.Popen([sys.executable, '-c', program], cwd=tmp_path)
+    process = subprocess.Popen(
+        [sys.executable, '-c', program], cwd=tmp_path, start_new_session=True
+    )
     pid = tmp_path / 'pid'
     for _ in range(1200):
         if process.poll() is not None or pid.exists() and pid.read_text():
             break
         time.sleep(0.1)
     training = int(pid.read_text())
-    process.send_signal(number)
+    os.killpg(process.pid, number)  # as a terminal does
     assert process.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 143}.get(number, -number)
     for _ in range(600 if number == signal.SIGKILL else 1):
         if is_gone(training):
             break
         time.sleep(0.1)
     assert is_gone(training)
+    assert int((tmp_path / 'signal').read_text()) == signal.SIGTERM  # which saves a training
     runs = list(tmp_path.glob('out/*/*/study.json'))
     assert len(runs) == 1 and 'score' not in json.loads(runs[0].read_text())
 
@@ -286,6 +318,15 @@ def test_changes_of_a_config_are_named():
         ('rates: [1.0e-4,', 'rates: [fast,', "rates: could not convert string to float: 'fast'"),
         ('weights: true', 'weight: true', "row 'Second': unknown weight; known: name, config"),
         ('metric: mIoU', '[', 'is no YAML'),
+        ('steps: 90', 'steps: 90\nsteps: 91', "(?s)is no YAML: 'steps' is there twice.*line 4"),
+        ('seeds: [3, 4]', 'seeds: [3, 3]', r'seeds: \[3, 3\]: each once'),
+        ('rates: [1.0e-4,', 'rates: [1.0e-3,', 'rates: .*: each once'),
+        ('{mask_folder.val_fraction: 0.25, mask_folder.val_img: null}', '{}', 'held_out and rows'),
+        ('{train_dataloader.batch_size: 2}', '', 'options: expected KEY: VALUE, got None'),
+        ('{train_dataloader.batch_size: 2}', '{train_cfg: {val_interval: 2}}', "'train_cfg.KEY'"),
+        ('arguments: [', 'arguments: {lora: 8} #', 'arguments: expected a list'),
+        ('{config: upernet_vit_t_scratch_custom, options: {model.backbone.with_cp: light}}',
+         'upernet_vit_t_scratch_custom', "row 'First, tuned': expected name, config.*got 'uper"),
         ('Second:', 'first  TUNED:', "'First, tuned' and 'first  TUNED' are one folder"),
         ('upernet_cmt_ti_scratch_custom', 'upernet_cmt', 'upernet_cmt'),
     ],
@@ -302,7 +343,7 @@ def test_rows_and_weights_are_asked_for_by_name(fake):
         fake('--rows', 'Third')
     with pytest.raises(UsageError, match='give them with --weights'):
         study.main(['plan.yml', '--work-dir', 'out'])
-    with pytest.raises(UsageError, match='--weights w.pth: no such file'):
+    with pytest.raises(CheckpointError, match='w.pth'):
         study.main(['plan.yml', '--weights', 'w.pth'])
     with pytest.raises(UsageError, match='--data nowhere: no such folder'):
         study.main(['plan.yml', '--weights', 'dinov2_vits14', '--data', 'nowhere'])
@@ -322,3 +363,78 @@ def test_a_dry_run_knows_what_is_done(fake, capsys):
     capsys.readouterr()
     fake('--dry-run')
     assert capsys.readouterr().out.splitlines()[-1] == '# 6 runs, 2 of them done'
+
+
+def test_a_dry_run_of_another_metric(fake, tmp_path, capsys):
+    fake()
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('metric: mIoU', 'metric: mAcc'))
+    capsys.readouterr()
+    fake('--dry-run')
+    assert capsys.readouterr().out.splitlines()[-1] == '# 6 runs, 0 of them done'
+
+
+def test_a_row_asked_for_twice_is_trained_once(fake):
+    fake('--rows', 'Second', 'Second', '--jobs', '2')
+    assert len(fake.started()) == 2
+
+
+def test_numbers_among_the_arguments_are_words(fake, tmp_path):
+    (tmp_path / 'plan.yml').write_text(PLAN.replace("[--lora, '8']", '[--lora, 8]'))
+    fake('--rows', 'Second')
+    assert fake.started()[0].count('8') == 1
+
+
+def test_a_start_that_trained_nothing_leaves_nothing_behind(fake, tmp_path):
+    config = tmp_path / 'own.py'
+    config.write_text("_base_ = 'mmhybrid::upernet_cmt_ti_scratch_custom.py'\n")
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('upernet_cmt_ti_scratch_custom', str(config)))
+    (tmp_path / 'stop').mkdir()
+    (tmp_path / 'early').touch()
+    for seed in (3, 4):
+        (tmp_path / f'stop/seed_{seed}').touch()
+    with pytest.raises(UsageError, match='2 of the trainings failed'):
+        fake('--rows', 'Second')
+    for seed in (3, 4):
+        (tmp_path / f'stop/seed_{seed}').unlink()
+    config.write_text(config.read_text() + 'model = dict(decode_head=dict(channels=32))\n')
+    fake('--rows', 'Second')
+    assert not any('--resume' in words for words in fake.started())
+    content = json.loads((tmp_path / 'out/second/seed_3/config.json').read_text())
+    assert content['model']['decode_head']['channels'] == 32
+
+
+def test_a_config_that_changes_under_a_study_ends_it(fake, tmp_path):
+    config = tmp_path / 'own.py'
+    config.write_text("_base_ = 'mmhybrid::upernet_cmt_ti_scratch_custom.py'\n")
+    (tmp_path / 'plan.yml').write_text(PLAN.replace('upernet_cmt_ti_scratch_custom', str(config)))
+    with (tmp_path / 'fake.py').open('a') as program:
+        program.write('with open("own.py", "a") as config:\n')
+        program.write('    config.write("model = dict(decode_head=dict(channels=32))" + chr(10))\n')
+    with pytest.raises(
+        UsageError, match='changed since the study began, model.decode_head.channels'
+    ):
+        fake('--rows', 'Second')
+    assert len(fake.started()) == 1
+
+
+def test_a_folder_has_one_study_at_a_time(fake, tmp_path):
+    plan = study.read_plan(tmp_path / 'plan.yml')
+    with study.Study(plan, tmp_path / 'out', None, None).locked():
+        with pytest.raises(UsageError, match='out: another study, or a training that one began'):
+            fake()
+    fake('--rows', 'Second')
+
+
+def test_a_page_that_cannot_be_drawn_ends_no_training(fake, capsys, monkeypatch):
+    write, tries = study.Study.write_results, []
+
+    def fail_once(self):
+        tries.append(self)
+        if len(tries) == 1:
+            raise OSError('no room')
+        return write(self)
+
+    monkeypatch.setattr(study.Study, 'write_results', fail_once)
+    fake('--rows', 'Second')
+    shown = capsys.readouterr()
+    assert 'out: no table and page: no room' in shown.err and '| Second |' in shown.out

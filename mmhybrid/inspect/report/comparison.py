@@ -16,9 +16,9 @@ class Compared:
         name: of its row.
         rate: learning rate that it was trained at.
         scores: of its trainings, one a seed.
-        minutes: a training took.
-        cpu_minutes: of all its processes together.
-        peak_mb: memory of its largest process.
+        minutes: a training took, the median.
+        cpu_minutes: of all its processes together, the median.
+        peak_mb: memory of its largest process, the median.
         logs: of its trainings, each the lines of its ``scalars.json`` files.
     """
 
@@ -44,6 +44,18 @@ class Compared:
 AT_ONCE = 8  # curves in a chart
 
 
+def comparison(metric: str, rows: Iterable[Compared], digits: int) -> list[list[str]]:
+    """The cells of a study's table, the names of its columns first."""
+    header = ['', 'rate', metric, 'spread', 'seeds', 'minutes', 'CPU minutes', 'peak MB']
+    cells = [
+        [it.name, f'{it.rate:g}', f'{it.mean:.{digits}f}',
+         '' if it.spread is None else f'{it.spread:.{digits}f}', str(len(it.scores)),
+         f'{it.minutes:.1f}', f'{it.cpu_minutes:.1f}', f'{it.peak_mb:.0f}']
+        for it in rows
+    ]  # fmt: skip
+    return [header, *cells]
+
+
 def build_comparison(title: str, metric: str, rows: Sequence[Compared], digits: int) -> str:
     """The HTML of a study.
 
@@ -52,13 +64,9 @@ def build_comparison(title: str, metric: str, rows: Sequence[Compared], digits: 
         rows: its models, those with a score.
         digits: of the scores, after the point.
     """
-    header = ['', 'rate', metric, 'spread', 'seeds', 'minutes', 'CPU minutes', 'peak MB']
-    cells = [
-        [it.name, f'{it.rate:g}', f'{it.mean:.{digits}f}',
-         '' if it.spread is None else f'{it.spread:.{digits}f}', len(it.scores),
-         f'{it.minutes:.1f}', f'{it.cpu_minutes:.1f}', round(it.peak_mb)]
-        for it in rows
-    ]  # fmt: skip
+    if not rows:
+        return page(title, 'No model has a score.', [])
+    header, *cells = comparison(metric, rows, digits)
     scores = {it.name: (it.mean, it.spread or 0.0) for it in rows}
     costs = {it.name: (it.cpu_minutes, 0.0) for it in rows}
     drawn = [
