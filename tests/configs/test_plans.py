@@ -8,8 +8,12 @@ from mmengine.config import Config
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, init_default_scope
 
-from mmhybrid.cli.study import Study, read_plan
+from mmhybrid.cli.config import _check_options
+from mmhybrid.cli.keys import check_nested
+from mmhybrid.cli.plan import read_plan
+from mmhybrid.cli.study import Study
 from mmhybrid.cli.train import build_parser
+from mmhybrid.data import fit
 from tests.docs.pages import ROOT, blocks
 
 PLANS = {
@@ -40,11 +44,15 @@ def test_options_of_every_row_fit_its_backbone(name, tmp_path):
     plan = read_plan(path)
     study = Study(plan, tmp_path, None, 'weights.pth')
     for row in plan.rows:
-        (run, *_) = study.finals(row, rate=plan.rates[0])
-        options = build_parser().parse_args(list(run.command[1:])).cfg_options
-        model = {key: value for key, value in options.items() if key.startswith('model.')}
-        assert model.keys() >= {key for key in row.options if key.startswith('model.')}
         cfg = Config(config(row.config).to_dict())
+        for run in (*study.search(row)[:1], study.finals(row, rate=plan.rates[0])[0]):
+            options = build_parser().parse_args(list(run.command[1:])).cfg_options
+            _check_options(cfg, options, row.config)
+            check_nested(cfg, options, cfg.default_scope)
+            for key in options:
+                if (folder := key.partition('.')[0]) in fit.KINDS:
+                    fit._check_options(folder, [key.partition('.')[2]])
+        model = {key: value for key, value in options.items() if key.startswith('model.')}
         rates = {key: value for key, value in options.items() if key.startswith('optim_wrapper.')}
         # Tests of the configs build those without.
         if model or any('paramwise_cfg' in key for key in rates):
