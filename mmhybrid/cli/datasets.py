@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
 
-from ..data.listing import folder_names, has_hidden_images
+from ..data.listing import folder_names, has_hidden_classes, has_hidden_images
 from .launch import rank_of, start_processes
 from .usage import UsageError, reading
 
@@ -385,9 +385,15 @@ def report_hidden(findings: 'Findings', source: Source) -> None:
         folder = source.mask_folders[0]
     elif source.scope == 'mmpretrain':
         folder, listed = source.class_folder
-    if folder is not None and listed is None and folder.is_dir() and has_hidden_images(folder):
+    if folder is None or listed is not None or not folder.is_dir():
+        return
+    if has_hidden_images(folder):
         findings.warning(
             f'hidden folders in {folder} hold images, which this data set reads too: remove them'
+        )
+    elif source.scope == 'mmpretrain' and has_hidden_classes(folder):
+        findings.warning(
+            f'hidden folders in {folder}, which this data set takes for classes: remove them'
         )
 
 

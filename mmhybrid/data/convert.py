@@ -55,7 +55,7 @@ def convert(
         folder: what is read.
         out: what is made; it must not be there, or be empty.
         source: a key of ``READERS``; None: told by what the folder holds.
-        classes: names, for YOLO without them; of other formats the classes that are kept.
+        classes: the classes that are kept; the names of a YOLO folder that has none.
         colour_table: for masks of colours, a file of lines ``NAME R G B``.
         val_fraction: the part of the training images that validate, by image.
         seed: of that choice.
@@ -117,15 +117,18 @@ def _with_val(splits, fraction, seed):
             f'--val-fraction {fraction}: the folder has a validation part already '
             f'({len(splits["val"])} images); leave the option out'
         )
-    items = {item.name: item for item in splits.get('train', ())}
+    items = splits.get('train', ())
+    times = Counter(item.name for item in items)
+    # Folders of several cameras have images of one name.
+    names = [item.name if times[item.name] == 1 else item.path.as_posix() for item in items]
     try:
-        chosen = choose_val(list(items), fraction, seed)
+        chosen = choose_val(list(dict.fromkeys(names)), fraction, seed)
     except ValueError as error:
         raise DataError(f'--val-fraction {error}') from error
     rest = {split: kept for split, kept in splits.items() if split != 'train'}
     return dict(
-        train=[item for name, item in items.items() if name not in chosen],
-        val=[item for name, item in items.items() if name in chosen],
+        train=[item for name, item in zip(names, items, strict=True) if name not in chosen],
+        val=[item for name, item in zip(names, items, strict=True) if name in chosen],
         **rest,
     )
 

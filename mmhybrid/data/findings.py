@@ -4,7 +4,7 @@ import hashlib
 import io
 import math
 import os
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -110,10 +110,16 @@ class Reading:
             items = [items[len(items) * i // self.sample] for i in range(self.sample)]
             if split is not None:
                 split.sampled = len(items)
-        with ThreadPoolExecutor(min(16, 2 * (os.cpu_count() or 1))) as pool:
-            for done, pair in enumerate(zip(items, pool.map(read, items), strict=True), 1):
+        threads = min(16, 2 * (os.cpu_count() or 1))
+        with ThreadPoolExecutor(threads) as pool:
+            # Not all at once: what is read ahead of its use stays in memory.
+            ahead = deque(pool.submit(read, item) for item in items[: 2 * threads])
+            for done, item in enumerate(items, 1):
+                result = ahead.popleft().result()
+                if done + len(ahead) < len(items):
+                    ahead.append(pool.submit(read, items[done + len(ahead)]))
                 self.progress('' if split is None else split.name, done, len(items))
-                yield pair
+                yield item, result
 
 
 def shown(text: object) -> str:

@@ -16,7 +16,14 @@ from mmengine.config import Config
 
 from ..files import write_file
 from .coco import DataError, check_class_names, read_categories, read_text
-from .listing import CLASS_FILE, IMAGE_SUFFIXES, folder_names, has_hidden_images, walk
+from .listing import (
+    CLASS_FILE,
+    IMAGE_SUFFIXES,
+    folder_names,
+    has_hidden_classes,
+    has_hidden_images,
+    walk,
+)
 from .palette import palette
 from .split import FOLDER, split_coco, split_list
 
@@ -434,8 +441,9 @@ def _fit_classes(cfg, root, parts, splits):
             metainfo=dict(classes=cfg.classes),
             extensions=dataset.get('extensions', IMAGE_SUFFIXES),
         )
-        if split in splits and has_hidden_images(root / parts[split]):
-            dataset.ann_file = _listed(cfg, root / parts[split], split, found['train'])
+        folder = root / parts[split]
+        if split in splits and (has_hidden_images(folder) or has_hidden_classes(folder)):
+            dataset.ann_file = _listed(cfg, folder, split, found['train'])
         _set_in_steps(dataset.pipeline, ('RandomResizedCrop',), scale=size)
         _set_in_steps(dataset.pipeline, ('ResizeEdge',), scale=round(size * 8 / 7))
         _set_in_steps(dataset.pipeline, ('CenterCrop',), crop_size=size)

@@ -31,6 +31,11 @@ def has_hidden_images(root: Path) -> bool:
     return False
 
 
+def has_hidden_classes(root: Path) -> bool:
+    """Return True if a hidden folder, with images or not, lies among those of the classes."""
+    return any(path.is_dir() and path.name[0] == '.' for path in root.iterdir())
+
+
 def walk(root: Path, suffixes: Sequence[str] = ('',)) -> list[Path]:
     """The files below a folder that end so, sorted; nothing hidden; links to folders followed."""
     found, seen = [], set()

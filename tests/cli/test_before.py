@@ -510,6 +510,12 @@ def test_hidden_folders(tool, masks, tmp_path, capsys):
         assert sorted(found) == [str(root / split / name) for name in names]
     labelled = (tmp_path / 'linear_cmt_ti_custom/split/train_shown.txt').read_text().split('\n')
     assert labelled[:4] == ['aster/0.png 0', 'aster/1.webp 0', 'rose/0.png 1', 'rose/1.webp 1']
+    for split in ('train', 'val'):  # the host would take an empty one for the first class
+        for path in (root / split).rglob('.ipynb_checkpoints/*'):
+            path.unlink()
+    shutil.rmtree(root / 'train/aster/.hidden')
+    cfg, found = datasets('linear_cmt_ti_custom', root)
+    assert cfg.classes == ['aster', 'rose'] and [*map(len, found)] == [4, 4]
     root = masks(SQUARE, count=3)
     shutil.copytree(root / 'images/train', root / 'images/train/.ipynb_checkpoints')
     cfg, (train, val) = datasets('upernet_cmt_ti_scratch_custom', root)

@@ -228,3 +228,8 @@ def test_hidden_folders_that_a_host_reads(folder, tool, tmp_path, capsys):
         assert any(hidden in path for path in paths)  # the warning is right
         report = tool('check_data').check_of_dataset('train', dataset, cfg.default_scope)
         assert 'hidden folders' in ' '.join(report(Reading()).findings.lines())
+        if layout == 'imagenet':  # without images it is a class, and numbers the others anew
+            (root / 'train' / hidden).mkdir()
+            shutil.rmtree(root / place / hidden)
+            read_config(tool, name, root)
+            assert 'takes for classes: remove them' in capsys.readouterr().out

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 import zlib
 
 import cv2
@@ -313,6 +314,16 @@ def test_a_sample_reads_less(copied):
     split = coco(copied('coco'), reading=reading)
     assert counted == [('train', 1, 2), ('train', 2, 2)]
     assert split.images == 3 and sum(split.sizes.values()) == 2
+
+
+def test_few_files_are_read_ahead():
+    read = []
+    items = list(range(500))
+    results = iter(Reading().each(None, items, lambda item: read.append(item) or -item))
+    assert next(results) == (0, 0)
+    time.sleep(0.2)
+    assert len(read) < 100
+    assert list(results) == [(item, -item) for item in items[1:]] and sorted(read) == items
 
 
 def test_what_is_printed_of_a_file_is_one_short_line(tmp_path):

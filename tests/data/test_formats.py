@@ -92,6 +92,27 @@ def test_yolo_classes(tmp_path):
     assert len(content(tmp_path / 'two', 'val')[0]) == 1
 
 
+def test_yolo_classes_that_are_chosen(tmp_path):
+    root = yolo(tmp_path / 'in')
+    convert(root, tmp_path / 'out', classes=['bus'])
+    objects, file = content(tmp_path / 'out')
+    assert [one[1] for one in objects] == ['bus'] and len(file['categories']) == 1
+    with pytest.raises(DataError, match="no 'lorry' in .*data.yaml, which names 'car', 'bus'"):
+        convert(root, tmp_path / 'two', classes=['bus', 'lorry'])
+
+
+@pytest.mark.parametrize('absolute', [True, False])
+def test_yolo_lists_of_paths(absolute, tmp_path, monkeypatch):
+    root = yolo(tmp_path / 'in')
+    monkeypatch.chdir(tmp_path)
+    paths = [f'train/images/{name}.jpg' for name in 'ab']
+    write(root / 'train.txt', '\n'.join(f'{root}/{path}' if absolute else path for path in paths))
+    write(root / 'data.yaml', 'train: train.txt\nnames: [car, bus]\n')
+    result = convert('in', 'out')
+    assert result.images == dict(train=2) and 'out: train/labels/b.txt:1' not in lines(result)
+    assert '7 in train/labels/b.txt:1' in lines(result)
+
+
 def test_yolo_settings_that_cannot_be_read(tmp_path):
     root = yolo(tmp_path / 'in', 'names: [car, bus')
     with pytest.raises(DataError, match='data.yaml is no YAML file'):
@@ -174,6 +195,30 @@ def test_voc_lists_of_a_folder_below(above, tmp_path):
     assert convert(tmp_path / 'in', tmp_path / 'out').images == dict(train=1, val=1)
 
 
+def test_voc_lists_of_several_folders(tmp_path):
+    for site, split in (('s1', 'train'), ('s2', 'val')):
+        root = tmp_path / 'in' / site
+        for name in ('0001', 'a b', 'rest'):
+            picture(root / f'JPEGImages/{name}.jpg')
+            write(root / f'Annotations/{name}.xml', voc_xml(('cell', 5, 5, 15, 10)))
+        write(root / f'ImageSets/Main/{split}.txt', '0001\na b\n')
+    result = convert(tmp_path / 'in', tmp_path / 'out')
+    assert {one[0] for one in content(tmp_path / 'out')[0]} == {'s1/0001.jpg', 's1/a b.jpg'}
+    assert {one[0] for one in content(tmp_path / 'out', 'val')[0]} == {'s2/0001.jpg', 's2/a b.jpg'}
+    assert 'images in none of the lists, left out (2): s1/Annotations/rest.xml' in lines(result)
+
+
+def test_voc_objects_that_are_difficult(tmp_path):
+    picture(tmp_path / 'in/a.jpg')
+    text = voc_xml(('cell', 5, 5, 15, 10), ('cell', 20, 5, 35, 10))
+    end = text.rindex('</object>')
+    write(tmp_path / 'in/a.xml', text[:end] + '<difficult>1</difficult>' + text[end:])
+    result = convert(tmp_path / 'in', tmp_path / 'out')
+    rows = [one[3] for one in content(tmp_path / 'out')[0]]
+    assert [row['iscrowd'] for row in rows] == [0, 1] and 'ignore' not in rows[1]
+    assert '1 objects marked difficult: kept as iscrowd' in lines(result)
+
+
 def test_voc_outlines_are_beside_their_box(tmp_path):
     root = tmp_path / 'in'
     picture(root / 'a.jpg')
@@ -213,6 +258,39 @@ def coco(images, categories, annotations):
         categories=categories,
         annotations=[dict(id=i, **row) for i, row in enumerate(annotations)],
     )
+
+
+def test_coco_files_of_one_class_each(tmp_path):
+    images = [(1, 'a.jpg'), (2, 'b.jpg')]
+    for _, name in images:
+        picture(tmp_path / 'in/images' / name)
+    box = dict(bbox=[1, 1, 5, 5])
+    for i, label in enumerate(('car', 'bus')):
+        rows = [dict(box, bbox=[1 + i, 1, 5, 5], image_id=1, category_id=1)] * (1 + i)
+        file = coco(images, [dict(id=1, name=label)], rows)
+        write(tmp_path / f'in/annotations/{label}_train.json', file)
+    write(tmp_path / 'in/annotations/more_train.json', file)  # the last one again
+    result = convert(tmp_path / 'in', tmp_path / 'out')
+    assert result.images == dict(train=2)
+    assert sorted(one[:2] for one in content(tmp_path / 'out')[0]) == [
+        ('a.jpg', 'bus'), ('a.jpg', 'bus'), ('a.jpg', 'car')
+    ]  # fmt: skip
+    assert 'images that are listed twice: one, with the objects of both' in lines(result)
+    assert 'objects that are there twice, the second left out (2): a.jpg' in lines(result)
+
+
+def test_outlines_of_no_area_leave_their_box(tmp_path):
+    picture(tmp_path / 'in/a.jpg')
+    rows = [
+        dict(image_id=1, category_id=1, bbox=[1, 1, 9, 9], segmentation=outline)
+        for outline in ([[]], [[1, 1, 10, 10]], [])
+    ]
+    write(tmp_path / 'in/a.json', coco([(1, 'a.jpg')], [dict(id=1, name='car')], rows))
+    result = convert(tmp_path / 'in', tmp_path / 'out')
+    objects = content(tmp_path / 'out')[0]
+    assert [one[2] for one in objects] == [[1, 1, 9, 9]] * 3
+    assert not any('segmentation' in one[3] for one in objects)
+    assert 'not three points or more, left out: the box is kept (2)' in lines(result)
 
 
 def test_coco_of_cvat_keeps_painted_masks(tmp_path):
@@ -465,6 +543,24 @@ def test_colours_become_numbers(tmp_path):
     assert (tmp_path / 'two/classes.txt').read_text() == 'road\nsky\n'
 
 
+@pytest.mark.parametrize('images', ['images', 'photos'])
+def test_masks_of_one_name_in_several_folders(images, tmp_path):
+    for i, camera in enumerate(('cam0', 'cam1', 'cam2')):
+        for name in ('0', '1'):
+            picture(tmp_path / f'in/{images}/{camera}/{name}.jpg', value=i)
+            if camera != 'cam0':
+                mask = tmp_path / f'in/masks/{camera}/{name}.png'
+                mask.parent.mkdir(parents=True, exist_ok=True)
+                Image.new('RGB', SIZE, (i, 0, 0)).save(mask)
+    write(tmp_path / 'in/label_colors.txt', '1 0 0 one\n2 0 0 two\n0 0 0 Void\n')
+    result = convert(tmp_path / 'in', tmp_path / 'out')
+    assert (tmp_path / 'out/classes.txt').read_text() == 'one\ntwo\n'
+    assert result.images == dict(train=4)
+    for path in (tmp_path / 'out/annotations/train').rglob('*.png'):
+        assert (np.asarray(Image.open(path)) == int(path.parent.name[-1]) - 1).all()
+    assert 'images without a mask, left out (2)' in lines(result) and 'cam0/0.jpg' in lines(result)
+
+
 @pytest.mark.parametrize('images', ['JPEGImages', 'images'])
 def test_masks_of_cvat(images, tmp_path):
     root = tmp_path / 'in'
@@ -535,6 +631,8 @@ def test_names_that_are_used_twice_are_told_apart(tmp_path):
     write(tmp_path / 'in/data.yaml', 'train: [left/images, right/images]\nnames: [car]\n')
     convert(tmp_path / 'in', tmp_path / 'two')
     assert [one[0] for one in content(tmp_path / 'two')[0]] == ['a.jpg', 'a_2.jpg']
+    result = convert(tmp_path / 'in', tmp_path / 'three', val_fraction=0.5)
+    assert result.images == dict(train=1, val=1)
 
 
 def test_a_folder_names_its_format(tmp_path):

@@ -61,12 +61,29 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     for path, content in files:
         split = _split(path, root)
         pictures = _pictures(path, content, index, findings, split)
-        contents.splits.setdefault(split, []).extend(pictures.values())
         if _is_panoptic(content):
             _add_segments(path, content, names[path], pictures, contents)
         else:
             _add_instances(content, names[path], pictures, contents)
+        _join(contents.splits.setdefault(split, []), pictures.values(), findings)
     return contents
+
+
+def _join(known, pictures, findings):
+    """Add pictures to those of a split; an image of several files is one, with all its objects."""
+    by_path = {picture.path: picture for picture in known}
+    for picture in pictures:
+        other = by_path.setdefault(picture.path, picture)
+        if other is picture:
+            known.append(picture)
+            continue
+        findings.warning('images that are listed twice: one, with the objects of both', other.name)
+        there = {(instance.label, *instance.box) for instance in other.instances}
+        for instance in picture.instances:
+            if (instance.label, *instance.box) in there:
+                findings.warning('objects that are there twice, the second left out', other.name)
+            else:
+                other.instances.append(instance)
 
 
 def _key(value):

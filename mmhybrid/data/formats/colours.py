@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,8 +12,8 @@ from PIL import Image
 from ..coco import DataError, read_text
 from ..findings import Findings
 from ..listing import IMAGE_SUFFIXES
-from .records import MASK_FOLDER, new_name, split_of, walk
-from .voc import read_lists
+from .records import LAYOUT_FOLDERS, MASK_FOLDER, SPLIT_FOLDER, new_name, split_of, walk
+from .voc import Lists
 
 TABLES = ('labelmap.txt', 'label_colors.txt', 'class_dict.csv')
 MASK_ENDING = re.compile(r'[_-](masks?|labels?|colou?r|gt|L)$')
@@ -49,13 +50,22 @@ class ColourMasks:
     @property
     def classes(self) -> list[str]:
         """Class names in the order of their numbers, the table's."""
-        return list(dict.fromkeys(name for name in self.table.values() if name not in NONE))
+        return list(dict.fromkeys(name for name in self.table.values() if not is_none(name)))
+
+
+def is_none(name: str) -> bool:
+    """Return True for the name of a colour without a class."""
+    return name.casefold() in NONE
 
 
 def find_pairs(root: Path, findings: Findings) -> dict[str, list[Pair]]:
-    """Images and masks of one name and one split, the masks in a folder that is named so."""
-    images: dict = {}
-    masks: dict = {}
+    """Images and masks of one name and one split, the masks in a folder that is named so.
+
+    Where a name is there several times, a mask is that of the image whose folders are called as its
+    own, without those of splits, layouts and masks: ``images/left/1.jpg``, ``masks/left/1.png``.
+    """
+    images: dict[tuple[str, str], list[Path]] = {}
+    masks: dict[tuple[str, str], list[Path]] = {}
     for path in walk(root, IMAGE_SUFFIXES):
         relative = path.relative_to(root)
         split = split_of(relative.parent)
@@ -66,22 +76,56 @@ def find_pairs(root: Path, findings: Findings) -> dict[str, list[Pair]]:
         if 'SegmentationObject' in relative.parts:
             continue
         if marked:
-            masks.setdefault((split, MASK_ENDING.sub('', path.stem)), path)
+            masks.setdefault((split, MASK_ENDING.sub('', path.stem)), []).append(path)
         else:
-            images.setdefault((split, path.stem), path)
-    listed = read_lists(root, ('ImageSets/Segmentation',), findings)
+            images.setdefault((split, path.stem), []).append(path)
+    listed = Lists(root, ('ImageSets/Segmentation',), findings)
     splits: dict = {}
-    for (split, stem), image in images.items():
-        mask = masks.get((split, stem))
-        if mask is None:
-            findings.warning('images without a mask, left out', image.relative_to(root))
-            continue
-        for where in listed.get(stem, []) if listed else [split]:
-            pair = Pair(image, mask, new_name(image.relative_to(root)))
-            splits.setdefault(where, []).append(pair)
-    for key in sorted(masks.keys() - images.keys()):
-        findings.warning('masks without an image, left out', masks[key].relative_to(root))
+    for key, paths in images.items():
+        of_image = _match(root, paths, masks.get(key, []))
+        for image in paths:
+            relative = image.relative_to(root)
+            if image not in of_image:
+                findings.warning('images without a mask, left out', relative)
+                continue
+            where = listed.splits_of(image) if listed else [key[0]]
+            if not where:
+                findings.warning('images in none of the lists, left out', relative)
+            for split in where:
+                pair = Pair(image, of_image[image], new_name(relative))
+                splits.setdefault(split, []).append(pair)
+        masks[key] = [mask for mask in masks.get(key, []) if mask not in of_image.values()]
+    for mask in sorted(mask for paths in masks.values() for mask in paths):
+        findings.warning('masks without an image, left out', mask.relative_to(root))
     return splits
+
+
+def _match(root: Path, images: Sequence[Path], masks: Sequence[Path]) -> dict[Path, Path]:
+    """Return the mask of each image, of images and masks that have one name and one split."""
+    if len(images) == len(masks) == 1:
+        return {images[0]: masks[0]}
+    by_folder: dict[tuple[str, ...], Path] = {}
+    for mask in masks:
+        by_folder.setdefault(_folders(root, mask), mask)
+    found: dict[Path, Path] = {}
+    for image in images:
+        own = _folders(root, image)
+        # The folder of all images may have any name, as in photos/left/1.jpg.
+        mask = by_folder.get(own) or by_folder.get(own[1:] or own)
+        if mask is not None and mask not in found.values():
+            found[image] = mask
+    return found
+
+
+def _folders(root: Path, path: Path) -> tuple[str, ...]:
+    """The folders of a file below the root, without those that only a layout has."""
+    return tuple(
+        part
+        for part in path.relative_to(root).parts[:-1]
+        if part not in LAYOUT_FOLDERS
+        and not SPLIT_FOLDER.fullmatch(part)
+        and not MASK_FOLDER.fullmatch(part)
+    )
 
 
 def read_table(path: Path) -> dict[tuple[int, int, int], str]:
@@ -162,7 +206,7 @@ def to_numbers(path: Path, masks: ColourMasks) -> np.ndarray:
         name = masks.table.get(_split_colour(code))
         if name is None:
             unknown.append('{} {} {}'.format(*_split_colour(code)))
-        elif name not in NONE:
+        elif not is_none(name):
             numbers[i] = classes.index(name)
     if unknown:
         masks.findings.warning(

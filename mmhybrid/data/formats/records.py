@@ -221,15 +221,20 @@ def make_instance(
         parts = []
         for part in outline:
             if len(part) < 6 or len(part) % 2 or not np.isfinite(part).all():
-                findings.warning('outlines that are not three points or more, left out', where)
+                findings.warning(
+                    'outlines that are not three points or more, left out'
+                    + (': the box is kept' if box is not None and len(outline) == 1 else ''),
+                    where,
+                )
                 continue
             points = np.asarray(part, float).reshape(-1, 2)  # (2 N) -> (N, 2)
             parts.append(points.clip(0, size).ravel().round(3).tolist())
-        if not parts:
+        outline = parts or None
+        if parts:
+            codes = coco_masks.frPyObjects(parts, height, width)
+            area = float(coco_masks.area(coco_masks.merge(codes)))
+        elif box is None:
             return None
-        outline = parts
-        codes = coco_masks.frPyObjects(parts, height, width)
-        area = float(coco_masks.area(coco_masks.merge(codes)))
         if box is None:
             points = np.concatenate([np.reshape(part, (-1, 2)) for part in parts])  # (N, 2)
             low, high = points.min(0), points.max(0)

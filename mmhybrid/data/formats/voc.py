@@ -1,5 +1,6 @@
 """Pascal VOC: an XML file for each image. As labelImg, CVAT and Roboflow write it, too."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -28,7 +29,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     contents = Contents()
     findings = contents.findings
     index = ImageIndex(root)
-    listed = read_lists(root, LIST_FOLDERS, findings)
+    listed = Lists(root, LIST_FOLDERS, findings)
     documents = {}
     for path in walk(root, ['.xml']):
         try:
@@ -61,7 +62,7 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
         if not has_size(findings, image.relative_to(root), size, stated):
             continue
         relative = path.relative_to(root)
-        splits = listed.get(path.stem, []) if listed else [split_of(relative.parent)]
+        splits = listed.splits_of(path) if listed else [split_of(relative.parent)]
         if not splits:
             findings.warning('images in none of the lists, left out', relative)
             continue
@@ -74,6 +75,12 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
                 picture.instances.append(instance)
             elif instance is not None:
                 findings.warning('objects of other classes, left out', instance.label)
+    difficult = {id(one) for pictures in contents.splits.values() for picture in pictures
+                 for one in picture.instances if one.crowd}  # fmt: skip
+    if difficult:
+        findings.warning(
+            f'{len(difficult)} objects marked difficult: kept as iscrowd, and not trained on'
+        )
     labels = {instance.label for pictures in contents.splits.values()
               for picture in pictures for instance in picture.instances}  # fmt: skip
     contents.classes = list(classes) if classes else sorted(labels)
@@ -87,41 +94,66 @@ def _parse(path):
     return ElementTree.fromstring(text)
 
 
-def read_lists(root: Path, folders: tuple[str, ...], findings: Findings) -> dict[str, list[str]]:
-    """Splits of each name in the lists of VOC folders; trainval only where it says more.
+class Lists:
+    """The lists of VOC folders, which name the images of each split; false if there are none.
 
-    The folders may lie two levels down, as ``VOC2007/ImageSets/Main`` does.
+    They may lie two levels down, as ``VOC2007/ImageSets/Main`` does, and name what lies below that
+    folder. trainval is read only where it says more than train and val.
+
+    Args:
+        root: the folder.
+        folders: of lists, such as ``ImageSets/Main``; the first that is there is read.
+        findings: take what cannot be read.
     """
-    found: dict[str, list[str]] = {}
-    for folder in folders:
-        for above in ('', '*/', '*/*/'):
-            for place in sorted(root.glob(above + folder)):
-                _read_lists_of(place, found, findings)
-        if found:
-            return found
-    return found
 
+    def __init__(self, root: Path, folders: Sequence[str], findings: Findings):
+        # Folder above ImageSets -> line, or its first word -> splits.
+        self.lines: dict[Path, dict[str, list[str]]] = {}
+        self.words: dict[Path, dict[str, list[str]]] = {}
+        for folder in folders:
+            for above in ('', '*/', '*/*/'):
+                for place in sorted(root.glob(above + folder)):
+                    self._read(place, findings)
+            if self:
+                return
 
-def _read_lists_of(place, found, findings):
-    files = {path.stem.lower(): path for path in place.glob('*.txt')}
-    if 'train' in files or 'val' in files:
-        files.pop('trainval', None)
-    for name, path in files.items():
-        split = 'train' if name in ('trainval', 'default') else split_of(Path(name, 'x'))
-        if name not in ('train', 'trainval', 'default') and split == 'train':
-            continue  # a list of one class
-        try:
-            lines = path.read_text(encoding='utf-8').splitlines()
-        except (OSError, ValueError) as error:
-            findings.warning('lists that cannot be read', f'{path}: {shown(error)}')
-            continue
-        for line in lines:
-            if line.split():
-                stem = Path(line.split()[0]).name
-                stem = stem if not stem.endswith(('.jpg', '.png')) else stem[:-4]
-                found.setdefault(stem, [])
-                if split not in found[stem]:
-                    found[stem].append(split)
+    def __bool__(self) -> bool:
+        return any(self.lines.values())
+
+    def splits_of(self, path: Path) -> list[str]:
+        """Return the splits of an image or its annotation; none if no list has it."""
+        above = [folder for folder in path.parents if folder in self.lines]
+        for folder in above[:1] or (self.lines if len(self.lines) == 1 else ()):
+            found = self.lines[folder].get(path.stem) or self.words[folder].get(path.stem)
+            return found or []
+        return []
+
+    def _read(self, place: Path, findings: Findings) -> None:
+        files = {path.stem.lower(): path for path in place.glob('*.txt')}
+        if 'train' in files or 'val' in files:
+            files.pop('trainval', None)
+        folder = place.parent.parent
+        for name, path in files.items():
+            split = 'train' if name in ('trainval', 'default') else split_of(Path(name, 'x'))
+            if name not in ('train', 'trainval', 'default') and split == 'train':
+                continue  # a list of one class
+            try:
+                lines = path.read_text(encoding='utf-8').splitlines()
+            except (OSError, ValueError) as error:
+                findings.warning('lists that cannot be read', f'{path}: {shown(error)}')
+                continue
+            for line in lines:
+                if line.split():
+                    self._add(self.lines.setdefault(folder, {}), line.strip(), split)
+                    self._add(self.words.setdefault(folder, {}), line.split()[0], split)
+
+    @staticmethod
+    def _add(found: dict[str, list[str]], name: str, split: str) -> None:
+        stem = Path(name).name
+        stem = stem if not stem.endswith(('.jpg', '.png')) else stem[:-4]
+        splits = found.setdefault(stem, [])
+        if split not in splits:
+            splits.append(split)
 
 
 def _number(text):
@@ -155,7 +187,9 @@ def _instance(one, picture, findings, where):
             ]]  # fmt: skip
         except (KeyError, TypeError, ValueError):
             findings.warning('outlines that cannot be read: the box is kept', where)
-    return make_instance(findings, where, picture.size, label, box, outline)
+    # The mark that COCO's data set and metric know for what is neither learned nor counted.
+    crowd = int(_number(one.findtext('difficult')) == 1)
+    return make_instance(findings, where, picture.size, label, box, outline, crowd=crowd)
 
 
 def is_voc(path: Path) -> bool:

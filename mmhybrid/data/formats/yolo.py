@@ -45,9 +45,10 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     Raises:
         DataError: the classes are not known, or there are no images.
     """
+    root = root.absolute()  # as the lines of lists may be
     settings_path, settings = find_settings(root)
     names = _class_names(root, classes, settings_path, settings)
-    contents = Contents(list(names.values()))
+    contents = Contents(list(classes or names.values()))
     pose: Sequence = settings.get('kpt_shape') or ()
     keypoints = int(pose[0]) * int(pose[1]) if len(pose) == 2 else 0
     found = _images(root, settings, contents.findings)
@@ -73,12 +74,18 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
                 continue
             for number, line in enumerate(lines, 1):
                 if line.strip():
-                    where = f'{label.relative_to(root)}:{number}'
+                    where = f'{_below(root, label)}:{number}'
                     instance = _instance(
                         line.split(), picture, names, keypoints, where, contents.findings
                     )
-                    if instance is not None:
+                    if instance is None:
+                        continue
+                    if instance.label in contents.classes:
                         picture.instances.append(instance)
+                    else:
+                        contents.findings.warning(
+                            'objects of other classes, left out', instance.label
+                        )
     read = {_label_file(path) for paths in found.values() for path, _ in paths}
     for label in walk(root, ['.txt']):
         if 'labels' in label.relative_to(root).parts and label not in read:
@@ -86,10 +93,32 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     return contents
 
 
+def _below(root, path):
+    """A path as it is shown: relative to the root, if it is below."""
+    return path.relative_to(root) if path.is_relative_to(root) else path
+
+
 def _class_names(root, given, settings_path, settings):
-    """Name by number."""
-    if given:
-        return dict(enumerate(check_classes(given, 'the command line')))
+    """Name by number, as the folder has them; ``given`` of a folder without names."""
+    place, names = _own_names(root, settings_path, settings)
+    given = check_classes(given, 'the command line') if given else []
+    if names is None and given:
+        return dict(enumerate(given))
+    if names is None:
+        raise DataError(
+            f'{root} looks like YOLO, but no data.yaml and no {CLASS_FILE} name its classes: give '
+            'them in the order of their numbers with --classes car,bus,...'
+        )
+    if unknown := [name for name in given if name not in names.values()]:
+        raise DataError(
+            f'--classes: no {", ".join(map(repr, unknown))} in {place}, which names '
+            f'{", ".join(map(repr, names.values()))}; choose of these, or change the file'
+        )
+    return names
+
+
+def _own_names(root, settings_path, settings):
+    """The file that names the classes, and name by number; None and None without one."""
     names = settings.get('names')
     if isinstance(names, dict):
         wrong = [key for key in names if not str(key).isdigit()]
@@ -98,18 +127,15 @@ def _class_names(root, given, settings_path, settings):
                 f'names in {settings_path} by {shown(wrong[0])}: expected a number for each class'
             )
         texts = check_classes(list(names.values()), settings_path)
-        return dict(sorted(zip(map(int, names), texts, strict=True)))
+        return settings_path, dict(sorted(zip(map(int, names), texts, strict=True)))
     if isinstance(names, list) and names:
-        return dict(enumerate(check_classes(names, settings_path)))
+        return settings_path, dict(enumerate(check_classes(names, settings_path)))
     for name in NAME_FILES:
         if (root / name).is_file():
             lines = read_text(root / name).lstrip('\ufeff').splitlines()
             texts = [line for line in lines if line.strip()]
-            return dict(enumerate(check_classes(texts, root / name)))
-    raise DataError(
-        f'{root} looks like YOLO, but no data.yaml and no {CLASS_FILE} name its classes: give them '
-        'in the order of their numbers with --classes car,bus,...'
-    )
+            return root / name, dict(enumerate(check_classes(texts, root / name)))
+    return None, None
 
 
 def _images(root, settings, findings):

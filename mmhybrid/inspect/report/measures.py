@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mmhybrid.inspect.report.records import unpack_map
+from mmhybrid.inspect.report.records import IGNORED, unpack_map
 
 SIZES = ('all', 'small', 'medium', 'large')
-IGNORED = 255
 
 
 @dataclass

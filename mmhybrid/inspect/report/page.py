@@ -19,8 +19,8 @@ from mmhybrid.inspect.report.draw import (
     put_list,
     read_image,
 )
-from mmhybrid.inspect.report.measures import IGNORED, Measures, measure
-from mmhybrid.inspect.report.records import decode_mask, unpack_map
+from mmhybrid.inspect.report.measures import Measures, measure
+from mmhybrid.inspect.report.records import IGNORED, decode_mask, unpack_map
 
 MOST_CLASSES = 25  # of a confusion matrix; of more the most frequent confusions are listed
 MOST_ROWS = 400  # of a table

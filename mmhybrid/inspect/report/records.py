@@ -6,6 +6,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+IGNORED = 255  # in class maps: no class
 MAX_SCORED_CLASSES = 200
 """Classifiers of more classes keep no scores of all classes, but of the best alone."""
 
@@ -73,6 +74,8 @@ class Recorder:
 
     def _segmentation(self, sample) -> dict:
         truth = sample.gt_sem_seg.data[0].cpu().numpy()
+        ignored = getattr(self.dataset, 'ignore_index', IGNORED)  # several data sets have none
+        truth = np.where(truth == ignored, IGNORED, truth)
         found = sample.pred_sem_seg.data[0].cpu().numpy()
         if truth.shape != found.shape:
             raise ValueError(

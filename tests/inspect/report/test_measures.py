@@ -1,7 +1,10 @@
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
+from mmengine.structures import PixelData
 
 from mmhybrid.inspect.report.measures import (
     box_ious,
@@ -11,7 +14,13 @@ from mmhybrid.inspect.report.measures import (
     measure_segmentation,
     precision_recall,
 )
-from mmhybrid.inspect.report.records import decode_mask, encode_mask, pack_map, unpack_map
+from mmhybrid.inspect.report.records import (
+    Recorder,
+    decode_mask,
+    encode_mask,
+    pack_map,
+    unpack_map,
+)
 
 
 def one(bbox, label, score=None, mask=None, ignore=False):
@@ -116,6 +125,18 @@ def test_segmentation():
     assert measures.confusion.tolist() == [[1, 1, 0], [0, 1, 0], [0, 0, 0]]
     assert measures.scores.tolist() == [0.5]
     assert (unpack_map(pack_map(np.array([[300, 5]]))) == [[300, 5]]).all()
+
+
+@pytest.mark.parametrize('ignored', [0, 255])
+def test_pixels_that_a_data_set_ignores(ignored):
+    truth, found = torch.tensor([[[0, 0, 1, 2]]]), torch.tensor([[[1, 2, 1, 2]]])
+    sample = SimpleNamespace(
+        img_path='a', gt_sem_seg=PixelData(data=truth), pred_sem_seg=PixelData(data=found)
+    )
+    dataset = SimpleNamespace(metainfo=dict(classes=['none', 'a', 'b']), ignore_index=ignored)
+    record = Recorder('mmseg', dataset).take(sample)
+    measures = measure_segmentation([record], ['none', 'a', 'b'])
+    assert measures.scores.tolist() == [1.0 if ignored == 0 else pytest.approx(1 / 3)]
 
 
 def test_classification():
