@@ -281,7 +281,15 @@ def _read_image(source):
         return source
     from PIL import ImageOps
 
-    return np.asarray(ImageOps.exif_transpose(source).convert('RGB'))
+    image = ImageOps.exif_transpose(source)
+    if image.mode.startswith('I;16'):  # the upper eight bits, as of a file; PIL would clip
+        return np.repeat((np.asarray(image) >> 8).astype(np.uint8)[..., None], 3, axis=2)
+    if image.mode in ('I', 'F'):
+        raise UsageError(
+            f'an image of PIL of mode {image.mode}, whose values have no known range: give an '
+            'array (H, W, 3) of uint8, in RGB'
+        )
+    return np.asarray(image.convert('RGB'))
 
 
 def _arrays(found, classes, score_thr, size):

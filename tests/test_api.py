@@ -15,7 +15,8 @@ from mmengine.registry import DefaultScope
 from PIL import Image
 
 import mmhybrid
-from mmhybrid.cli.usage import single_numbers
+from mmhybrid.api import _read_image
+from mmhybrid.cli.usage import UsageError, single_numbers
 from mmhybrid.engine import read_checkpoint
 from mmhybrid.inspect.report.draw import read_image
 
@@ -75,6 +76,17 @@ def test_images_of_all_kinds(trained, image):
     for one in maps[1:]:
         np.testing.assert_array_equal(one, maps[0])
     assert len(mmhybrid.predict(done.work_dir, image.parent)) == len(list(image.parent.iterdir()))
+
+
+def test_images_of_16_bits(tmp_path):
+    grey = np.arange(48 * 64, dtype=np.uint16).reshape(48, 64) * 21
+    Image.fromarray(grey).save(tmp_path / 'grey.png')
+    with Image.open(tmp_path / 'grey.png') as opened:
+        of_pil = _read_image(opened)
+    assert of_pil.dtype == np.uint8 and 100 < of_pil.mean() < 150
+    np.testing.assert_array_equal(of_pil, _read_image(tmp_path / 'grey.png'))
+    with pytest.raises(UsageError, match='of mode F, whose values have no known range'):
+        _read_image(Image.fromarray(grey.astype(np.float32)))
 
 
 def test_a_classifier(trained, image):

@@ -74,6 +74,8 @@ def load_config(args: argparse.Namespace) -> 'Config':
         options.pop('data_root', None)
     with reading('--cfg-options'):
         cfg.merge_from_dict(options)
+    if cfg.get('data_preprocessor'):  # mmengine's runner does it too, but not all commands use one
+        cfg.model.setdefault('data_preprocessor', cfg.data_preprocessor)
     if getattr(args, 'weights', None) and 'weights' not in options:
         backbone_of(cfg, '--weights', 'init_cfg').init_cfg = dict(
             type='Pretrained', checkpoint=str(args.weights)

@@ -72,7 +72,12 @@ def find_checkpoint(path: str | Path, what: str = 'checkpoint', best: bool = Tru
     path = find(path, what)
     if not path.is_dir():
         return path
-    found = (best_checkpoint(path) if best else None) or latest_checkpoint(path)
+    folders = [path]
+    note = path / 'last_checkpoint'  # mmengine's, also where they are saved elsewhere
+    if note.is_file() and (elsewhere := Path(note.read_text().strip()).parent) != path:
+        folders.append(elsewhere)
+    found = next(filter(None, map(best_checkpoint, folders if best else [])), None)
+    found = found or next(filter(None, map(latest_checkpoint, folders)), None)
     if found is None:
         raise UsageError(f'{path} holds no checkpoint: has its training come to the first one?')
     print(f'checkpoint: {found}')

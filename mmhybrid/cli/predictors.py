@@ -189,6 +189,9 @@ class TiledPredictor:
         self.side, self.overlap = side, overlap
         self.batch_size, self.max_iou = batch_size, max_iou
         predictor.keep_logits = predictor.scope == 'mmseg'
+        # The host has made probabilities of a single channel already.
+        head = getattr(getattr(predictor, 'model', None), 'decode_head', None)
+        self.threshold = getattr(head, 'threshold', None) or 0.0
 
     def predict(self, images: Sequence[np.ndarray]) -> list[dict]:
         """Predict each image tile by tile, and join what the tiles show."""
@@ -248,7 +251,7 @@ class TiledPredictor:
             if total is None:
                 total = np.zeros((len(logits), *count.shape), np.float32)
             if y > top:
-                out[top:y] = decide(total[:, : y - top] / count[: y - top])
+                out[top:y] = decide(total[:, : y - top] / count[: y - top], self.threshold)
                 total = np.roll(total, top - y, axis=1)
                 count = np.roll(count, top - y, axis=0)
                 total[:, top - y :], count[top - y :] = 0, 0
@@ -256,7 +259,7 @@ class TiledPredictor:
             rows, columns = logits.shape[1:]
             total[:, :rows, x : x + columns] += logits
             count[:rows, x : x + columns] += 1
-        out[top:] = decide(total[:, : h - top] / count[: h - top])
+        out[top:] = decide(total[:, : h - top] / count[: h - top], self.threshold)
         return dict(class_map=out)
 
 
@@ -266,9 +269,9 @@ def starts(length: int, side: int, overlap: int) -> list[int]:
     return [*range(0, last, side - overlap), last]
 
 
-def decide(logits: np.ndarray) -> np.ndarray:
-    """Classes of logits ``(C, H, W)``; of a single one whether it is positive."""
-    return (logits[0] > 0).astype(np.int64) if len(logits) == 1 else logits.argmax(0)
+def decide(values: np.ndarray, threshold: float = 0.0) -> np.ndarray:
+    """Classes of logits ``(C, H, W)``; of a single channel whether it is above the threshold."""
+    return (values[0] > threshold).astype(np.int64) if len(values) == 1 else values.argmax(0)
 
 
 def merge_objects(objects: list[dict], max_iou: float) -> list[dict]:

@@ -92,7 +92,10 @@ def apply_options(args: argparse.Namespace, cfg: 'Config') -> None:
                 f'--ema: {name_of(args.config)} has an EMAHook in custom_hooks already; change its '
                 'momentum there, or leave the option out'
             )
-        cfg.custom_hooks = [*hooks, dict(type='EMAHook', momentum=args.ema)]
+        # The hook averages in each iteration, several of which make a step.
+        counts = cfg.optim_wrapper.get('accumulative_counts', 1)
+        momentum = args.ema if counts == 1 else 1 - (1 - args.ema) ** (1 / counts)
+        cfg.custom_hooks = [*hooks, dict(type='EMAHook', momentum=momentum)]
     if args.fsdp is not None:
         _shard(args, cfg)
     if args.compile is not None:

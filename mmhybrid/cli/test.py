@@ -101,6 +101,9 @@ def prepare(args: argparse.Namespace) -> tuple['Config', Path]:
     keys = ['test_dataloader', 'test_cfg', 'test_evaluator']
     require(cfg, name_of(args.config), keys, 'evaluated')
     cfg.load_from, cfg.resume = None, False
+    # A checkpoint holds the average, and the hook would copy the model.
+    hooks = cfg.get('custom_hooks') or []
+    cfg.custom_hooks = [hook for hook in hooks if not str(hook['type']).endswith('EMAHook')]
     check_data(cfg, ['test'])
     return cfg, checkpoint
 

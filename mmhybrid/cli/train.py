@@ -137,6 +137,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     from ..engine import (
         TrainingError,
         check_weights,
+        checkpoint_folder,
         latest_checkpoint,
         read_checkpoint,
         safe_loading,
@@ -148,18 +149,17 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     with reading(name_of(args.config)):
         _apply(args, cfg)
         apply_options(args, cfg)
-    if args.resume == 'auto':
-        cfg.load_from = latest_checkpoint(cfg.work_dir)
-        if cfg.load_from is None:
-            print(f'--resume: no checkpoint in {cfg.work_dir} yet, starting from the beginning')
-    elif args.resume:
-        cfg.load_from = find_checkpoint(args.resume, best=False)
-    elif cfg.get('load_from') and '://' not in str(cfg.load_from):
-        cfg.load_from = find_checkpoint(cfg.load_from, 'checkpoint (load_from)')
-    cfg.load_from = str(cfg.load_from) if cfg.get('load_from') else None
-    cfg.resume = bool(args.resume and cfg.load_from)
+    given = cfg.get('load_from')
+    folder = checkpoint_folder(cfg)
+    if past := _past(args, cfg, folder):
+        cfg.load_from = str(past)
+    elif given and '://' not in str(given):
+        cfg.load_from = str(find_checkpoint(given, 'checkpoint (load_from)'))
+    else:
+        cfg.load_from = given
+    cfg.resume = past is not None
     if cfg.resume:
-        _take_seed(args, cfg)
+        _look_into_past(args, cfg)
     splits = ['train'] if args.no_validate else ['train', 'val']
     check_data(cfg, splits, contents=not cfg.resume)  # which the first start has read
 
@@ -176,7 +176,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     _check_agreement(cfg)
     if args.compile:
         compile_backbone(runner, args.compile)
-    _begin_later(runner)
+    _begin_later(runner, given)
     runner.register_hook(EvaluationsInEta())
     runner.register_hook(LastEvaluationHook())
     metrics: dict[str, Any] = {}
@@ -186,9 +186,9 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
         with safe_loading():
             runner.train()
     except KeyboardInterrupt:
-        last = latest_checkpoint(cfg.work_dir)
+        last = latest_checkpoint(folder)
         if last is None:
-            print(f'\nstopped before the first checkpoint in {cfg.work_dir}', file=sys.stderr)
+            print(f'\nstopped before the first checkpoint in {folder}', file=sys.stderr)
         else:
             print(f'\nstopped; {last} is complete: go on with --resume', file=sys.stderr)
         raise
@@ -198,7 +198,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
         message = _explain(error, runner)
         if message is None:
             raise
-        last = latest_checkpoint(cfg.work_dir)
+        last = latest_checkpoint(folder)
         left = f'{last} is complete: go' if last else 'There is no checkpoint yet. Go'
         raise TrainingError(f'{message} {left} on with --resume') from error
     work_dir = Path(cfg.work_dir)
@@ -206,16 +206,16 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     return Training(
         runner=runner,
         work_dir=work_dir,
-        checkpoint=_saved(runner, work_dir, 'last_ckpt'),
-        best=_saved(runner, work_dir, 'best_ckpt'),
+        checkpoint=_saved(runner, folder, 'last_ckpt'),
+        best=_saved(runner, folder, 'best_ckpt'),
         report=report if args.report and report.exists() else None,
         metrics=metrics,
     )
 
 
-def _saved(runner, work_dir, key):
-    """A checkpoint of this training, whose work dir may hold those of others; None without one."""
-    path = work_dir / Path(runner.message_hub.runtime_info.get(key, '.')).name
+def _saved(runner, folder, key):
+    """A checkpoint of this training, whose folder may hold those of others; None without one."""
+    path = folder / Path(runner.message_hub.runtime_info.get(key, '.')).name
     return path if path.is_file() else None
 
 
@@ -236,10 +236,11 @@ def _keep_metrics(metrics):
     return KeepMetrics()
 
 
-def _begin_later(runner):
+def _begin_later(runner, load_from):
     """Save the config and say in a few lines what trains, when all is built and loaded.
 
-    A training that cannot begin leaves no config behind.
+    A training that cannot begin leaves no config behind. The saved one begins as the given one
+    does, with its ``load_from``, also where this training is resumed.
     """
     from mmengine.hooks import Hook
 
@@ -247,6 +248,7 @@ def _begin_later(runner):
 
     class Begin(Hook):
         def before_train(self, runner):
+            runner.cfg.load_from, runner.cfg.resume = load_from, False
             runner.dump_config()
             name = Path(runner.cfg.filename or f'{runner.timestamp}.py').name
             for line in summarise(runner):
@@ -349,11 +351,46 @@ def _hooks(args, given):
     return hooks
 
 
-def _take_seed(args, cfg):
-    """Build everything with the seed of the checkpoint: mmengine reads it when that is done."""
+def _past(args, cfg, folder):
+    """Return the checkpoint that is gone on from; None for a training that begins."""
+    from ..engine import latest_checkpoint
+
+    if args.resume is None:
+        if cfg.get('resume'):
+            raise UsageError(
+                f'{name_of(args.config)}, or --cfg-options, has resume=True: leave it out, as by '
+                '--cfg-options resume=False, and give --resume, or --resume CHECKPOINT'
+            )
+        return None
+    if args.resume != 'auto':
+        return find_checkpoint(args.resume, best=False)
+    if '://' in str(folder):
+        raise UsageError(f'--resume: checkpoints are saved to {folder}; give a file of them')
+    last = latest_checkpoint(folder)
+    if last is None:
+        print(f'--resume: no checkpoint in {folder} yet, starting from the beginning')
+    return last
+
+
+def _look_into_past(args, cfg):
+    """Build everything with the seed of the checkpoint: mmengine reads it when that is done.
+
+    Raises:
+        UsageError: it has another seed than the given one, or not the state of a training.
+    """
     from ..engine import read_checkpoint
 
-    seed = read_checkpoint(cfg.load_from)['meta'].get('seed')
+    past = read_checkpoint(cfg.load_from)
+    needed = ['optimizer', *(['param_schedulers'] if cfg.get('param_scheduler') else [])]
+    missing = [part for part in needed if part not in past['parts']]
+    if missing or 'iter' not in past['meta']:
+        raise UsageError(
+            f'--resume {cfg.load_from}: it holds weights, as best_*.pth do, and no '
+            f'{" and no ".join(missing or ["number of steps"])} to go on with. Give an epoch_*.pth '
+            f'or iter_*.pth, or begin anew from its weights: --cfg-options load_from='
+            f'{cfg.load_from}'
+        )
+    seed = past['meta'].get('seed')
     if seed is None:
         return
     if args.seed not in (None, seed):

@@ -4,6 +4,7 @@ from mmhybrid.engine.bf16 import Bf16OptimWrapper
 from mmhybrid.engine.checkpoint import (
     AtomicCheckpointHook,
     check_weights,
+    checkpoint_folder,
     latest_checkpoint,
     load_trained,
     read_checkpoint,
@@ -30,6 +31,7 @@ __all__ = [
     'ReportHook',
     'TrainingError',
     'check_weights',
+    'checkpoint_folder',
     'latest_checkpoint',
     'load_trained',
     'read_checkpoint',

@@ -83,8 +83,25 @@ class AtomicCheckpointHook(CheckpointHook):
 
     def before_train(self, runner: Runner) -> None:
         super().before_train(runner)
+        self._forget_other_folders()
         if is_main_process():
             self._remove(f'*.pth.*{PART}')  # of a training that was killed while it wrote
+
+    def _forget_other_folders(self) -> None:
+        """Leave the best checkpoints of the folder that a training was resumed from in peace.
+
+        mmengine would remove them, by their whole path, when this one finds a better one.
+        """
+
+        def here(path):
+            return path if path and Path(path).parent == Path(self.out_dir).absolute() else None
+
+        if '://' in str(self.out_dir) or self.save_best is None:
+            return
+        if len(self.key_indicators) == 1:
+            self.best_ckpt_path = here(self.best_ckpt_path)
+        else:
+            self.best_ckpt_path_dict = {k: here(v) for k, v in self.best_ckpt_path_dict.items()}
 
     def save_extra(self, runner: Runner, done: int) -> str:
         """Save outside the usual intervals, after ``done`` iterations; in every process.
@@ -180,6 +197,15 @@ def _local(tensor: torch.Tensor) -> torch.Tensor:
     return tensor.to_local() if hasattr(tensor, 'to_local') else tensor
 
 
+def checkpoint_folder(cfg: Any) -> Any:
+    """Return the folder of a training's checkpoints: its work dir, or one in the hook's out_dir."""
+    out = (cfg.get('default_hooks', {}).get('checkpoint') or {}).get('out_dir')
+    if not out or str(out) == str(cfg.work_dir):
+        return Path(cfg.work_dir)
+    name = Path(cfg.work_dir).name
+    return f'{out}/{name}' if '://' in str(out) else Path(out, name)
+
+
 def latest_checkpoint(work_dir: str | Path, report: Callable[[str], None] = print) -> Path | None:
     """Find the newest readable ``[stopped_]epoch_N.pth`` or ``..iter_N.pth``; None without any.
 
@@ -204,7 +230,8 @@ def read_checkpoint(path: str | Path) -> dict:
     """Read a checkpoint file to the CPU, without executing anything it holds.
 
     Returns:
-        dict: ``state_dict`` and ``meta``, which is empty for a file of weights alone.
+        dict: ``state_dict``; ``meta``, which is empty for a file of weights alone; ``parts``, the
+            names of all that the file holds.
 
     Raises:
         CheckpointError: missing, truncated, or no checkpoint.
@@ -221,7 +248,7 @@ def read_checkpoint(path: str | Path) -> dict:
     if not weights or not all(isinstance(v, torch.Tensor) for v in weights.values()):
         kind = f'keys {_some(content)}' if isinstance(content, dict) else type(content).__name__
         raise CheckpointError(f'{path} holds no state dict, but {kind}')
-    return dict(state_dict=weights, meta=content.get('meta', {}))
+    return dict(state_dict=weights, meta=content.get('meta', {}), parts=set(content))
 
 
 def load_trained(model: nn.Module, path: str | Path) -> dict:

@@ -29,6 +29,12 @@ class EarlyStopHook(EarlyStoppingHook):
         kwargs.setdefault('rule', 'less' if 'loss' in monitor else 'greater')
         super().__init__(monitor, patience=patience, min_delta=min_delta, **kwargs)
 
+    def before_run(self, runner: Runner) -> None:
+        """Do nothing: mmengine looks at the training loop, which an evaluation need not have."""
+
+    def before_train(self, runner: Runner) -> None:
+        super().before_run(runner)
+
     def before_save_checkpoint(self, runner: Runner, checkpoint: dict) -> None:
         checkpoint.setdefault('meta', {})[STATE] = dict(
             monitor=self.monitor, wait_count=self.wait_count, best_score=self.best_score
@@ -46,6 +52,8 @@ class EarlyStopHook(EarlyStoppingHook):
             TrainingError: the evaluation has no such metric.
         """
         given = metrics or {}
+        if not given:  # a young detector has found no object: neither a gain nor the lack of one
+            return
         if self.monitor not in given:
             raise TrainingError(
                 f'early stopping looks at {self.monitor!r}, which the evaluation does not give; '

@@ -5,6 +5,7 @@ import json
 import struct
 import zlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import cv2
 import numpy as np
@@ -92,6 +93,18 @@ def test_class_maps_of_tiles_are_those_of_the_whole(tool):
         (tiled,) = predict.TiledPredictor(Shades(), side, overlap, 3).predict([image])
         assert (tiled['class_map'] == image.argmax(-1)).all()
     assert predict.decide(np.array([[[-1.0, 2.0]]])).tolist() == [[0, 1]]
+
+
+def test_tiles_of_a_segmentor_of_one_channel(tool):
+    class Shade(Shades):  # the host gives probabilities
+        model = SimpleNamespace(decode_head=SimpleNamespace(threshold=0.3))
+
+        def predict(self, images):
+            return [dict(logits=image[None, ..., 0] / np.float32(255)) for image in images]
+
+    image = np.random.default_rng(0).integers(0, 255, (90, 70, 3), np.uint8)
+    (tiled,) = tool('predictors').TiledPredictor(Shade(), 64, 20).predict([image])
+    assert (tiled['class_map'] == (image[..., 0] / 255 > 0.3)).all()
 
 
 @pytest.fixture

@@ -6,8 +6,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from mmengine.config import Config
 
 from mmhybrid.checkpoints import CheckpointError
+from mmhybrid.cli.usage import UsageError
 from mmhybrid.engine import read_checkpoint
 from mmhybrid.engine.console import EvaluationsInEta
 
@@ -67,6 +69,51 @@ def test_resume_goes_on_from_the_last_complete_checkpoint(tool, job, tmp_path, c
     assert runner.iter == 4
     assert any(isinstance(hook, EvaluationsInEta) for hook in runner.hooks)
     assert f'skipped: {last.name}' in capsys.readouterr().out.replace('work/', '')
+    saved = Config.fromfile(tmp_path / 'work/tiny_mmseg.py')  # a new training begins anew
+    assert saved.load_from is None and saved.resume is False
+
+    # Nothing to go on from: it begins as without --resume.
+    begin = [config, '--work-dir', 'other', '--no-validate', '--resume', *options]
+    runner = train([*begin, f'load_from={last}', 'train_cfg.max_iters=1'])
+    assert runner._load_from == str(last) and not runner._resume and runner.iter == 1
+    with pytest.raises(UsageError, match='has resume=True: .*give --resume'):
+        train([config, '--work-dir', 'third', *options, 'resume=True'])
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=read_checkpoint(last)['state_dict'], meta=dict(iter=4)), weights)
+    message = 'no optimizer and no param_schedulers to go on with.*load_from=.*weights.pth'
+    with pytest.raises(UsageError, match=message):
+        train([config, '--work-dir', 'third', '--resume', str(weights), *options])
+
+
+def test_checkpoints_in_another_folder(tool, job, tmp_path):
+    config, options = job(
+        'mmseg',
+        'train_cfg.max_iters=2',
+        'default_hooks.checkpoint.interval=1',
+        f'default_hooks.checkpoint.out_dir={tmp_path}/big',
+    )
+    arguments = [config, '--work-dir', 'work', '--no-validate', *options]
+    train = tool('train')
+    done = train.train(train.parse_args(arguments))
+    assert done.checkpoint == tmp_path / 'big/work/iter_2.pth'
+    assert tool('paths').find_checkpoint('work') == done.checkpoint
+    runner = train.main([*arguments, 'train_cfg.max_iters=3', '--resume'])
+    assert runner._load_from == str(done.checkpoint) and runner.iter == 3
+
+
+def test_what_stands_beside_the_model(tool, job, tmp_path):
+    config, options = job('mmpretrain')
+    cfg = Config.fromfile(config)
+    given = cfg.model.pop('data_preprocessor')
+    cfg.data_preprocessor = given
+    cfg.custom_hooks = [dict(type='EMAHook')]
+    cfg.dump(tmp_path / 'own.py')
+    weights = tmp_path / 'weights.pth'
+    torch.save(dict(state_dict=tool('models').open_model(config).model.state_dict()), weights)
+    test = tool('test')
+    read, _ = test.prepare(test.parse_args([str(tmp_path / 'own.py'), str(weights), *options]))
+    assert read.model.data_preprocessor == given  # without which images are not normalised
+    assert read.custom_hooks == []
 
 
 def test_data_weights_and_what_is_printed(tool, job, data, tmp_path, capsys):

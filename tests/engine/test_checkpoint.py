@@ -24,6 +24,20 @@ def save(model, path, **others):
     return path
 
 
+def test_the_best_of_another_folder_stays(tmp_path):
+    there, here = (str(tmp_path / folder / 'best_mIoU_iter_2.pth') for folder in 'ab')
+    out = dict(rule='greater', out_dir=str(tmp_path / 'b'))
+    for path in (there, here):
+        hook = AtomicCheckpointHook(save_best='mIoU', **out)
+        hook.best_ckpt_path = path
+        hook._forget_other_folders()
+        assert hook.best_ckpt_path == (path if path == here else None)
+    hook = AtomicCheckpointHook(save_best=['mIoU', 'mAcc'], **out)
+    hook.best_ckpt_path_dict = dict(mIoU=there, mAcc=here)
+    hook._forget_other_folders()
+    assert hook.best_ckpt_path_dict == dict(mIoU=None, mAcc=here)
+
+
 def test_a_file_appears_complete_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / 'folder' / 'epoch_1.pth'
     AtomicBackend().put(b'first', path)

@@ -42,6 +42,13 @@ def test_the_count_goes_on_in_a_resumed_training():
     assert evaluations(fresh, [17, 16]) is None
 
 
+def test_an_evaluation_without_an_object_counts_for_nothing():
+    hook = EarlyStopHook('mIoU', patience=1)
+    hook.before_run(SimpleNamespace())  # an evaluation needs no training
+    hook.after_val_epoch(SimpleNamespace(), {})
+    assert evaluations(hook, [10, 20]) is None
+
+
 def test_a_metric_that_is_not_there():
     with pytest.raises(TrainingError, match='mIou.*mIoU'):
         evaluations(EarlyStopHook('mIou'), [1])
