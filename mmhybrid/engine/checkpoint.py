@@ -70,6 +70,9 @@ class AtomicCheckpointHook(CheckpointHook):
         TrainingError: the weights are not finite numbers.
     """
 
+    best_ckpt_path: str | None
+    best_ckpt_path_dict: dict[str, str | None]
+
     def __init__(
         self, *args: Any, max_keep_ckpts: int = -1, backend_args: dict | None = None, **kwargs: Any
     ):
