@@ -284,6 +284,46 @@ def test_a_working_environment_of_the_user_is_not_changed(install, venv, capsys)
     assert venv.config.exists()
 
 
+def test_an_environment_that_a_failed_set_up_touched_stays_the_users(
+    install, venv, monkeypatch, capsys
+):
+    FakeRunner(venv).create_venv()
+    (venv.path / 'thesis.tex').touch()
+    with monkeypatch.context() as context:
+        context.setattr(setup, 'DISK', 10**9)
+        assert install() == (1, [])
+    put(venv, 'torch', '2.1.0')
+    assert install() == (1, []) and 'would be replaced: torch 2.1.0' in capsys.readouterr().err
+    venv.python.unlink()
+    assert install() == (1, [])
+    assert (venv.path / 'thesis.tex').exists() and venv.config.exists()
+
+
+@pytest.mark.parametrize(
+    ('requirement', 'version', 'other'),
+    [
+        ('timm==1.0.31', '0.9.16', True),
+        ('torch==2.12.1', '2.12.1+cu130', False),
+        ('setuptools>=80,<82', '75.1', True),
+        ('setuptools>=80,<82', '81.0.0', False),
+        ('setuptools>=80,<82', '82', True),
+        ("onnx==1.0; python_version < '3.9'", '2.0', False),
+        ("onnx==1.0; python_version >= '3.9'", '2.0', True),
+        ('absent==1.0', None, False),
+    ],
+)
+def test_what_pip_would_replace(requirement, version, other):
+    name = re.match(r'\w+', requirement)[0]
+    assert setup.replaces(requirement, {name: version} if version else {}) == other
+
+
+def test_tools_of_the_tests_are_not_put_in_the_place_of_the_users(install, venv, capsys):
+    FakeRunner(venv).create_venv()
+    put(venv, 'timm', '0.9.16')
+    assert install() == (1, [])
+    assert 'timm 0.9.16 (pinned: timm==' in capsys.readouterr().err
+
+
 def test_an_environment_of_the_user_with_the_same_versions_is_used(install, venv):
     FakeRunner(venv).create_venv()
     put(venv, 'torch', '2.12.1+cu130')
@@ -294,12 +334,17 @@ def test_an_environment_that_lost_its_python_is_made_again(install, venv):
     install()
     venv.python.unlink()
     stale = put(venv, 'stale', '1')
+    (venv.path / 'lib64').symlink_to('lib')
+    (venv.path / 'notes.txt').touch()
     code, commands = install()
     assert code == 0 and len(commands) == len(WORDS)
     assert not stale.exists() and venv.is_stamped()
+    assert not (venv.path / 'lib64').exists() and (venv.path / 'notes.txt').exists()
 
 
-def test_what_the_machine_lacks_is_said_before_anything_is_fetched(install, monkeypatch, capsys):
+def test_what_the_machine_lacks_is_said_before_anything_is_fetched(
+    install, venv, monkeypatch, capsys
+):
     lacks = {
         'DISK': (10**9, 'GB of disk left'),
         'PYTHONS': (((3, 8), (3, 9)), 'Name another one'),
@@ -309,6 +354,8 @@ def test_what_the_machine_lacks_is_said_before_anything_is_fetched(install, monk
             context.setattr(setup, name, value)
             assert install() == (1, [])
         assert message in capsys.readouterr().err
+        assert venv.path.exists() == (name == 'DISK')
+        shutil.rmtree(venv.path, ignore_errors=True)
     monkeypatch.setattr(setup, 'find_compiler', lambda: None)
     assert install('--ops', 'compiled') == (1, [])
     assert 'OPS=compiled needs one' in capsys.readouterr().err

@@ -13,7 +13,9 @@ import contextlib
 import hashlib
 import importlib.util
 import json
+import operator
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -43,6 +45,7 @@ from mmhybrid.stacks import (  # noqa: E402
     installed_distributions,
     installed_stacks,
     pins,
+    requirements,
 )
 
 MINE = '{}.{}'.format(*sys.version_info)
@@ -53,6 +56,15 @@ FINDER = ROOT / 'mmhybrid' / 'ops' / 'finder.py'  # the environment holds a copy
 LINT = REQUIREMENTS / 'lint.txt'
 TESTS = REQUIREMENTS / 'tests.txt'
 DISK = 12  # GB: what is installed, and as much again while pip unpacks it
+# What `python -m venv` makes; nothing else in the folder is ever removed.
+PARTS = ('bin', 'Scripts', 'include', 'Include', 'lib64', 'lib', 'Lib', 'share', 'pyvenv.cfg')
+COMPARE = {
+    '==': operator.eq,
+    '>=': operator.ge,
+    '<=': operator.le,
+    '<': operator.lt,
+    '>': operator.gt,
+}
 MENDABLE = ('operators', 'opencv-libraries', 'broken-', 'missing-')
 COMPILER_FLAGS = '-O2 -g0 -w'  # no debug information: a third off the time
 FOREIGN_VARIABLES = (
@@ -77,6 +89,7 @@ class Environment:
         self.config = path / 'pyvenv.cfg'
         self.state = path / '.mmhybrid'
         self.stamp = self.state / 'stamp.json'
+        self.mark = self.state / 'made'  # here, or brought to the pinned versions with consent
         self.log = self.state / 'install.log'
         self.temporary = self.state / 'tmp'
 
@@ -100,10 +113,10 @@ class Environment:
                 return '.'.join(value.strip().split('.')[:2])
         return 'unknown'
 
-    def holds(self, requirement: str) -> bool:
-        """Return True if exactly this `name==version` is installed."""
-        name, _, version = requirement.partition('==')
-        return self.distributions.get(name, '').partition('+')[0] == version
+    @property
+    def is_ours(self) -> bool:
+        """Whether a set-up made it, or was once finished in it."""
+        return self.mark.exists() or self.stamp.exists()
 
     @property
     def tests(self) -> list[Path]:
@@ -239,6 +252,25 @@ class Runner:
         return False
 
 
+def replaces(requirement: str, distributions: dict[str, str]) -> bool:
+    """Return True if pip would put another version in the place of what is installed."""
+    text, _, marker = requirement.partition(';')
+    wanted = bounds(marker.replace("'", '')) or [('>=', (0,))]
+    if not all(COMPARE[sign](sys.version_info[:2], bound) for sign, bound in wanted):
+        return False  # for another Python
+    name = re.split(r'[<>=!~\[ ]', text)[0]
+    if name not in distributions:
+        return False
+    ((_, version),) = bounds(f'=={distributions[name].partition("+")[0]}')
+    return not all(COMPARE[sign](version, bound) for sign, bound in bounds(text))
+
+
+def bounds(text: str) -> list[tuple[str, tuple[int, ...]]]:
+    """Signs and versions in a requirement, or its marker."""
+    found = re.findall(r'(==|>=|<=|<|>)\s*([\d.]+)', text)
+    return [(sign, tuple(map(int, version.strip('.').split('.')))) for sign, version in found]
+
+
 def clock(seconds: float) -> str:
     """Minutes and seconds."""
     return f'{int(seconds) // 60}:{int(seconds) % 60:02d}'
@@ -268,8 +300,9 @@ def check_target(environment: Environment, runner: Runner) -> None:
     other = 'Name another folder, as in: make install VENV=.venv-mmhybrid'
     if path.exists() and not path.is_dir():
         raise SetupError(f'VENV={path} is a file; expected a folder. {other}')
-    ours = environment.state.exists()
-    if path.exists() and not ours and not environment.config.exists() and any(path.iterdir()):
+    ours = environment.is_ours
+    things = {it for it in path.iterdir() if it != environment.state} if path.exists() else ()
+    if things and not ours and not environment.config.exists():
         raise SetupError(
             f'VENV={path} is a folder with other things in it; expected a virtual environment or '
             f'nothing. {other}'
@@ -300,12 +333,14 @@ def check_target(environment: Environment, runner: Runner) -> None:
 def check_foreign_versions(environment: Environment, other: str) -> None:
     """Refuse to replace what somebody else installed."""
     python, root = shlex.quote(str(environment.python)), shlex.quote(str(ROOT))
+    distributions = environment.distributions
+    wanted = list(pins(environment.stack).values())
+    wanted += [line for file in (TESTS, LINT) for line in requirements(file)]
     replaced = [
-        f'{name} {environment.distributions[name]} (pinned: {requirement})'
-        for name, requirement in pins(environment.stack).items()
-        if '==' in requirement
-        and name in environment.distributions
-        and not environment.holds(requirement)
+        f'{name} {distributions[name]} (pinned: {requirement})'
+        for requirement in wanted
+        if replaces(requirement, distributions)
+        for name in re.findall(r'^[\w-]+', requirement)
     ]
     if replaced:
         raise SetupError(
@@ -320,10 +355,8 @@ def check_machine(environment: Environment) -> None:
     """Find what is missing before gigabytes are fetched.
 
     Raises:
-        SetupError: too new a Python, too little disk, or a compiler that is asked for and absent.
+        SetupError: too little disk, or a compiler that is asked for and absent.
     """
-    if sys.version_info[:2] > PYTHONS[1]:
-        raise SetupError(WRONG_PYTHON)
     if 'torch' not in environment.distributions:
         free = shutil.disk_usage(environment.path).free / 1e9
         if free < DISK:
@@ -348,12 +381,20 @@ def prepare_venv(environment: Environment, runner: Runner) -> None:
             f'{sys.executable} cannot make virtual environments. On Debian and Ubuntu: sudo '
             f'apt-get install python{MINE}-venv'
         )
-    for leftover in environment.path.iterdir():
-        if leftover != environment.state:
-            shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+    for name in PARTS:
+        remove(environment.path / name)
     environment.stamp.unlink(missing_ok=True)
+    environment.mark.touch()
     print(f'Making the virtual environment {environment.path}', flush=True)
     runner.create_venv()
+
+
+def remove(path: Path) -> None:
+    """Remove a file, a link (`lib64` is one to `lib`) or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def clear_interrupted(environment: Environment) -> None:
@@ -365,7 +406,7 @@ def clear_interrupted(environment: Environment) -> None:
         if not (metadata / 'INSTALLER').exists():
             shutil.rmtree(metadata)
     for leftover in environment.site_packages.glob('~*'):
-        shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
+        remove(leftover)
 
 
 def install_stack(environment: Environment, runner: Runner) -> None:
@@ -451,6 +492,8 @@ def install(environment: Environment, runner: Runner) -> None:
         SetupError: a step failed, or something stays broken.
     """
     if not environment.is_stamped():
+        if environment.stamp.exists():
+            environment.mark.touch()
         environment.stamp.unlink(missing_ok=True)
         environment.log.unlink(missing_ok=True)
         check_machine(environment)
@@ -502,6 +545,8 @@ def main(arguments: list[str] | None = None, make_runner: Callable[..., Runner] 
     environment = Environment(path, options.stack, options.ops == 'compiled')
     runner = make_runner(environment)
     try:
+        if sys.version_info[:2] > PYTHONS[1]:
+            raise SetupError(WRONG_PYTHON)
         check_target(environment, runner)
         environment.state.mkdir(parents=True, exist_ok=True)
         with locked(environment):
