@@ -148,16 +148,12 @@ def build(name: str, batch: int, size: tuple[int, int], device: 'torch.device') 
 def build_model(name: str) -> 'nn.Module':
     """The backbone that a NAME stands for, of timm too."""
     if name.startswith('timm:'):
-        import timm
-
-        from .models import check_timm
+        from .models import check_timm, create_timm
 
         name = name.removeprefix('timm:')
         options: dict[str, Any] = dict(pretrained=False, num_classes=0, global_pool='')
         check_timm(name)
-        if 'vit' in name:
-            options['dynamic_img_size'] = True
-        return timm.create_model(name, **options)
+        return create_timm(name, **options)
     from .models import build_named, split_name
 
     return build_named(*split_name(name))

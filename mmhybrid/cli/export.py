@@ -23,7 +23,7 @@ from typing import Any
 
 from .arguments import KeyValues
 from .config import load_config
-from .datasets import classes_of, trained_classes
+from .datasets import classes_of, leaf_datasets, trained_classes
 from .models import build_named, split_name
 from .paths import find_checkpoint, is_config
 from .usage import UsageError
@@ -174,6 +174,9 @@ def config_graphs(args: argparse.Namespace) -> list:
     else:
         model.init_weights()
     classes = trained_classes(args.checkpoint, meta, classes_of(cfg, 'test'))
+    loader = cfg.get('test_dataloader')
+    sets = leaf_datasets(loader['dataset']) if loader else []
+    steps = [step for dataset in sets for step in dataset.get('pipeline') or ()]
     return deploy.config_graphs(
         model.eval(),
         name=Path(args.model).stem,
@@ -182,6 +185,8 @@ def config_graphs(args: argparse.Namespace) -> list:
         size=args.fixed_size,
         layers=args.layers,
         pasted=args.pasted_masks,
+        # A data set that holds its images, as CIFAR's, gives them in RGB.
+        reads_bgr=not steps or any('Load' in str(step['type']) for step in steps),
     )
 
 
@@ -190,6 +195,7 @@ def _print_files(out, graphs):
 
     for graph in graphs:
         path = part_path(out, graph.name)
-        files = sorted(path.parent.glob(f'{path.name}*'))
-        size = sum(file.stat().st_size for file in files) / 1e6
+        # Weights lie beside an .xml, and beside an ONNX file that is too large.
+        files = (path, path.with_suffix('.bin'), path.with_name(f'{path.name}.data'))
+        size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
         print(f'{path}  {size:.1f} MB  {", ".join(graph.outputs)}')

@@ -20,7 +20,7 @@ from .usage import CONFIG_ERRORS, UsageError, explain
 
 if TYPE_CHECKING:
     from mmengine.config import Config
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from mmhybrid.models.backbones import Backbone
 
@@ -209,16 +209,24 @@ def check_timm(name: str) -> None:
         raise UsageError(f'timm has no {name!r}' + (f'; it has {", ".join(near)}' if near else ''))
 
 
-def _build_timm(name, options, weights):
+def create_timm(name: str, **options: Any) -> 'nn.Module':
+    """Build a model of timm, for images of any size where it has an option for that."""
     import timm
 
+    try:
+        return timm.create_model(name, **{'dynamic_img_size': True, **options})
+    except TypeError as error:
+        if 'dynamic_img_size' not in str(error):
+            raise
+    return timm.create_model(name, **options)
+
+
+def _build_timm(name, options, weights):
     check_timm(name)
-    if 'vit' in name:
-        options = dict(dynamic_img_size=True) | options
     if weights:
         options['checkpoint_path'] = str(find(weights, 'checkpoint'))
     try:
-        return timm.create_model(name, features_only=True, **options)
+        return create_timm(name, features_only=True, **options)
     except (TypeError, RuntimeError, KeyError) as error:
         raise UsageError(f'timm:{name}: {error}') from error
 

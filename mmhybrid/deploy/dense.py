@@ -46,6 +46,7 @@ class DenseBoxes(nn.Module):
                 'the layers alone with --layers'
             )
         check_nms(cfg.get('nms'))
+        check_activation(head)
         self.head: Any = head
         self.cfg = cfg
         self.by_level = way is RPNHead._predict_by_feat_single
@@ -140,6 +141,20 @@ class Padding(nn.Module):
 def pixels_first(maps: Tensor, width: int) -> Tensor:
     """``(N, A width, h, w) -> (N, h w A, width)``."""
     return maps.permute(0, 2, 3, 1).flatten(1).unflatten(1, (-1, width))
+
+
+def check_activation(head: nn.Module) -> None:
+    """Refuse a head whose loss turns logits into scores by a rule of its own, as SeesawLoss does.
+
+    Raises:
+        ExportError: it is such a head.
+    """
+    loss = getattr(head, 'loss_cls', None)
+    if getattr(loss, 'custom_cls_channels', False) or getattr(loss, 'custom_activation', False):
+        raise ExportError(
+            f'the scores of {type(loss).__name__} are not among those that a file can hold: '
+            'export the layers alone with --layers'
+        )
 
 
 def activated(head: nn.Module, logits: Tensor) -> Tensor:

@@ -101,6 +101,7 @@ def config_graphs(
     size: tuple[int, int] | None = None,
     layers: bool = False,
     pasted: bool = False,
+    reads_bgr: bool = True,
 ) -> list[Graph]:
     """Make the graphs of a host's model, the one that takes the image first.
 
@@ -114,6 +115,7 @@ def config_graphs(
         with_preprocessing: take RGB images of values 0 to 255 and normalise them inside; else they
             come normalised, as the model's ``data_preprocessor`` would.
         size: (H, W) of the images, None for any.
+        reads_bgr: the pipeline gives BGR, as all do that read files by OpenCV.
     """
     size = _fixed_size(model.backbone, size)
     parts: list[Graph] = []
@@ -127,7 +129,7 @@ def config_graphs(
     meta = _meta(kind, model.backbone, name)
     meta.update(layout=layout, classes=list(classes) if classes else None)
     meta.update(parts=[part.name for part in parts], results=not layers)
-    meta.update(_normalisation(model, with_preprocessing))
+    meta.update(_normalisation(model, with_preprocessing, reads_bgr))
     if with_preprocessing:
         module = Preprocessed(module, meta)
     channels = getattr(model.backbone, 'in_channels', 3)
@@ -292,7 +294,7 @@ def _meta(kind: str, backbone: nn.Module, name: str) -> dict:
     )
 
 
-def _normalisation(model: nn.Module, wanted: bool) -> dict:
+def _normalisation(model: nn.Module, wanted: bool, reads_bgr: bool) -> dict:
     """Return mean, deviation and order of channels that the model was trained with."""
     preprocessor = getattr(model, 'data_preprocessor', None)
     mean, std = getattr(preprocessor, 'mean', None), getattr(preprocessor, 'std', None)
@@ -302,7 +304,6 @@ def _normalisation(model: nn.Module, wanted: bool) -> dict:
                 'the model has no data_preprocessor with mean and std to put into the file'
             )
         return {}
-    # The hosts' images are BGR files that the preprocessor may turn.
     turns = any(
         getattr(preprocessor, name, False)
         for name in ('_channel_conversion', 'channel_conversion', 'to_rgb')
@@ -311,5 +312,5 @@ def _normalisation(model: nn.Module, wanted: bool) -> dict:
         preprocessing=wanted,
         mean=mean.flatten().tolist(),
         std=std.flatten().tolist(),
-        channel_order='RGB' if turns else 'BGR',
+        channel_order=('RGB' if turns == reads_bgr else 'BGR') if len(mean) == 3 else None,
     )

@@ -41,13 +41,17 @@ class DinoResults(nn.Module):
                 'backbone by name'
             )
         self.model = with_plain_sampling(model)
-        self.pad = Padding(model)
+        if Padding(model).divisor != 1:
+            raise ExportError(
+                'the boxes of a DINO whose images are padded are not among those that a file can '
+                'hold: give --cfg-options model.data_preprocessor.pad_size_divisor=1'
+            )
         cfg = model.bbox_head.test_cfg
         self.limit = cfg.get('max_per_img', model.num_queries)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         head = self.model.bbox_head
-        memory, hidden, references = self._decode(self.model.extract_feat(self.pad(image)))
+        memory, hidden, references = self._decode(self.model.extract_feat(image))
         logits, boxes = (levels[-1] for levels in head(hidden, references))
         scores, order = logits.sigmoid().flatten(1).topk(self.limit)
         x, y, w, h = rows_at(boxes, order // head.num_classes).unbind(2)

@@ -87,7 +87,9 @@ class ClassScores(nn.Module):
 
     def __init__(self, model: 'BaseModel'):
         super().__init__()
-        if 'MultiLabel' in type(model.head).__name__:
+        from mmpretrain.models.heads import MultiLabelClsHead
+
+        if isinstance(model.head, MultiLabelClsHead):
             raise ExportError(
                 'a file holds the results of classifiers of one label an image; export the '
                 'layers alone with --layers'

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from .dense import DenseBoxes, Padding, Size, cut, plain
+from .dense import DenseBoxes, Padding, Size, check_activation, cut, plain
 from .errors import ExportError
 from .nms import NONE, best_boxes, check_nms
 
@@ -51,6 +51,8 @@ class RoIResults(nn.Module):
         self.cfg = roi_head.test_cfg
         check_nms(self.cfg.get('nms'))
         self.box_heads: Any = stages(roi_head.bbox_head)
+        for head in self.box_heads:
+            check_activation(head)
         self.box_features = nn.ModuleList(
             RoIFeatures(one) for one in stages(roi_head.bbox_roi_extractor)
         )

@@ -84,3 +84,11 @@ def test_whole_models_have_a_task(config):
     assert task.macs() > 0
     task.model.train()
     assert task.loss().isfinite()
+
+
+@pytest.mark.parametrize('name', ['levit_128s', 'deit_tiny_patch16_224', 'resnet18'])
+def test_models_of_timm_take_the_options_that_they_have(name):
+    model = benchmark.build_model(f'timm:{name}').eval()
+    size = (224, 224) if name == 'levit_128s' else (64, 96)  # which has no option for others
+    with torch.no_grad():
+        assert model(torch.zeros(1, 3, *size)).isfinite().all()

@@ -1,6 +1,7 @@
 """The tool on whole models of the three hosts, and their evaluation with what it wrote."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -254,3 +255,32 @@ def test_options_out_of_range(options, message, tool, capsys):
     with pytest.raises(SystemExit):
         tool('export').main(['cmt_ti', 'out.pt2', *options])
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('turns', [False, True])
+def test_images_that_a_data_set_gives_in_rgb(turns, tool):
+    """CIFAR's are no files, which would be read in BGR."""
+    from mmpretrain.models import ClsDataPreprocessor
+
+    options = [f'model.data_preprocessor.to_rgb={turns}', 'model.backbone.init_cfg=None']
+    words = ['cifar10_cmt_s', 'out.onnx', '--with-preprocessing', '--cfg-options', *options]
+    args = tool('export').parse_args(words)
+    (graph,) = tool('export').config_graphs(args)
+    assert graph.meta['channel_order'] == ('BGR' if turns else 'RGB')
+    read = dict(tool('config').load_config(args).model.data_preprocessor)
+    read.pop('type', None)
+    images = torch.rand(2, 3, 32, 32) * 255
+    with torch.no_grad():
+        normal = ClsDataPreprocessor(**read)(dict(inputs=images))['inputs']
+        for one, other in zip(graph.module(images), graph.module.module(normal), strict=True):
+            torch.testing.assert_close(one, other)
+
+
+def test_sizes_of_files_hold_their_weights(tool, tmp_path, capsys):
+    for name, size in (('m[1].xml', 1), ('m[1].bin', 2), ('m[1].xml.bak', 4), ('m.onnx.data', 8)):
+        (tmp_path / name).write_bytes(bytes(size * 10**6))
+    (tmp_path / 'm.onnx').touch()
+    graph = SimpleNamespace(name='', outputs=['scores'])
+    for name, total in (('m[1].xml', '3.0'), ('m.onnx', '8.0')):
+        tool('export')._print_files(tmp_path / name, [graph])
+        assert capsys.readouterr().out == f'{tmp_path / name}  {total} MB  scores\n'

@@ -343,3 +343,20 @@ def test_the_fixed_size_of_mlp_mixing():
         ExportError, match='tied to images of 64x96 pixels, got the fixed size 64x64'
     ):
         backbone_graph(model, size=(64, 64))
+
+
+def test_a_gpu_computes_a_file_in_float32(tmp_path, monkeypatch):
+    ort = pytest.importorskip('onnxruntime')
+    given = {}
+
+    def session(path, options, providers):
+        given.update(providers)
+        raise RuntimeError('enough')
+
+    names = ['TensorrtExecutionProvider', 'CUDAExecutionProvider', 'CPUExecutionProvider']
+    monkeypatch.setattr(ort, 'get_available_providers', lambda: names)
+    monkeypatch.setattr(ort, 'InferenceSession', session)
+    (tmp_path / 'm.onnx').touch()
+    with pytest.raises(ExportError, match='enough'):
+        load_exported(tmp_path / 'm.onnx')
+    assert given == {'CUDAExecutionProvider': {'use_tf32': 0}, 'CPUExecutionProvider': {}}

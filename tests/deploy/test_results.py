@@ -14,7 +14,7 @@ from mmhybrid.deploy.nms import best_boxes
 from mmhybrid.deploy.queries import PlainSampling
 from mmhybrid.deploy.rois import RoIFeatures, paste
 from mmhybrid.models.kernels import reference_points
-from tests.deploy.heads import HEADS, MAPS, tiny
+from tests.deploy.heads import HEADS, MAPS, drawn, tiny, tiny_config
 from tests.models.drawn import draw_parameters
 
 
@@ -216,3 +216,35 @@ def test_what_no_file_holds_is_refused():
     del model.panoptic_head
     with pytest.raises(ExportError, match='expected RetinaNet, ATSS, GFL'):
         config_graphs(model, name='model')
+
+
+def test_padded_images_of_a_detector_with_queries_are_refused():
+    cfg = tiny_config('dino_cmt_ti')
+    cfg.model.data_preprocessor.pad_size_divisor = 32
+    with pytest.raises(
+        ExportError, match='--cfg-options model.data_preprocessor.pad_size_divisor=1'
+    ):
+        config_graphs(drawn(cfg), name='model')
+
+
+@pytest.mark.parametrize('name', ['maskrcnn_cmt_ti', 'cascade_cmt_ti'])
+def test_scores_by_a_rule_of_the_loss_are_refused(name):
+    from mmdet.models.losses import SeesawLoss
+
+    model = tiny(name)
+    heads = model.roi_head.bbox_head
+    head = heads[-1] if isinstance(heads, nn.ModuleList) else heads
+    head.loss_cls = SeesawLoss(num_classes=head.num_classes)
+    with pytest.raises(ExportError, match='scores of SeesawLoss .*--layers'):
+        config_graphs(model, name='model')
+
+
+def test_classifiers_of_several_labels_are_refused():
+    from mmpretrain.models.heads import CSRAClsHead
+
+    from mmhybrid.deploy.results import ClassScores
+
+    model = nn.Module()
+    model.head = CSRAClsHead(5, 8, num_heads=1, lam=0.1)
+    with pytest.raises(ExportError, match='classifiers of one label an image'):
+        ClassScores(model)
