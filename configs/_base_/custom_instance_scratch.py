@@ -16,5 +16,7 @@ log_processor = dict(by_epoch=False)
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
     constructor='DefaultOptimWrapperConstructor',
-    paramwise_cfg=dict(_delete_=True, norm_decay_mult=0.0, bias_decay_mult=0.0),
+    paramwise_cfg=dict(
+        _delete_=True, norm_decay_mult=0.0, bias_decay_mult=0.0, bypass_duplicate=True
+    ),
 )

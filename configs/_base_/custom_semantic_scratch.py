@@ -13,5 +13,7 @@ default_hooks = dict(logger=dict(interval=None), checkpoint=dict(interval=None, 
 optim_wrapper = dict(
     optimizer=dict(lr=1e-3),
     constructor='DefaultOptimWrapperConstructor',
-    paramwise_cfg=dict(_delete_=True, norm_decay_mult=0.0, bias_decay_mult=0.0),
+    paramwise_cfg=dict(
+        _delete_=True, norm_decay_mult=0.0, bias_decay_mult=0.0, bypass_duplicate=True
+    ),
 )

@@ -10,4 +10,4 @@ _base_ = [
 ]
 
 model = dict(backbone={{_base_._backbone}}, decode_head=dict(in_channels=[384] * 4))
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))
+optim_wrapper = dict(paramwise_cfg=dict(backbone_lr_mult=1.0))

@@ -17,4 +17,4 @@ model = dict(
         loss_cls=dict(class_weight=[1.0] * 19 + [0.1]),
     ),
 )
-optim_wrapper = dict(paramwise_cfg=dict(custom_keys=dict(backbone=dict(lr_mult=1.0))))
+optim_wrapper = dict(paramwise_cfg=dict(backbone_lr_mult=1.0))

@@ -521,7 +521,7 @@ def _set_num_classes(node, count):
 def _fit_weights(cfg):
     if cfg.get('weights'):
         cfg.model.backbone.init_cfg = dict(type='Pretrained', checkpoint=cfg.weights)
-    elif not cfg.model.backbone.get('init_cfg'):
+    elif not cfg.model.backbone.get('init_cfg') and not cfg.get('load_from'):
         decay = cfg.get('optim_wrapper', {}).get('paramwise_cfg') or {}
         if 'layer_decay_rate' in decay:  # it keeps what was learned before, and nothing was
             decay['layer_decay_rate'] = 1.0

@@ -523,6 +523,20 @@ def test_hidden_folders(tool, masks, tmp_path, capsys):
     assert len(val) == 3 and not cfg.val_dataloader.dataset.get('ann_file')
 
 
+@pytest.mark.parametrize('how', ['--weights', 'weights='])
+def test_what_is_said_of_the_weights_stays(how, masks, tmp_path):
+    weights = tmp_path / 'vit.pth'
+    weights.touch()
+    option = 'model.backbone.init_cfg.rgb_channels=2,1,0'
+    given = [how, str(weights)] if how == '--weights' else []
+    named = [] if given else [f'{how}{weights}']
+    config = str(CONFIGS / 'upernet_cmt_ti_scratch_custom.py')
+    root = masks(SQUARE)
+    arguments = [config, *given, '--cfg-options', f'data_root={root}', option, *named]
+    init_cfg = load_config(train_args(arguments)).model.backbone.init_cfg
+    assert init_cfg == dict(type='Pretrained', checkpoint=str(weights), rgb_channels=[2, 1, 0])
+
+
 def test_a_slender_photograph(masks):
     from mmengine.registry import MODELS, init_default_scope
 

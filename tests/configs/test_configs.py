@@ -12,8 +12,11 @@ from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
+from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
+from torch import nn
 
 from mmhybrid import config_path
+from mmhybrid.models.backbones import SPACH
 from tools._zoo import FAMILIES, NAME, OURS, ROOT, config_names
 
 CONFIGS = config_names()
@@ -45,6 +48,10 @@ PARAMETERS = {
 LADDER = [name for name in CONFIGS if name.startswith('imagenet_resnetrs_200_')]
 
 
+def is_norm(module):
+    return isinstance(module, (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm))
+
+
 def build_model(cfg):
     """Without memory for weights, unless a host's backbone computes while it is built."""
     ours = cfg.model.get('backbone', {}).get('type', '').startswith('mmhybrid.')
@@ -67,6 +74,12 @@ def check_optimizer(cfg, model):
     groups = wrapper.optimizer.param_groups
     learned = sum(p.requires_grad for group in groups for p in group['params'])
     assert learned == sum(p.requires_grad for p in model.parameters())
+    given = settings.get('paramwise_cfg') or {}
+    if given.get('norm_decay_mult') == 0 or 'LayerDecay' in settings.get('constructor', ''):
+        decays = {id(p): group['weight_decay'] for group in groups for p in group['params']}
+        # Of the backbone: heads with a rate of their own decay whole in a published recipe.
+        for norm in filter(is_norm, model.backbone.modules()):
+            assert not any(decays.get(id(p)) for p in norm.parameters())
     rates = [group['lr'] for group in groups]
     assert max(rates) >= cfg.optim_wrapper.optimizer.lr * 0.99
 
@@ -207,3 +220,15 @@ def test_demo_classes_are_those_drawn():
     assert tuple(semantic.metainfo.classes) == ('background', *CLASSES)
     assert tuple(map(tuple, instance.metainfo.palette)) == PALETTE
     assert tuple(map(tuple, semantic.metainfo.palette[1:])) == PALETTE
+
+
+@pytest.mark.parametrize(
+    'name', ['custom_instance_scratch', 'custom_semantic_scratch', 'demo_semantic']
+)
+def test_modules_that_blocks_share_are_optimised_once(name):
+    cfg = Config.fromfile(ROOT / f'configs/_base_/{name}.py')
+    arch = dict(embed_dims=8, num_heads=1, stages=[[('attn', 2)]])
+    backbone = SPACH(arch=arch, shared_mixing=True)
+    wrapper = build_optim_wrapper(nn.ModuleDict(dict(backbone=backbone)), cfg.optim_wrapper)
+    learned = [p for group in wrapper.optimizer.param_groups for p in group['params']]
+    assert len(learned) == len(list(backbone.parameters()))

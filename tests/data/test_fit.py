@@ -100,6 +100,13 @@ def test_options_win(tmp_path):
     assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.8
 
 
+def test_rates_of_layers_stay_where_something_was_learned(tmp_path):
+    write(tmp_path, ['car'], ['car'])
+    cfg = coco_config(tmp_path, load_from='trained.pth')
+    fit_to_folder(cfg)
+    assert cfg.optim_wrapper.paramwise_cfg.layer_decay_rate == 0.8
+
+
 @pytest.mark.parametrize(
     ('steps', 'evaluated', 'logged'), [(10, 10, 1), (160, 27, 16), (3000, 500, 20), (9000, 500, 20)]
 )

@@ -9,9 +9,8 @@ optim_wrapper = dict(
     type='AmpOptimWrapper',
     loss_scale=dict(init_scale=512.0),
     optimizer=dict(type='AdamW', lr=2.5e-4, betas=(0.9, 0.999), weight_decay=1e-4),
-    paramwise_cfg=dict(
-        custom_keys={'backbone.vit': dict(lr_mult=0.05)}, norm_decay_mult=0.0, bias_decay_mult=0.0
-    ),
+    constructor='mmhybrid.LayerDecayOptimWrapperConstructor',
+    paramwise_cfg=dict(vit_lr_mult=0.05),
 )
 param_scheduler = [
     dict(type='LinearLR', start_factor=0.001, by_epoch=False, begin=0, end=500),

@@ -216,8 +216,8 @@ class Backbone(BaseModule):
         return level.contiguous()
 
     def run(self, module: nn.Module, *args: Any) -> Any:
-        """Run a part of the backbone; with ``with_cp``, recompute its activations."""
-        if self.with_cp and self.training:
+        """Run a part of the backbone; with ``with_cp``, recompute what its gradients need."""
+        if self.with_cp and (self.training or any(getattr(it, 'requires_grad', 0) for it in args)):
             return recompute(module, *args, light=self.with_cp == 'light')
         return module(*args)
 

@@ -201,12 +201,6 @@ class ViTCoMerArch(PyramidArch):
                 f'mrfp_ratio={self.mrfp_ratio} gives MRFP {self.mrfp_dims} hidden channels; it '
                 'needs an even number, half for each kernel size'
             )
-        *_, last_cti = per_stage('cti_to_cnn', self.cti_to_cnn, len(self.groups))
-        if self.vit_features == 'none' and not last_cti and not self.extra_cti:
-            raise ValueError(
-                'the last blocks of the ViT would not reach any output; switch on the last '
-                'cti_to_cnn, extra_cti or vit_features'
-            )
 
     @property
     def mrfp_dims(self) -> int:
@@ -254,6 +248,12 @@ class ViTCoMer(PyramidAdapter):
 
     def __init__(self, arch: str | dict = 'b', **options: Any):
         super().__init__(arch, **options)
+        added = dict(last=True, stages=self.levels[-1] == 3, none=False)[self.arch.vit_features]
+        if not (added or self.arch.cti_to_cnn[-1] or self.arch.extra_cti):
+            raise ValueError(
+                'the last blocks of the ViT would not reach any output; switch on the last '
+                'cti_to_cnn, extra_cti or vit_features, or put out the last level'
+            )
 
     def build_stages(self, attention: dict, norm_cfg: dict, drop_path_rate: float) -> list[Stage]:
         arch, dims = self.arch, self.arch.embed_dims

@@ -43,9 +43,8 @@ def attend_in_aligned_heads(q: Tensor, k: Tensor, v: Tensor, bias: Tensor, scale
     Kernels that take a bias read 16 bytes at a time; for other widths torch falls back on one that
     keeps the whole matrix of all pairs.
     """
-    width = q.shape[-1]
-    if width % ALIGNMENT:
-        q, k, v = (F.pad(t, (0, -width % ALIGNMENT)) for t in (q, k, v))
+    width = v.shape[-1]  # q and k may be narrower
+    q, k, v = (F.pad(t, (0, pad)) if (pad := -t.shape[-1] % ALIGNMENT) else t for t in (q, k, v))
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=bias[None], scale=scale)
     return out[..., :width]
 

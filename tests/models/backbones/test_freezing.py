@@ -1,6 +1,7 @@
 """A ViT that ``freeze='vit'`` freezes: it computes as in evaluation, and keeps nothing."""
 
 import copy
+from collections import Counter
 
 import pytest
 import torch
@@ -78,3 +79,29 @@ def test_a_step_leaves_it_as_it_was(name):
 def test_what_it_takes():
     with pytest.raises(ValueError, match="freeze='all': expected None or 'vit'"):
         ViT(SIZES, freeze='all')
+
+
+@pytest.mark.parametrize('kind', [ViTCoMer, ViTAdapter])
+def test_blocks_that_carry_gradients_are_recomputed(kind, monkeypatch):
+    """Where something goes back into the frozen ViT, each block after it has a graph."""
+    from mmhybrid.models.backbones import base
+
+    counts, results = Counter(), []
+    recompute = base.recompute
+
+    def count(module, *args, **kwargs):
+        counts[type(module).__name__] += 1
+        return recompute(module, *args, **kwargs)
+
+    monkeypatch.setattr(base, 'recompute', count)
+    image = torch.randn(2, 3, 64, 64)
+    torch.manual_seed(0)
+    model = kind(arch=TINY, vit=WRAPPED, freeze='vit').train()
+    for with_cp in (False, True):
+        for part in (model, model.vit):
+            part.with_cp = with_cp
+        model.zero_grad()
+        sum(out.pow(2).mean() for out in model(image)).backward()
+        results.append([p.grad for p in model.parameters() if p.requires_grad])
+    assert counts['Block'] == len(model.vit.blocks)
+    torch.testing.assert_close(*results)

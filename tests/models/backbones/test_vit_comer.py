@@ -139,6 +139,10 @@ def test_padding_is_the_pipelines_padding():
         (dict(vit_features='all'), r"vit_features='all': expected"),
         (dict(vit_features='stages', interaction_indexes=[(0, 3)]), r'there are 1 stages'),
         (dict(vit_features='none', extra_cti=0, cti_to_cnn=False), r'would not reach any output'),
+        (
+            dict(vit_features='stages', extra_cti=0, cti_to_cnn=False, out_indices=(0, 1)),
+            r'would not reach any output',
+        ),
         (dict(vit=dict(patch_size=14)), r'patch size 16 to its stride 16, got 14'),
         (dict(vit=dict(arch='s')), r'12 blocks of width 384, but arch says 4 of width 32'),
         (dict(deform_heads=5), r'5 heads of deformable attention do not divide its width 32'),

@@ -47,17 +47,21 @@ def test_training_takes_the_fused_kernel():
     assert 'aten::_softmax' not in operations
 
 
+@pytest.mark.parametrize('narrow', [False, True])
 @pytest.mark.parametrize('width', [5, 8, 46])
-def test_heads_of_any_width_in_aligned_ones(width, monkeypatch):
+def test_heads_of_any_width_in_aligned_ones(width, narrow, monkeypatch):
     q, k, v, bias = random_inputs(width=width)
+    if narrow:  # queries and keys, as with qk_ratio
+        q, k = q[..., : width // 2], k[..., : width // 2]
     expected, widths = plain_attention(q, k, v, bias), []
     fused = F.scaled_dot_product_attention
 
     def note(q, *args, **kwargs):
-        widths.append(q.shape[-1])
+        widths.append([it.shape[-1] for it in (q, *args)])
         return fused(q, *args, **kwargs)
 
     monkeypatch.setattr(F, 'scaled_dot_product_attention', note)
     out = module.attend_in_aligned_heads(q, k, v, bias, SCALE)
     torch.testing.assert_close(out, expected)
-    assert widths == [{5: 8, 8: 8, 46: 48}[width]]
+    aligned = {2: 8, 4: 8, 23: 24, 5: 8, 8: 8, 46: 48}
+    assert widths == [[aligned[it.shape[-1]] for it in (q, k, v)]]
