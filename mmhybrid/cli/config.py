@@ -194,9 +194,10 @@ def read_config(path: Path) -> 'Config':
     from mmengine.config import Config
 
     from ..config_files import enable_scope
+    from ..engine.console import hush_hosts
 
+    hush_hosts()  # a config may import a host
     enable_scope()
-
     try:
         return Config.fromfile(path)
     except Exception as error:  # a config is a program, which can fail in any way
