@@ -304,6 +304,7 @@ def test_an_environment_that_a_failed_set_up_touched_stays_the_users(
     [
         ('timm==1.0.31', '0.9.16', True),
         ('torch==2.12.1', '2.12.1+cu130', False),
+        ('torch==2.12.1', '2.12.1rc1', True),
         ('setuptools>=80,<82', '75.1', True),
         ('setuptools>=80,<82', '81.0.0', False),
         ('setuptools>=80,<82', '82', True),

@@ -261,8 +261,11 @@ def replaces(requirement: str, distributions: dict[str, str]) -> bool:
     name = re.split(r'[<>=!~\[ ]', text)[0]
     if name not in distributions:
         return False
-    ((_, version),) = bounds(f'=={distributions[name].partition("+")[0]}')
-    return not all(COMPARE[sign](version, bound) for sign, bound in bounds(text))
+    version = distributions[name].partition('+')[0]
+    if '==' in text:
+        return version != text.partition('==')[2].strip()
+    ((_, numbers),) = bounds(f'=={version}')
+    return not all(COMPARE[sign](numbers, bound) for sign, bound in bounds(text))
 
 
 def bounds(text: str) -> list[tuple[str, tuple[int, ...]]]:

@@ -37,7 +37,7 @@ def main(argv: list[str] | None = None) -> None:
     one.add_argument(
         '--classes',
         metavar='NAME,NAME',
-        help='the names of YOLO classes 0, 1, ...; of other formats the classes that are kept',
+        help='the classes that are kept; the names 0, 1, ... of a YOLO folder that has none',
     )
     one.add_argument(
         '--colours', metavar='FILE', help='of masks of colours: a line NAME R G B for each class'

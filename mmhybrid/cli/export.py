@@ -196,6 +196,7 @@ def _print_files(out, graphs):
     for graph in graphs:
         path = part_path(out, graph.name)
         # Weights lie beside an .xml, and beside an ONNX file that is too large.
-        files = (path, path.with_suffix('.bin'), path.with_name(f'{path.name}.data'))
+        weights = f'{path.stem}.bin' if path.suffix == '.xml' else f'{path.name}.data'
+        files = (path, path.with_name(weights))
         size = sum(file.stat().st_size for file in files if file.is_file()) / 1e6
         print(f'{path}  {size:.1f} MB  {", ".join(graph.outputs)}')

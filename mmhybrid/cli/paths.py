@@ -73,11 +73,11 @@ def find_checkpoint(path: str | Path, what: str = 'checkpoint', best: bool = Tru
     if not path.is_dir():
         return path
     folders = [path]
-    note = path / 'last_checkpoint'  # mmengine's, also where they are saved elsewhere
-    if note.is_file() and (elsewhere := Path(note.read_text().strip()).parent) != path:
-        folders.append(elsewhere)
-    found = next(filter(None, map(best_checkpoint, folders if best else [])), None)
-    found = found or next(filter(None, map(latest_checkpoint, folders)), None)
+    if (note := path / 'last_checkpoint').is_file():  # mmengine's, also where they are elsewhere
+        folders.append(Path(note.read_text().strip()).parent)
+    found = None
+    for folder in folders:
+        found = found or (best_checkpoint(folder) if best else None) or latest_checkpoint(folder)
     if found is None:
         raise UsageError(f'{path} holds no checkpoint: has its training come to the first one?')
     print(f'checkpoint: {found}')

@@ -74,7 +74,8 @@ class Run:
         if not path.is_file():
             return {}
         result = json.loads(path.read_text())
-        if result.keys().isdisjoint({'score', 'diverged'}) and not any(self.folder.glob('*.pth')):
+        saved = (self.folder / 'last_checkpoint').is_file() or any(self.folder.glob('*.pth'))
+        if not saved and result.keys().isdisjoint({'score', 'diverged'}):
             return {}
         if result['command'] != list(self.command):
             raise UsageError(

@@ -358,8 +358,9 @@ def _past(args, cfg, folder):
     if args.resume is None:
         if cfg.get('resume'):
             raise UsageError(
-                f'{name_of(args.config)}, or --cfg-options, has resume=True: leave it out, as by '
-                '--cfg-options resume=False, and give --resume, or --resume CHECKPOINT'
+                f'{name_of(args.config)}, or --cfg-options, has resume=True: to go on, leave it '
+                'out and give --resume, or --resume CHECKPOINT; to begin anew, give --cfg-options '
+                'resume=False load_from=None'
             )
         return None
     if args.resume != 'auto':

@@ -100,8 +100,10 @@ def convert(
             f'nothing to convert in {folder} ({result.source}): no images with known classes'
             + ''.join(f'\n  {line}' for line in contents.findings.lines())
         )
+    if isinstance(contents, Contents):
+        _settle_lost(splits, contents.findings)
     if val_fraction is not None:
-        splits = _with_val(splits, val_fraction, seed)
+        splits = _with_val(splits, val_fraction, seed, folder)
     with write_atomically(out) as draft:
         draft.mkdir()
         if isinstance(contents, Contents):
@@ -111,7 +113,21 @@ def convert(
     return result
 
 
-def _with_val(splits, fraction, seed):
+def _settle_lost(splits, findings):
+    """Keep the boxes of bad outlines where no object has a good one: masks are not trained on."""
+    pictures = [picture for pictures in splits.values() for picture in pictures]
+    lost = sum(one.lost for picture in pictures for one in picture.instances)
+    if not lost:
+        return
+    if not any(one.outline for picture in pictures for one in picture.instances):
+        findings.warning(f'{lost} objects have no good outline, and no other has: boxes are kept')
+        return
+    findings.warning(f'{lost} objects have no good outline, and others have: left out')
+    for picture in pictures:
+        picture.instances = [one for one in picture.instances if not one.lost]
+
+
+def _with_val(splits, fraction, seed, folder):
     if 'val' in splits:
         raise DataError(
             f'--val-fraction {fraction}: the folder has a validation part already '
@@ -120,7 +136,7 @@ def _with_val(splits, fraction, seed):
     items = splits.get('train', ())
     times = Counter(item.name for item in items)
     # Folders of several cameras have images of one name.
-    names = [item.name if times[item.name] == 1 else item.path.as_posix() for item in items]
+    names = [item.name if times[item.name] == 1 else _relative(item.path, folder) for item in items]
     try:
         chosen = choose_val(list(dict.fromkeys(names)), fraction, seed)
     except ValueError as error:
@@ -131,6 +147,11 @@ def _with_val(splits, fraction, seed):
         val=[item for name, item in zip(names, items, strict=True) if name in chosen],
         **rest,
     )
+
+
+def _relative(path, folder):
+    path, folder = path.absolute(), folder.absolute()
+    return (path.relative_to(folder) if path.is_relative_to(folder) else path).as_posix()
 
 
 def _copy(path, folder, name, taken):

@@ -304,6 +304,7 @@ def _normalisation(model: nn.Module, wanted: bool, reads_bgr: bool) -> dict:
                 'the model has no data_preprocessor with mean and std to put into the file'
             )
         return {}
+    channels = getattr(getattr(model, 'backbone', None), 'in_channels', 3)
     turns = any(
         getattr(preprocessor, name, False)
         for name in ('_channel_conversion', 'channel_conversion', 'to_rgb')
@@ -312,5 +313,5 @@ def _normalisation(model: nn.Module, wanted: bool, reads_bgr: bool) -> dict:
         preprocessing=wanted,
         mean=mean.flatten().tolist(),
         std=std.flatten().tolist(),
-        channel_order=('RGB' if turns == reads_bgr else 'BGR') if len(mean) == 3 else None,
+        channel_order=('RGB' if turns == reads_bgr else 'BGR') if channels == 3 else None,
     )

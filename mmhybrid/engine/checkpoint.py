@@ -97,7 +97,8 @@ class AtomicCheckpointHook(CheckpointHook):
         """
 
         def here(path):
-            return path if path and Path(path).parent == Path(self.out_dir).absolute() else None
+            own = Path(self.out_dir).absolute()
+            return path if path and Path(path).absolute().parent == own else None
 
         if '://' in str(self.out_dir) or self.save_best is None:
             return

@@ -277,7 +277,13 @@ def test_images_that_a_data_set_gives_in_rgb(turns, tool):
 
 
 def test_sizes_of_files_hold_their_weights(tool, tmp_path, capsys):
-    for name, size in (('m[1].xml', 1), ('m[1].bin', 2), ('m[1].xml.bak', 4), ('m.onnx.data', 8)):
+    for name, size in (
+        ('m[1].xml', 1),
+        ('m[1].bin', 2),
+        ('m[1].xml.bak', 4),
+        ('m.onnx.data', 8),
+        ('m.bin', 9),
+    ):
         (tmp_path / name).write_bytes(bytes(size * 10**6))
     (tmp_path / 'm.onnx').touch()
     graph = SimpleNamespace(name='', outputs=['scores'])

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import shutil
 from types import SimpleNamespace
 
 import pytest
@@ -76,7 +77,7 @@ def test_resume_goes_on_from_the_last_complete_checkpoint(tool, job, tmp_path, c
     begin = [config, '--work-dir', 'other', '--no-validate', '--resume', *options]
     runner = train([*begin, f'load_from={last}', 'train_cfg.max_iters=1'])
     assert runner._load_from == str(last) and not runner._resume and runner.iter == 1
-    with pytest.raises(UsageError, match='has resume=True: .*give --resume'):
+    with pytest.raises(UsageError, match='has resume=True: .*give --resume.* load_from=None'):
         train([config, '--work-dir', 'third', *options, 'resume=True'])
     weights = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=read_checkpoint(last)['state_dict'], meta=dict(iter=4)), weights)
@@ -97,6 +98,11 @@ def test_checkpoints_in_another_folder(tool, job, tmp_path):
     done = train.train(train.parse_args(arguments))
     assert done.checkpoint == tmp_path / 'big/work/iter_2.pth'
     assert tool('paths').find_checkpoint('work') == done.checkpoint
+    own = tmp_path / 'work/iter_1.pth'  # what lies in the folder itself comes first
+    shutil.copy(done.checkpoint, own)
+    (done.checkpoint.parent / 'best_mIoU_iter_1.pth').touch()
+    assert tool('paths').find_checkpoint('work').samefile(own)
+    own.unlink()
     runner = train.main([*arguments, 'train_cfg.max_iters=3', '--resume'])
     assert runner._load_from == str(done.checkpoint) and runner.iter == 3
 

@@ -290,7 +290,44 @@ def test_outlines_of_no_area_leave_their_box(tmp_path):
     objects = content(tmp_path / 'out')[0]
     assert [one[2] for one in objects] == [[1, 1, 9, 9]] * 3
     assert not any('segmentation' in one[3] for one in objects)
-    assert 'not three points or more, left out: the box is kept (2)' in lines(result)
+    assert '2 objects have no good outline, and no other has: boxes are kept' in lines(result)
+
+    square = [[1, 1, 10, 1, 10, 10, 1, 10]]
+    rows.append(dict(rows[0], segmentation=square))
+    write(tmp_path / 'in/a.json', coco([(1, 'a.jpg')], [dict(id=1, name='car')], rows))
+    result = convert(tmp_path / 'in', tmp_path / 'two')
+    assert [one[3].get('segmentation') for one in content(tmp_path / 'two')[0]] == [None, square]
+    assert '2 objects have no good outline, and others have: left out' in lines(result)
+
+
+def test_panoptic_masks_of_objects_that_are_there(tmp_path):
+    picture(tmp_path / 'in/images/a.jpg')
+    mask = np.zeros((20, 40, 3), np.uint8)
+    mask[2:8, 3:9, 0] = 7
+    (tmp_path / 'in/panoptic_train').mkdir()
+    Image.fromarray(mask).save(tmp_path / 'in/panoptic_train/a.png')
+    names = [dict(id=1, name='car', isthing=1)]
+    segments = dict(segments_info=[dict(id=7, category_id=1, iscrowd=0)], file_name='a.png')
+    whole = coco([(1, 'a.jpg')], names, [dict(segments, image_id=1)])
+    write(tmp_path / 'in/panoptic_train.json', whole)
+    rows = [dict(image_id=1, category_id=1, bbox=[3.2, 2.1, 5.9, 5.7])]
+    write(tmp_path / 'in/z_instances_train.json', coco([(1, 'a.jpg')], names, rows))
+    result = convert(tmp_path / 'in', tmp_path / 'out')
+    assert [one[2] for one in content(tmp_path / 'out')[0]] == [[3.2, 2.1, 5.9, 5.7]]
+    assert 'panoptic masks of images with objects in another file: a.jpg' in lines(result)
+
+
+def test_an_outline_of_a_second_file_joins_its_box(tmp_path):
+    picture(tmp_path / 'in/images/a.jpg')
+    outline = [[1, 1, 6, 1, 6, 6, 1, 6]]
+    row = dict(image_id=1, category_id=1, bbox=[1, 1, 5, 5])
+    for name, rows in (('boxes', [row]), ('masks', [dict(row, segmentation=outline)])):
+        write(
+            tmp_path / f'in/{name}_train.json', coco([(1, 'a.jpg')], [dict(id=1, name='car')], rows)
+        )
+    convert(tmp_path / 'in', tmp_path / 'out')
+    ((*_, row),) = content(tmp_path / 'out')[0]
+    assert row['segmentation'] == outline and row['area'] == 25
 
 
 def test_coco_of_cvat_keeps_painted_masks(tmp_path):
@@ -561,6 +598,17 @@ def test_masks_of_one_name_in_several_folders(images, tmp_path):
     assert 'images without a mask, left out (2)' in lines(result) and 'cam0/0.jpg' in lines(result)
 
 
+def test_an_image_with_two_masks_takes_the_first(tmp_path):
+    picture(tmp_path / 'in/rgb/1.jpg')
+    for folder in ('labels', 'masks'):
+        (tmp_path / 'in' / folder).mkdir()
+        Image.new('RGB', SIZE, (1, 0, 0)).save(tmp_path / 'in' / folder / '1.png')
+    write(tmp_path / 'in/label_colors.txt', '1 0 0 one\n2 0 0 two\n')
+    result = convert(tmp_path / 'in', tmp_path / 'out')
+    assert result.images == dict(train=1)
+    assert 'masks without an image, left out: masks/1.png' in lines(result)
+
+
 @pytest.mark.parametrize('images', ['JPEGImages', 'images'])
 def test_masks_of_cvat(images, tmp_path):
     root = tmp_path / 'in'
@@ -631,8 +679,14 @@ def test_names_that_are_used_twice_are_told_apart(tmp_path):
     write(tmp_path / 'in/data.yaml', 'train: [left/images, right/images]\nnames: [car]\n')
     convert(tmp_path / 'in', tmp_path / 'two')
     assert [one[0] for one in content(tmp_path / 'two')[0]] == ['a.jpg', 'a_2.jpg']
-    result = convert(tmp_path / 'in', tmp_path / 'three', val_fraction=0.5)
-    assert result.images == dict(train=1, val=1)
+    parts = []
+    for place in ('in', 'elsewhere'):  # the choice follows from names alone
+        if place != 'in':
+            shutil.copytree(tmp_path / 'in', tmp_path / place)
+        out = tmp_path / f'{place}_split'
+        assert convert(tmp_path / place, out, val_fraction=0.5).images == dict(train=1, val=1)
+        parts.append([content(out, split)[0] for split in ('train', 'val')])
+    assert parts[0] == parts[1]
 
 
 def test_a_folder_names_its_format(tmp_path):

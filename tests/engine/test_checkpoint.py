@@ -24,7 +24,7 @@ def save(model, path, **others):
     return path
 
 
-def test_the_best_of_another_folder_stays(tmp_path):
+def test_the_best_of_another_folder_stays(tmp_path, monkeypatch):
     there, here = (str(tmp_path / folder / 'best_mIoU_iter_2.pth') for folder in 'ab')
     out = dict(rule='greater', out_dir=str(tmp_path / 'b'))
     for path in (there, here):
@@ -32,6 +32,11 @@ def test_the_best_of_another_folder_stays(tmp_path):
         hook.best_ckpt_path = path
         hook._forget_other_folders()
         assert hook.best_ckpt_path == (path if path == here else None)
+    monkeypatch.chdir(tmp_path)  # a folder that is given relative to it
+    hook = AtomicCheckpointHook(save_best='mIoU', rule='greater', out_dir='b')
+    hook.best_ckpt_path = 'b/best_mIoU_iter_2.pth'
+    hook._forget_other_folders()
+    assert hook.best_ckpt_path == 'b/best_mIoU_iter_2.pth'
     hook = AtomicCheckpointHook(save_best=['mIoU', 'mAcc'], **out)
     hook.best_ckpt_path_dict = dict(mIoU=there, mAcc=here)
     hook._forget_other_folders()

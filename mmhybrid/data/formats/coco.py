@@ -58,18 +58,19 @@ def read(root: Path, classes: list[str] | None = None) -> Contents:
     names = {path: _categories(content, findings) for path, content in files}
     known = list(dict.fromkeys(name for table in names.values() for name in table.values()))
     contents.classes = check_classes(classes or known, 'the COCO files')
-    for path, content in files:
+    for path, content in sorted(files, key=lambda file: _is_panoptic(file[1])):
         split = _split(path, root)
         pictures = _pictures(path, content, index, findings, split)
         if _is_panoptic(content):
             _add_segments(path, content, names[path], pictures, contents)
         else:
             _add_instances(content, names[path], pictures, contents)
-        _join(contents.splits.setdefault(split, []), pictures.values(), findings)
+        known = contents.splits.setdefault(split, [])
+        _join(known, pictures.values(), _is_panoptic(content), findings)
     return contents
 
 
-def _join(known, pictures, findings):
+def _join(known, pictures, panoptic, findings):
     """Add pictures to those of a split; an image of several files is one, with all its objects."""
     by_path = {picture.path: picture for picture in known}
     for picture in pictures:
@@ -77,13 +78,19 @@ def _join(known, pictures, findings):
         if other is picture:
             known.append(picture)
             continue
+        if panoptic and other.instances:  # the same things, with boxes that differ by a pixel
+            findings.warning('panoptic masks of images with objects in another file', other.name)
+            continue
         findings.warning('images that are listed twice: one, with the objects of both', other.name)
-        there = {(instance.label, *instance.box) for instance in other.instances}
+        there = {(instance.label, *instance.box): instance for instance in other.instances}
         for instance in picture.instances:
-            if (instance.label, *instance.box) in there:
-                findings.warning('objects that are there twice, the second left out', other.name)
-            else:
+            twin = there.get((instance.label, *instance.box))
+            if twin is None:
                 other.instances.append(instance)
+                continue
+            findings.warning('objects that are there twice, the second left out', other.name)
+            if twin.outline is None and instance.outline is not None:
+                twin.outline, twin.area, twin.lost = instance.outline, instance.area, False
 
 
 def _key(value):

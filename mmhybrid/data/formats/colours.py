@@ -114,6 +114,8 @@ def _match(root: Path, images: Sequence[Path], masks: Sequence[Path]) -> dict[Pa
         mask = by_folder.get(own) or by_folder.get(own[1:] or own)
         if mask is not None and mask not in found.values():
             found[image] = mask
+    if len(images) == 1 and masks:
+        found.setdefault(images[0], masks[0])
     return found
 
 

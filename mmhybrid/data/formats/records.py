@@ -36,6 +36,7 @@ class Instance:
         outline: polygons ``[[x, y, x, y, ...], ...]``, a run-length code as COCO has it, or None.
         area: in pixels, of the outline if there is one.
         crowd, ignore: COCO's marks, 0 or 1.
+        lost: it was annotated with an outline, which is none.
     """
 
     label: str
@@ -44,6 +45,7 @@ class Instance:
     area: float
     crowd: int = 0
     ignore: int = 0
+    lost: bool = False
 
 
 @dataclass
@@ -221,14 +223,11 @@ def make_instance(
         parts = []
         for part in outline:
             if len(part) < 6 or len(part) % 2 or not np.isfinite(part).all():
-                findings.warning(
-                    'outlines that are not three points or more, left out'
-                    + (': the box is kept' if box is not None and len(outline) == 1 else ''),
-                    where,
-                )
+                findings.warning('outlines that are not three points or more, left out', where)
                 continue
             points = np.asarray(part, float).reshape(-1, 2)  # (2 N) -> (N, 2)
             parts.append(points.clip(0, size).ravel().round(3).tolist())
+        marks['lost'] = not parts
         outline = parts or None
         if parts:
             codes = coco_masks.frPyObjects(parts, height, width)
