@@ -159,7 +159,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
         cfg.load_from = given
     cfg.resume = past is not None
     if cfg.resume:
-        _look_into_past(args, cfg)
+        parts = _take_seed(args, cfg)
     splits = ['train'] if args.no_validate else ['train', 'val']
     check_data(cfg, splits, contents=not cfg.resume)  # which the first start has read
 
@@ -167,6 +167,7 @@ def train(args: argparse.Namespace, hooks: Sequence = ()) -> Training:
     if cfg.resume:  # a checkpoint of another model ends here
         _, meta = check_weights(getattr(runner.model, 'module', runner.model), cfg.load_from)
         compare_classes(cfg.load_from, meta.get('dataset_meta'), classes_of(cfg, 'train'))
+        _check_state(cfg, parts)
     elif cfg.load_from and '://' not in cfg.load_from:
         with contextlib.suppress(CheckpointError):  # other kinds of files are the host's to read
             meta = read_checkpoint(cfg.load_from)['meta']
@@ -373,33 +374,35 @@ def _past(args, cfg, folder):
     return last
 
 
-def _look_into_past(args, cfg):
+def _take_seed(args, cfg):
     """Build everything with the seed of the checkpoint: mmengine reads it when that is done.
 
-    Raises:
-        UsageError: it has another seed than the given one, or not the state of a training.
+    Returns:
+        The names of the parts of the checkpoint and of its ``meta``.
     """
     from ..engine import read_checkpoint
 
     past = read_checkpoint(cfg.load_from)
-    needed = ['optimizer', *(['param_schedulers'] if cfg.get('param_scheduler') else [])]
-    missing = [part for part in needed if part not in past['parts']]
-    if missing or 'iter' not in past['meta']:
+    seed = past['meta'].get('seed')
+    if seed is not None:
+        if args.seed not in (None, seed):
+            raise UsageError(
+                f'--seed {args.seed} with --resume: {cfg.load_from} was made with seed {seed}; '
+                'leave --seed out, or start anew without --resume'
+            )
+        cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
+    return {*past['parts'], *past['meta']}
+
+
+def _check_state(cfg, parts):
+    """Refuse to go on from weights alone, which mmengine does with a new optimizer."""
+    needed = ['optimizer', 'iter', *(['param_schedulers'] if cfg.get('param_scheduler') else [])]
+    if missing := [part for part in needed if part not in parts]:
         raise UsageError(
             f'--resume {cfg.load_from}: it holds weights, as best_*.pth do, and no '
-            f'{" and no ".join(missing or ["number of steps"])} to go on with. Give an epoch_*.pth '
-            f'or iter_*.pth, or begin anew from its weights: --cfg-options load_from='
-            f'{cfg.load_from}'
+            f'{", no ".join(missing)} to go on with. Give an epoch_*.pth or iter_*.pth, or begin '
+            f'anew from its weights: --cfg-options load_from={cfg.load_from}'
         )
-    seed = past['meta'].get('seed')
-    if seed is None:
-        return
-    if args.seed not in (None, seed):
-        raise UsageError(
-            f'--seed {args.seed} with --resume: {cfg.load_from} was made with seed {seed}; leave '
-            '--seed out, or start anew without --resume'
-        )
-    cfg.randomness = dict(cfg.get('randomness', {}), seed=seed)
 
 
 def _explain(error, runner):

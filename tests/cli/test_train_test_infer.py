@@ -81,7 +81,7 @@ def test_resume_goes_on_from_the_last_complete_checkpoint(tool, job, tmp_path, c
         train([config, '--work-dir', 'third', *options, 'resume=True'])
     weights = tmp_path / 'weights.pth'
     torch.save(dict(state_dict=read_checkpoint(last)['state_dict'], meta=dict(iter=4)), weights)
-    message = 'no optimizer and no param_schedulers to go on with.*load_from=.*weights.pth'
+    message = 'no optimizer, no param_schedulers to go on with.*load_from=.*weights.pth'
     with pytest.raises(UsageError, match=message):
         train([config, '--work-dir', 'third', '--resume', str(weights), *options])
 
