@@ -78,7 +78,7 @@ def check_optimizer(cfg, model):
     if given.get('norm_decay_mult') == 0 or 'LayerDecay' in settings.get('constructor', ''):
         decays = {id(p): group['weight_decay'] for group in groups for p in group['params']}
         # Of the backbone: heads with a rate of their own decay whole in a published recipe.
-        for norm in filter(is_norm, model.backbone.modules()):
+        for norm in filter(is_norm, getattr(model, 'backbone', model).modules()):
             assert not any(decays.get(id(p)) for p in norm.parameters())
     rates = [group['lr'] for group in groups]
     assert max(rates) >= cfg.optim_wrapper.optimizer.lr * 0.99
