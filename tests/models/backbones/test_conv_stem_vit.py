@@ -113,7 +113,9 @@ def test_an_adapter_can_wrap_it():
         assert tokens.shape == (1, model.num_prefix_tokens + 24, model.embed_dims)
         tokens = model.run_blocks(tokens, grid, 0, model.depth)[:, model.num_prefix_tokens :]
         (out,) = model(image)
-    torch.testing.assert_close(out, tokens.transpose(1, 2).unflatten(2, grid))
+    # The outputs leave by other paths, whose sums differ by a rounding on some processors.
+    expected = tokens.transpose(1, 2).unflatten(2, grid)
+    torch.testing.assert_close(out, expected, rtol=1e-4, atol=1e-4)
 
 
 def published(**arguments):
