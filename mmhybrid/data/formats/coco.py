@@ -90,7 +90,7 @@ def _join(known, pictures, panoptic, findings):
                 continue
             findings.warning('objects that are there twice, the second left out', other.name)
             if twin.outline is None and instance.outline is not None:
-                twin.outline, twin.area, twin.lost = instance.outline, instance.area, False
+                twin.outline, twin.area, twin.lost = instance.outline, instance.area, 0
 
 
 def _key(value):

@@ -36,7 +36,7 @@ class Instance:
         outline: polygons ``[[x, y, x, y, ...], ...]``, a run-length code as COCO has it, or None.
         area: in pixels, of the outline if there is one.
         crowd, ignore: COCO's marks, 0 or 1.
-        lost: it was annotated with an outline, which is none.
+        lost: it was annotated with an outline, which is none; 0 or 1.
     """
 
     label: str
@@ -45,7 +45,7 @@ class Instance:
     area: float
     crowd: int = 0
     ignore: int = 0
-    lost: bool = False
+    lost: int = 0
 
 
 @dataclass
@@ -227,7 +227,7 @@ def make_instance(
                 continue
             points = np.asarray(part, float).reshape(-1, 2)  # (2 N) -> (N, 2)
             parts.append(points.clip(0, size).ravel().round(3).tolist())
-        marks['lost'] = not parts
+        marks['lost'] = int(not parts)
         outline = parts or None
         if parts:
             codes = coco_masks.frPyObjects(parts, height, width)
