@@ -115,7 +115,7 @@ class Environment:
 
     @property
     def is_ours(self) -> bool:
-        """Whether a set-up made it, or was once finished in it."""
+        """True if a set-up made it, or was once finished in it."""
         return self.mark.exists() or self.stamp.exists()
 
     @property

@@ -89,7 +89,7 @@ def load_config(args: argparse.Namespace) -> 'Config':
     cfg.work_dir = args.work_dir or cfg.get('work_dir') or f'work_dirs/{path.stem}'
     with reading(path):
         fit_to_folder(cfg, validates=not getattr(args, 'no_validate', False))
-    # What is said of the file of weights= or --weights, as position_grid=9,16, stays.
+    # Options that describe the file of weights= or --weights, as position_grid=9,16, stay.
     kept = {k: v for k, v in options.items() if k.startswith('model.backbone.init_cfg.')}
     if isinstance(cfg.get('model', {}).get('backbone', {}).get('init_cfg'), dict):
         cfg.merge_from_dict(

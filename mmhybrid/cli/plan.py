@@ -149,7 +149,7 @@ def _value(kind: str, value: Any, place: str) -> Any:
             if isinstance(inner, dict):
                 raise UsageError(f"{place}: {key}: write keys below it with a point, '{key}.KEY'")
         return value
-    if isinstance(value, (list, dict)) != ('tuple' in kind) or isinstance(value, dict):
+    if isinstance(value, dict) or isinstance(value, list) != ('tuple' in kind):
         raise UsageError(f'{place}: expected {"a list" if "tuple" in kind else "one value"}')
     if 'tuple' not in kind:
         return value

@@ -93,15 +93,15 @@ def test_checkpoints_in_another_folder(tool, job, tmp_path):
         'default_hooks.checkpoint.interval=1',
         f'default_hooks.checkpoint.out_dir={tmp_path}/big',
     )
-    arguments = [config, '--work-dir', 'work', '--no-validate', *options]
+    arguments = [config, '--work-dir', 'first', '--no-validate', *options]
     train = tool('train')
     done = train.train(train.parse_args(arguments))
-    assert done.checkpoint == tmp_path / 'big/work/iter_2.pth'
-    assert tool('paths').find_checkpoint('work') == done.checkpoint
-    own = tmp_path / 'work/iter_1.pth'  # what lies in the folder itself comes first
+    assert done.checkpoint == tmp_path / 'big' / 'first' / 'iter_2.pth'
+    assert tool('paths').find_checkpoint('first') == done.checkpoint
+    own = tmp_path / 'first' / 'iter_1.pth'  # what lies in the folder itself comes first
     shutil.copy(done.checkpoint, own)
     (done.checkpoint.parent / 'best_mIoU_iter_1.pth').touch()
-    assert tool('paths').find_checkpoint('work').samefile(own)
+    assert tool('paths').find_checkpoint('first').samefile(own)
     own.unlink()
     runner = train.main([*arguments, 'train_cfg.max_iters=3', '--resume'])
     assert runner._load_from == str(done.checkpoint) and runner.iter == 3

@@ -7,12 +7,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 import yaml
+from mmcv.cnn import is_norm
 from mmengine.config import Config
 from mmengine.logging import MMLogger
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import Runner
-from mmengine.utils.dl_utils.parrots_wrapper import _BatchNorm, _InstanceNorm
 from torch import nn
 
 from mmhybrid import config_path
@@ -46,10 +46,6 @@ PARAMETERS = {
     for model in yaml.safe_load((ROOT / path).read_text())['Models']
 }
 LADDER = [name for name in CONFIGS if name.startswith('imagenet_resnetrs_200_')]
-
-
-def is_norm(module):
-    return isinstance(module, (nn.LayerNorm, nn.GroupNorm, _BatchNorm, _InstanceNorm))
 
 
 def build_model(cfg):

@@ -102,8 +102,6 @@ def find_pairs(root: Path, findings: Findings) -> dict[str, list[Pair]]:
 
 def _match(root: Path, images: Sequence[Path], masks: Sequence[Path]) -> dict[Path, Path]:
     """Return the mask of each image, of images and masks that have one name and one split."""
-    if len(images) == len(masks) == 1:
-        return {images[0]: masks[0]}
     by_folder: dict[tuple[str, ...], Path] = {}
     for mask in masks:
         by_folder.setdefault(_folders(root, mask), mask)
